@@ -1,0 +1,1 @@
+//! The network around the core: data server, replication, forwarding, client. No Python.

@@ -1,0 +1,1 @@
+//! The Python binding: one file per Python-visible class, one error map.
