@@ -1,0 +1,1 @@
+"""Generated from proto/dstk/v1 by proto/generate.py."""
