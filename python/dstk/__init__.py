@@ -1,0 +1,1 @@
+"""Range-sharded stateful services on Kubernetes, from Python."""

@@ -16,6 +16,7 @@
     │   ├── NotReady                     the worker knows of it but cannot serve it yet
     │   ├── LimitReached                 a bound of the worker (memory, held requests) is reached
     │   └── DeadlineExceeded(TimeoutError)   the caller's deadline passed before it could be done
+    ├── PartialFailure                   some operations of a *_many call failed
     ├── OutcomeUnknown                   a write that may or may not have been applied
     ├── Conflict                         a control action that no longer fits what the worker holds
     │   ├── StaleRequest                 older epoch, term or incarnation than the worker has seen
@@ -45,6 +46,7 @@ __all__ = [
     "NotHere",
     "NotReady",
     "OutcomeUnknown",
+    "PartialFailure",
     "StaleRequest",
     "Unavailable",
     "UnknownKeyspace",
@@ -137,6 +139,18 @@ class OutcomeUnknown(DstkError):
 
     Never retried by dstk. Read the row, or write with ``if_version``, which is safe to repeat.
     """
+
+
+class PartialFailure(DstkError):
+    """Some operations of a ``*_many`` call failed; the others were done."""
+
+    def __init__(self, message: str, results: list[Any]) -> None:
+        super().__init__(message)
+        self.results = results
+        """For each operation, in order, its result or the exception it ended with."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.results)
 
 
 class Conflict(DstkError):

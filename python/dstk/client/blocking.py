@@ -1,0 +1,102 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from dstk._core import Client as NativeClient
+from dstk.client import verbs
+from dstk.client.settings import ClientSettings, split_addresses
+
+T = TypeVar("T")
+
+
+class Client:
+    """Reads and writes one keyspace. Safe to share between threads; every call blocks its thread alone.
+
+    All verbs take ``timeout``, in seconds, the time within which they end; None takes the client's own (30 s unless
+    set). While a partition is moved, split or merged, calls wait or are retried inside that time. Errors: see
+    :mod:`dstk.errors`. A write whose outcome is not known is never repeated silently: it raises
+    :class:`~dstk.errors.OutcomeUnknown`, unless it had ``if_version``.
+    """
+
+    def __init__(self, native: NativeClient, keyspace: str) -> None:
+        self._native = native
+        self.keyspace = keyspace
+
+    @property
+    def key_length(self) -> int:
+        """Bytes of a key of this keyspace."""
+        return self._native.key_length
+
+    def get(self, key: bytes, *, timeout: float | None = None) -> verbs.Row | None:
+        """The row under `key`, or None."""
+        return self._run(verbs.get(key, timeout))
+
+    def put(self, key: bytes, value: bytes, if_version: int | None = None, *, timeout: float | None = None) -> int:
+        """Store `value` under `key`; the row's new version.
+
+        ``if_version`` makes it conditional: the row must have this version now, 0 meaning that there must be no row;
+        else :class:`~dstk.errors.VersionMismatch`.
+        """
+        return self._run(verbs.put(key, value, if_version, timeout))
+
+    def delete(self, key: bytes, if_version: int | None = None, *, timeout: float | None = None) -> int | None:
+        """Remove the row under `key`; the version of the removal, or None if there was no row."""
+        return self._run(verbs.delete(key, if_version, timeout))
+
+    def get_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> list[verbs.Row | None]:
+        """The rows under n keys, in their order. Raises :class:`~dstk.errors.PartialFailure` if some could not be read."""
+        return self._run(verbs.get_many(keys, timeout))
+
+    def put_many(self, keys: verbs.Keys, values: Sequence[bytes], *, timeout: float | None = None) -> list[int]:
+        """Store n values under n keys; the versions, in their order. Each row is a write of its own: there is no
+        transaction over them. Raises :class:`~dstk.errors.PartialFailure`, which tells each one's fate."""
+        return self._run(verbs.put_many(keys, values, timeout))
+
+    def delete_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> list[int | None]:
+        """Remove the rows under n keys, like :meth:`delete` for each."""
+        return self._run(verbs.delete_many(keys, timeout))
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+        timeout: float | None = None,
+    ) -> verbs.Page:
+        """Up to `limit` rows with ``start <= key < end``, from the last one down if `reverse`.
+
+        Bounds shorter than a key are padded with zero bytes; None is no bound. A scan sees each partition at one
+        instant, different partitions at different instants.
+        """
+        return self._run(verbs.scan(start, end, limit, reverse, timeout))
+
+    def close(self) -> None:
+        """Close the connections. Calls under way end as unavailable."""
+        self._native.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, call: verbs.Call[T]) -> T:
+        return call.decode(getattr(self._native, call.verb)(*call.arguments))
+
+
+def connect(address: str | Sequence[str], keyspace: str = "default", *, settings: ClientSettings | None = None) -> Client:
+    """A client of `keyspace`, through any of its workers: ``host:port``, several separated by commas, or a list.
+
+    Raises :class:`~dstk.errors.Unavailable` when no worker answers in time,
+    :class:`~dstk.errors.UnknownKeyspace` when they know no such keyspace.
+    """
+    chosen = settings or ClientSettings()
+    return Client(NativeClient(split_addresses(address), keyspace, chosen.native()), keyspace)
