@@ -1,0 +1,73 @@
+# `make demo` and `make test` are all a newcomer needs: each sets up what it lacks.
+PYTHON ?= python3
+BIN    := .venv/bin
+RUST   := $(shell find rust proto -name '*.rs' -o -name '*.toml' -o -name '*.proto') Cargo.toml Cargo.lock
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-partitions clean
+
+help:
+	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
+	@echo 'make test              all tests        (make test-rust, make test-python: a part)'
+	@echo 'make lint              formatters, linters, types, layers, generated files'
+	@echo 'make build             the extension in release mode, into .venv'
+	@echo 'make wheel             an abi3 wheel, into dist/'
+	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
+	@echo 'make bench             benchmarks, into build/bench/*.json   (make bench-partitions: a part)'
+
+$(BIN)/maturin: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "dstk needs Python 3.11 or later; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+.venv/.built: $(BIN)/maturin $(RUST)
+	$(BIN)/maturin develop --release --quiet --extras all
+	touch $@
+
+build: .venv/.built
+
+demo: build
+	$(BIN)/dstk demo $(DEMO)
+
+test: test-rust test-python
+
+test-rust:
+	cargo test --quiet --workspace --exclude dstk-py
+
+test-python: build
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py --check
+	$(BIN)/python -m dstk.api.generate --check
+	$(BIN)/python -m dstk.lifecycle.tables --check
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cargo fmt
+
+generate: build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py
+	$(BIN)/python -m dstk.api.generate
+	$(BIN)/python -m dstk.lifecycle.tables
+
+wheel: $(BIN)/maturin
+	$(BIN)/maturin build --release --quiet --out dist
+
+bench: bench-partitions
+
+bench-partitions: build
+	$(BIN)/python benches/partitions.py
+
+clean:
+	rm -rf build dist target .venv
