@@ -1,0 +1,284 @@
+"""What a decision asks the driver to do, as plain data.
+
+Every action is idempotent: carried out twice, or again by another operator after a crash, it changes nothing more.
+The driver carries a list out in order, stops at the first failure, observes again and decides again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from dstk.lifecycle.vocabulary import Field, Phase, Role
+
+__all__ = [
+    "Action",
+    "AwaitApplied",
+    "Command",
+    "Commit",
+    "CreatePartition",
+    "DeletePartition",
+    "Drop",
+    "Fence",
+    "Follow",
+    "Merge",
+    "Parallel",
+    "Part",
+    "Promote",
+    "Proxy",
+    "Record",
+    "Release",
+    "Serve",
+    "SetPartitionStatus",
+    "SetStatus",
+    "Split",
+    "Tell",
+    "Touch",
+    "Unfence",
+    "Wait",
+    "flatten",
+]
+
+
+# Commands: what a worker is told. Bounds are bytes, padded to the keyspace's key length; an empty end is +∞.
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Be the primary of the range: with the rows that are held when it is held, else empty. Lifts no fence."""
+
+    start: bytes
+    end: bytes
+    key_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Load a snapshot from `source`, then follow its log. Told again, it resumes."""
+
+    start: bytes
+    end: bytes
+    key_length: int
+    source: str
+    source_address: str
+    source_incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Hold new requests. The log ends at the sequence in the state that comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfence:
+    """Let held and new requests run. Told where there is no fence, nothing but the operator's term is taken note of."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitApplied:
+    """Answered once `sequence` is applied, or after `timeout_seconds`; not being there in time is no failure."""
+
+    sequence: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Become primary, provided that exactly `sequence` is applied and the rows have this digest."""
+
+    sequence: int
+    digest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Stop being primary; pass on what was held, in order, then all that comes."""
+
+    to: str
+    to_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Forget a proxied partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget a partition that loads or follows. Never a primary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Cut the partition at `keys` (ascending) into `names` (one more than keys), all primary at the action's epoch."""
+
+    parent_epoch: int
+    keys: tuple[bytes, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a merge, and the epoch it must have."""
+
+    partition: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Join the parts, in key order, into the action's partition."""
+
+    parts: tuple[Part, ...]
+    start: bytes
+    end: bytes
+
+
+Command: TypeAlias = (
+    Serve | Follow | Fence | Unfence | AwaitApplied | Promote | Proxy | Release | Drop | Split | Merge
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """One control call to a worker. The driver adds its term. A refusal is a failure of the action."""
+
+    worker: str
+    incarnation: str
+    keyspace: str
+    partition: str
+    epoch: int
+    command: Command
+
+
+# Writes to the Kubernetes API.
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One patch of a Partition's spec with `resource_version` as its condition: who owns it from now on.
+
+    ``""`` clears `primary` or `proxy`. Told again when the object already says all of this, it has succeeded. A
+    time-out leaves the outcome unknown: the driver then sets ``Observed.uncertain`` until it has read the object.
+    """
+
+    partition: str
+    resource_version: str
+    primary: str
+    proxy: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Move a Partition's resourceVersion on, provided it is still `resource_version`, and change nothing else.
+
+    Done before a fence is lifted, so that a commit that is still under way must fail. A conflict is a failure.
+    """
+
+    partition: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePartition:
+    """Create a Partition object. One that exists with the same range is a success, and is not changed.
+
+    `start` and `end` are bounds as users write them (text or 0x…). `status.phase` becomes ``ready``.
+    """
+
+    name: str
+    keyspace: str
+    start: str
+    end: str
+    primary: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePartition:
+    """Delete a Partition object, provided it still is that very object (uid). One that is gone is a success."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetPartitionStatus:
+    """Set `status.phase` of a Partition and, when named, one of its conditions to True."""
+
+    partition: str
+    phase: str
+    condition: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """The Assignment's new status, whole except for what is None.
+
+    `seed` is what belongs under `status.new`, `split`, `merge` or `move` (named by `field`), with the seed's names
+    and values; `progress` what belongs under `status.progress`. Times are seconds since 1970.
+    """
+
+    phase: Phase
+    field: Field
+    step: str
+    seed: Mapping[str, str | Mapping[str, Role]] = dataclasses.field(default_factory=dict)
+    progress: Mapping[str, int | float] | None = None
+    reason: str = ""
+    message: str = ""
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An Event on the Assignment, or on the Partition that `partition` names."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do now: look again after `seconds`, or as soon as something changes."""
+
+    seconds: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Lanes that do not depend on each other: they may run at once. Each runs in order up to its first failure."""
+
+    lanes: tuple[tuple[Action, ...], ...]
+
+
+Action: TypeAlias = (
+    Tell
+    | Commit
+    | Touch
+    | CreatePartition
+    | DeletePartition
+    | SetPartitionStatus
+    | SetStatus
+    | Record
+    | Wait
+    | Parallel
+)
+
+
+def flatten(actions: Iterable[Action]) -> Iterator[Action]:
+    """The actions one by one, lanes one after the other: for a driver that does one thing at a time."""
+    for action in actions:
+        if isinstance(action, Parallel):
+            for lane in action.lanes:
+                yield from flatten(lane)
+        else:
+            yield action

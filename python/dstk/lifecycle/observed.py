@@ -1,0 +1,123 @@
+"""What a decision is made from, as plain data.
+
+The driver fills it anew before every decision. The order matters: **Partition objects first, then workers**. A fence
+that is seen after the object was read cannot have been lifted by another operator without that operator having moved
+the object's resourceVersion on, so a commit with the version that was read fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dstk.api import Assignment, Keyspace, Partition
+from dstk.lifecycle.memory import Memory
+from dstk.lifecycle.vocabulary import Role
+
+__all__ = ["Limits", "Observed", "PartView", "Refusal", "WorkerView"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """A partition as one worker holds it; `dstk.v1.PartitionState`, with times in seconds."""
+
+    role: Role
+    epoch: int
+    start: bytes = b""
+    end: bytes = b""
+    sequence: int = 0
+    fenced: bool = False
+    rows: int = 0
+    bytes: int = 0
+    digest: int = 0
+    lag: int = 0
+    caught_up: bool = False
+    follow_error: str = ""
+    quiet_seconds: float = 0.0
+    rows_copied: int = 0
+    bytes_copied: int = 0
+    bytes_total: int = 0
+    last_pause_seconds: float = 0.0
+    source: str = ""
+    proxy_to: str = ""
+    keyspace: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as it answered just now, or as it was last known when it did not answer.
+
+    `reachable`: it answered this time; `parts` is what it holds now. `gone`: it will not come back as it was: its pod
+    object no longer exists, or has another incarnation than the one the driver saw holding the data. `term` is the
+    highest operator term it has seen. `parts` holds at least the partitions that the Assignment names, children and
+    merged partition included, as far as the worker holds them.
+    """
+
+    name: str
+    incarnation: str = ""
+    address: str = ""
+    reachable: bool = True
+    gone: bool = False
+    draining: bool = False
+    term: int = 0
+    parts: Mapping[str, PartView] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an Assignment cannot be carried out: a machine-readable reason and a message for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of an operation; every one is a setting of the operator."""
+
+    deadline_seconds: float = 3600.0
+    """An operation that has not committed by then is aborted."""
+    stall_seconds: float = 30.0
+    """A worker that has not answered for so long makes the Assignment say Stalled."""
+    fence_lag_writes: int = 1000
+    """The source is fenced once the destination is at most so many writes behind."""
+    fence_max_seconds: float = 2.0
+    """A fence that did not lead to a commit within this time is lifted."""
+    fence_tries: int = 5
+    """So many fences are tried before the move is aborted."""
+    fence_retry_seconds: float = 5.0
+    """Pause between two of them."""
+    follow_tries: int = 5
+    """So many times in a row a broken follow stream is started again."""
+    follow_retry_seconds: float = 1.0
+    """Pause before that."""
+    wait_seconds: float = 1.0
+    """How long to wait at most before looking again, where nothing tells that something has changed."""
+    chunk: int = 256
+    """Partitions of one New that a single decision starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything one decision may depend on.
+
+    `partitions`: the Partition objects the Assignment names, children and merged partition included, read just now; a
+    name that is missing has no object. `workers`: the workers it names, and those that the partitions name.
+    `ahead`: names of older unfinished Assignments that touch the same partitions. `cancelled`: deletion was asked for.
+    `refusal`: what validation says, evaluated while the Assignment has not had any effect. `uncertain`: a commit was
+    sent and its outcome is not known, and the Partition objects could not be read since. `term`: the deciding
+    operator's own term. `started_at`: `status.startedAt` in seconds since 1970.
+    """
+
+    assignment: Assignment
+    keyspace: Keyspace
+    partitions: Mapping[str, Partition]
+    workers: Mapping[str, WorkerView]
+    ahead: tuple[str, ...] = ()
+    cancelled: bool = False
+    refusal: Refusal | None = None
+    uncertain: bool = False
+    term: int = 0
+    started_at: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    memory: Memory = field(default_factory=Memory)
