@@ -1,1 +1,7 @@
 //! The range core: keys, range index and routing, store, log, snapshot codec, diff. No sockets, no clock, no Python.
+pub mod digest;
+pub mod frame;
+pub mod key;
+pub mod snapshot;
+pub mod tree;
+pub mod index;
