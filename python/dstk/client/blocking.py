@@ -48,7 +48,7 @@ class Client:
         return self._run(verbs.delete(key, if_version, timeout))
 
     def get_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> list[verbs.Row | None]:
-        """The rows under n keys, in their order. Raises :class:`~dstk.errors.PartialFailure` if some could not be read."""
+        """The rows under n keys, in their order; :class:`~dstk.errors.PartialFailure` if some could not be read."""
         return self._run(verbs.get_many(keys, timeout))
 
     def put_many(self, keys: verbs.Keys, values: Sequence[bytes], *, timeout: float | None = None) -> list[int]:
@@ -92,7 +92,9 @@ class Client:
         return call.decode(getattr(self._native, call.verb)(*call.arguments))
 
 
-def connect(address: str | Sequence[str], keyspace: str = "default", *, settings: ClientSettings | None = None) -> Client:
+def connect(
+    address: str | Sequence[str], keyspace: str = "default", *, settings: ClientSettings | None = None
+) -> Client:
     """A client of `keyspace`, through any of its workers: ``host:port``, several separated by commas, or a list.
 
     Raises :class:`~dstk.errors.Unavailable` when no worker answers in time,

@@ -100,9 +100,7 @@ def delete_many(keys: Keys, timeout: float | None) -> Call[list[int | None]]:
     return Call("delete_many", (keys, timeout), _whole)
 
 
-def scan(
-    start: bytes | None, end: bytes | None, limit: int | None, reverse: bool, timeout: float | None
-) -> Call[Page]:
+def scan(start: bytes | None, end: bytes | None, limit: int | None, reverse: bool, timeout: float | None) -> Call[Page]:
     """See :meth:`dstk.client.Client.scan`."""
     if limit is None:
         raise errors.LimitError("a scan needs a limit: scan(start, end, limit=1000), then go on from page.cursor")
@@ -132,6 +130,7 @@ def _whole(results: list[Any]) -> list[Any]:
     if failed:
         first = next(result for result in results if isinstance(result, BaseException))
         raise errors.PartialFailure(
-            f"{failed} of {len(results)} operations failed, the first with: {first} (.results has each one's)", results
+            f"{failed} of {len(results)} operations failed, the first with: {first} (.results has each one's)",
+            results,
         )
     return results

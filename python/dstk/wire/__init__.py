@@ -1,0 +1,18 @@
+"""The control plane's wire: the only place that knows protobuf and gRPC. Plain data goes in and comes out."""
+
+from dstk.wire.client import ControlClient, RoutesPusher
+from dstk.wire.messages import (
+    KeyspaceRoutes,
+    Load,
+    LoadReport,
+    Request,
+    Route,
+    RoutesUpdate,
+    Status,
+)
+from dstk.wire.server import ControlServer, Handler
+
+__all__ = [
+    "ControlClient", "ControlServer", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Request", "Route",
+    "RoutesPusher", "RoutesUpdate", "Status",
+]  # fmt: skip

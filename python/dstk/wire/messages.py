@@ -1,0 +1,342 @@
+"""Control messages ↔ plain data. Only here are protobuf messages taken apart or put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from dstk import errors
+from dstk.lifecycle import actions
+from dstk.lifecycle.observed import PartView, Role
+from dstk.wire.v1 import control_pb2 as pb
+from dstk.wire.v1 import data_pb2
+
+Key: TypeAlias = bytes
+
+_ROLES: dict[int, Role] = {
+    pb.DISCONNECTED: "disconnected",
+    pb.LOADING: "loading",
+    pb.FOLLOWING: "following",
+    pb.PRIMARY: "primary",
+    pb.PROXY: "proxy",
+}
+_ROLE_NUMBERS = {role: number for number, role in _ROLES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a worker is told to do: a command on one partition, by the operator of `term`, for `incarnation`."""
+
+    incarnation: str
+    term: int
+    keyspace: str
+    partition: str
+    epoch: int
+    command: actions.Command
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a worker says of itself. `partitions` by (keyspace, name)."""
+
+    worker: str
+    incarnation: str
+    data_address: str
+    term: int
+    draining: bool
+    partitions: dict[str, PartView]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The load of one partition as its worker measured it. Rates are exponentially weighted means, per second."""
+
+    keyspace: str
+    partition: str
+    epoch: int
+    rows: int
+    bytes: int
+    operations_per_second: float
+    bytes_per_second: float
+    median_key: Key | None
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What changed since the last report of the stream; the first one is whole."""
+
+    incarnation: str
+    loads: tuple[Load, ...]
+    gone: tuple[str, ...]
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One range of the routing table. An empty `end` is +∞, an empty `owner` nobody."""
+
+    partition: str
+    start: bytes
+    end: bytes
+    epoch: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyspaceRoutes:
+    """What changed in one keyspace; `withdrawn` are partitions (name, epoch) that are gone without a successor."""
+
+    keyspace: str
+    key_length: int
+    routes: Sequence[Route] = ()
+    withdrawn: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesUpdate:
+    """`full`: replaces all that was known. `workers`: data address by worker name; "" means that it is gone."""
+
+    full: bool
+    keyspaces: Sequence[KeyspaceRoutes]
+    workers: dict[str, str]
+
+
+def encode_request(request: Request) -> pb.Action:
+    """The protobuf message of `request`."""
+    message = pb.Action(
+        incarnation=request.incarnation,
+        term=request.term,
+        keyspace=request.keyspace,
+        partition=request.partition,
+        epoch=request.epoch,
+    )
+    match request.command:
+        case actions.Serve(start, end, key_length):
+            message.serve.CopyFrom(pb.Serve(range=pb.Range(start=start, end=end), key_length=key_length))
+        case actions.Follow() as follow:
+            message.follow.CopyFrom(
+                pb.Follow(
+                    range=pb.Range(start=follow.start, end=follow.end),
+                    key_length=follow.key_length,
+                    source=follow.source,
+                    source_address=follow.source_address,
+                    source_incarnation=follow.source_incarnation,
+                )
+            )
+        case actions.Fence():
+            message.fence.SetInParent()
+        case actions.Unfence():
+            message.unfence.SetInParent()
+        case actions.AwaitApplied(sequence, seconds):
+            message.await_applied.CopyFrom(pb.AwaitApplied(sequence=sequence, timeout_ms=round(seconds * 1e3)))
+        case actions.Promote(sequence, digest):
+            message.promote.CopyFrom(pb.Promote(sequence=sequence, digest=digest))
+        case actions.Proxy(to, to_address):
+            message.proxy.CopyFrom(pb.Proxy(to=to, to_address=to_address))
+        case actions.Release():
+            message.release.SetInParent()
+        case actions.Drop():
+            message.drop.SetInParent()
+        case actions.Split(parent_epoch, keys, names):
+            message.split.CopyFrom(pb.Split(parent_epoch=parent_epoch, keys=keys, names=names))
+        case actions.Merge(parts, start, end):
+            message.merge.CopyFrom(
+                pb.Merge(
+                    parts=[pb.Part(partition=part.partition, epoch=part.epoch) for part in parts],
+                    range=pb.Range(start=start, end=end),
+                )
+            )
+    return message
+
+
+_COMMANDS: dict[str, Callable[[Any], actions.Command]] = {
+    "serve": lambda m: actions.Serve(m.range.start, m.range.end, m.key_length),
+    "follow": lambda m: actions.Follow(
+        m.range.start, m.range.end, m.key_length, m.source, m.source_address, m.source_incarnation
+    ),
+    "fence": lambda m: actions.Fence(),
+    "unfence": lambda m: actions.Unfence(),
+    "await_applied": lambda m: actions.AwaitApplied(m.sequence, m.timeout_ms / 1e3),
+    "promote": lambda m: actions.Promote(m.sequence, m.digest),
+    "proxy": lambda m: actions.Proxy(m.to, m.to_address),
+    "release": lambda m: actions.Release(),
+    "drop": lambda m: actions.Drop(),
+    "split": lambda m: actions.Split(m.parent_epoch, tuple(m.keys), tuple(m.names)),
+    "merge": lambda m: actions.Merge(
+        tuple(actions.Part(part.partition, part.epoch) for part in m.parts), m.range.start, m.range.end
+    ),
+}
+
+
+def decode_request(message: pb.Action) -> Request:
+    """The request in `message`; InvalidRequest when it holds no command."""
+    which = message.WhichOneof("action")
+    if which is None:
+        raise errors.InvalidRequest("the action names nothing to do; this worker may be older than the operator")
+    return Request(
+        incarnation=message.incarnation,
+        term=message.term,
+        keyspace=message.keyspace,
+        partition=message.partition,
+        epoch=message.epoch,
+        command=_COMMANDS[which](getattr(message, which)),
+    )
+
+
+def encode_part(name: str, part: PartView) -> pb.PartitionState:
+    """The protobuf message of a held partition."""
+    message = pb.PartitionState(
+        keyspace=part.keyspace,
+        partition=name,
+        range=pb.Range(start=part.start, end=part.end),
+        role=pb.Role.Name(_ROLE_NUMBERS[part.role]),
+        epoch=part.epoch,
+        sequence=part.sequence,
+        fenced=part.fenced,
+        rows=part.rows,
+        bytes=part.bytes,
+        digest=part.digest,
+        quiet_ms=round(part.quiet_seconds * 1e3),
+        last_pause_us=round(part.last_pause_seconds * 1e6),
+        proxy_to=part.proxy_to,
+    )
+    if part.role in ("loading", "following"):
+        message.follow.CopyFrom(
+            pb.FollowProgress(
+                source=part.source,
+                rows_copied=part.rows_copied,
+                bytes_copied=part.bytes_copied,
+                bytes_total=part.bytes_total,
+                lag=part.lag,
+                caught_up=part.caught_up,
+                error=part.follow_error,
+            )
+        )
+    return message
+
+
+def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartView]:
+    """Held partitions by name."""
+    return {
+        message.partition: PartView(
+            role=_ROLES[message.role],
+            epoch=message.epoch,
+            start=message.range.start,
+            end=message.range.end,
+            sequence=message.sequence,
+            fenced=message.fenced,
+            rows=message.rows,
+            bytes=message.bytes,
+            digest=message.digest,
+            lag=message.follow.lag,
+            caught_up=message.follow.caught_up,
+            follow_error=message.follow.error,
+            quiet_seconds=message.quiet_ms / 1e3,
+            rows_copied=message.follow.rows_copied,
+            bytes_copied=message.follow.bytes_copied,
+            bytes_total=message.follow.bytes_total,
+            last_pause_seconds=message.last_pause_us / 1e6,
+            source=message.follow.source,
+            proxy_to=message.proxy_to,
+            keyspace=message.keyspace,
+        )
+        for message in messages
+    }
+
+
+def encode_status(status: Status) -> pb.WorkerStatus:
+    """The protobuf message of a worker's status."""
+    return pb.WorkerStatus(
+        worker=status.worker,
+        incarnation=status.incarnation,
+        data_address=status.data_address,
+        term=status.term,
+        draining=status.draining,
+        partitions=[encode_part(name, part) for name, part in status.partitions.items()],
+    )
+
+
+def decode_status(message: pb.WorkerStatus) -> Status:
+    """A worker's status."""
+    return Status(
+        worker=message.worker,
+        incarnation=message.incarnation,
+        data_address=message.data_address,
+        term=message.term,
+        draining=message.draining,
+        partitions=decode_parts(message.partitions),
+    )
+
+
+def encode_loads(report: LoadReport) -> pb.LoadReport:
+    """The protobuf message of a load report."""
+    return pb.LoadReport(
+        incarnation=report.incarnation,
+        loads=[
+            pb.PartitionLoad(
+                keyspace=load.keyspace,
+                partition=load.partition,
+                epoch=load.epoch,
+                rows=load.rows,
+                bytes=load.bytes,
+                operations_per_second=load.operations_per_second,
+                bytes_per_second=load.bytes_per_second,
+                median_key=load.median_key or b"",
+                role=pb.Role.Name(_ROLE_NUMBERS[load.role]),
+            )
+            for load in report.loads
+        ],
+        gone=report.gone,
+        draining=report.draining,
+    )
+
+
+def decode_loads(message: pb.LoadReport) -> LoadReport:
+    """A load report."""
+    return LoadReport(
+        incarnation=message.incarnation,
+        loads=tuple(
+            Load(
+                keyspace=load.keyspace,
+                partition=load.partition,
+                epoch=load.epoch,
+                rows=load.rows,
+                bytes=load.bytes,
+                operations_per_second=load.operations_per_second,
+                bytes_per_second=load.bytes_per_second,
+                median_key=load.median_key or None,
+                role=_ROLES[load.role],
+            )
+            for load in message.loads
+        ),
+        gone=tuple(message.gone),
+        draining=message.draining,
+    )
+
+
+def encode_routes(update: RoutesUpdate) -> data_pb2.RoutesUpdate:
+    """The protobuf message of a routing update."""
+    return data_pb2.RoutesUpdate(
+        full=update.full,
+        keyspaces=[
+            data_pb2.KeyspaceRoutes(
+                keyspace=keyspace.keyspace,
+                key_length=keyspace.key_length,
+                routes=[
+                    data_pb2.Route(
+                        partition=route.partition,
+                        start=route.start,
+                        end=route.end,
+                        epoch=route.epoch,
+                        owner=route.owner,
+                    )
+                    for route in keyspace.routes
+                ],
+                withdrawn=[data_pb2.Withdrawal(partition=name, epoch=epoch) for name, epoch in keyspace.withdrawn],
+            )
+            for keyspace in update.keyspaces
+        ],
+        workers=[data_pb2.WorkerAddress(worker=name, address=address) for name, address in update.workers.items()],
+    )

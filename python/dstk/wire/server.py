@@ -1,0 +1,101 @@
+"""The worker's side of the control plane: a gRPC server around a plain handler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from dstk import errors
+from dstk.lifecycle.observed import PartView
+from dstk.wire import messages, refusals
+from dstk.wire.messages import LoadReport, Request, Status
+from dstk.wire.v1 import control_pb2 as pb
+from dstk.wire.v1 import control_pb2_grpc
+
+
+class Handler(Protocol):
+    """What a worker does when it is told to. Refusals are raised as errors."""
+
+    async def act(self, request: Request) -> dict[str, PartView]:
+        """Carry out one action; the partitions it names, afterwards."""
+
+    def status(self, partitions: Sequence[str] | None) -> Status:
+        """What the worker is and holds: all (None) or these partitions."""
+
+    def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
+        """Load reports, one every interval."""
+
+    def routes(self, term: int, update: bytes) -> None:
+        """Apply a serialized ``dstk.v1.RoutesUpdate``."""
+
+
+class ControlServer:
+    """The control service and ``grpc.health.v1`` on one port."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", 64 << 20),
+                ("grpc.max_send_message_length", 64 << 20),
+            ]
+        )
+        self._health = HealthServicer()
+        control_pb2_grpc.add_ControlServicer_to_server(_Servicer(handler), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    async def start(self, address: str) -> str:
+        """Listen on ``host:port`` (port 0: any); the bound address."""
+        host, _, _ = address.rpartition(":")
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise errors.ConfigError(f"cannot listen on {address}: {error}") from error
+        await self._server.start()
+        return f"{host}:{port}"
+
+    async def set_serving(self, serving: bool) -> None:
+        """What health probes hear."""
+        answer = health_pb2.HealthCheckResponse
+        status = answer.SERVING if serving else answer.NOT_SERVING
+        for service in ("", "dstk.v1.Control"):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, let running ones end within the grace."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+
+class _Servicer(control_pb2_grpc.ControlServicer):
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def Act(self, request: pb.Action, context: object) -> pb.ActionResult:
+        try:
+            parts = await self._handler.act(messages.decode_request(request))
+        except errors.DstkError as error:
+            return pb.ActionResult(refusal=refusals.encode(error))
+        return pb.ActionResult(states=[messages.encode_part(name, part) for name, part in parts.items()])
+
+    async def Status(self, request: pb.StatusRequest, context: object) -> pb.WorkerStatus:
+        names = None if not request.partitions and not request.summary else list(request.partitions)
+        return messages.encode_status(self._handler.status(names))
+
+    async def Loads(self, request: pb.LoadsRequest, context: object) -> AsyncIterator[pb.LoadReport]:
+        async for report in self._handler.loads(max(request.interval_ms, 10) / 1e3):
+            yield messages.encode_loads(report)
+
+    async def Routes(
+        self, requests: AsyncIterator[pb.RoutesPush], context: grpc.aio.ServicerContext[pb.RoutesPush, pb.RoutesAck]
+    ) -> AsyncIterator[pb.RoutesAck]:
+        async for push in requests:
+            try:
+                self._handler.routes(push.term, push.update.SerializeToString())
+            except errors.DstkError as error:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            yield pb.RoutesAck(version=push.version)
