@@ -1,7 +1,11 @@
 //! The range core: keys, range index and routing, store, log, snapshot codec, diff. No sockets, no clock, no Python.
 pub mod digest;
 pub mod frame;
+pub mod index;
 pub mod key;
+pub mod log;
+pub mod node;
+pub mod partition;
 pub mod snapshot;
 pub mod tree;
-pub mod index;
+pub mod routing;

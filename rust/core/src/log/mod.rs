@@ -1,0 +1,5 @@
+//! The log of writes that followers read.
+
+mod entry;
+
+pub use entry::{Effect, LogBatch};

@@ -1,0 +1,27 @@
+//! Why an action was refused. Nothing has changed then.
+
+use thiserror::Error;
+
+/// `dstk.v1.Refusal`: the kind, and a text with the values that were wrong and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The epoch is older than the one held.
+    #[error("{0}")]
+    Stale(String),
+    /// The partition is not held.
+    #[error("{0}")]
+    NotHere(String),
+    /// It is held in a role that does not allow this.
+    #[error("{0}")]
+    WrongRole(String),
+    /// Not yet.
+    #[error("{0}")]
+    NotReady(String),
+    /// The action itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// A bound of the worker is reached.
+    #[error("{0}")]
+    Limit(String),
+}

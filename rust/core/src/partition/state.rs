@@ -1,0 +1,96 @@
+//! A partition as its worker holds it, in plain data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::operation::Nanos;
+use crate::key::Bounds;
+
+/// What a worker is to a partition; the numbers are those of `dstk.v1.Role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Nothing (any more).
+    Disconnected = 0,
+    /// It copies a snapshot of the source.
+    Loading = 1,
+    /// It has the snapshot and applies the source's log.
+    Following = 2,
+    /// It serves the range.
+    Primary = 3,
+    /// It passes requests on to the worker that serves the range now.
+    Proxy = 4,
+}
+
+impl Role {
+    /// The name used everywhere: `disconnected`, `loading`, `following`, `primary`, `proxy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Loading => "loading",
+            Self::Following => "following",
+            Self::Primary => "primary",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `dstk.v1.PartitionState`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Name of the keyspace.
+    pub keyspace: Arc<str>,
+    /// Name of the partition.
+    pub partition: Arc<str>,
+    /// The range it covers.
+    pub bounds: Arc<Bounds>,
+    /// What this worker is to it.
+    pub role: Role,
+    /// Its epoch as this worker knows it; of a follower, the source's when it began to follow.
+    pub epoch: u64,
+    /// Sequence of the last write applied.
+    pub sequence: u64,
+    /// Whether new requests are held.
+    pub fenced: bool,
+    /// How many are.
+    pub held: u32,
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// Wrapping sum of the row hashes.
+    pub digest: u64,
+    /// Loading and following only.
+    pub follow: Option<FollowProgress>,
+    /// Proxy only: time since the last request was passed on, or since it became proxy, in nanoseconds.
+    pub quiet: Nanos,
+    /// How long writers waited at the last fence, split or merge, in nanoseconds.
+    pub last_pause: Nanos,
+    /// Proxy only: the worker that requests are passed on to; else empty.
+    pub proxy_to: Arc<str>,
+}
+
+/// How far a follower is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FollowProgress {
+    /// Name of the worker that is followed.
+    pub source: String,
+    /// Rows of the snapshot received so far, by this stream.
+    pub rows_copied: u64,
+    /// Bytes of keys and values received so far, by this stream.
+    pub bytes_copied: u64,
+    /// Bytes of keys and values that this stream's snapshot sends.
+    pub bytes_total: u64,
+    /// Writes of the source not yet applied, as last heard.
+    pub lag: u64,
+    /// Whether the snapshot is applied.
+    pub caught_up: bool,
+    /// Why the stream ended; empty while it runs.
+    pub error: String,
+}
