@@ -1,0 +1,35 @@
+"""The only part of dstk that talks to the Kubernetes API."""
+
+from dstk.kube.backoff import Backoff, retry
+from dstk.kube.cache import Cache, CacheSettings
+from dstk.kube.connect import Connection, connect
+from dstk.kube.events import EventRecorder
+from dstk.kube.lease import Election, ElectionSettings
+from dstk.kube.objects import Expired, Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
+from dstk.kube.resources import EVENTS, LEASES, PODS, Event, Lease, ObjectReference, Pod
+
+__all__ = [
+    "EVENTS",
+    "LEASES",
+    "PODS",
+    "Backoff",
+    "Cache",
+    "CacheSettings",
+    "Connection",
+    "Election",
+    "ElectionSettings",
+    "Event",
+    "EventRecorder",
+    "Expired",
+    "Kind",
+    "Lease",
+    "ListPage",
+    "ObjectReference",
+    "Objects",
+    "Pod",
+    "WatchEvent",
+    "connect",
+    "is_conflict",
+    "is_not_found",
+    "retry",
+]

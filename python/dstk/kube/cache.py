@@ -1,0 +1,267 @@
+"""A local copy of all objects of one kind, kept up to date by list and watch.
+
+Versions are compared as numbers, which Kubernetes allows for objects of one kind (KEP-5504).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from dstk.errors import ApiError, DstkError
+from dstk.kube.backoff import Backoff
+from dstk.kube.objects import Expired, Objects
+
+__all__ = ["Cache", "CacheSettings"]
+
+log = logging.getLogger(__name__)
+
+TOMBSTONES = 10_000
+"""Deletions remembered, so that an answer to an older write does not bring a deleted object back."""
+
+
+class _Meta(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+
+
+class _Object(Protocol):
+    @property
+    def metadata(self) -> _Meta: ...
+
+
+T = TypeVar("T", bound=_Object)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Seconds, but for the page size."""
+
+    page: int = 1000
+    watch_seconds: int = 300
+    idle_seconds: float = 90.0
+    """A watch that has brought nothing for so long, not even a bookmark, is dead."""
+    relist_seconds: float = 600.0
+    """Everything is listed again so often: a watch can lose events without breaking."""
+    backoff_longest: float = 10.0
+
+
+class Cache(Generic[T]):
+    """The objects of one kind by name.
+
+    ``on_change(handler)``: ``handler(old, new)`` is called in the event loop for every change, with None for what does
+    not exist; also for every object of the first list. ``index(name, keys)``: ``by(name, key)`` then gives the objects
+    for which ``keys(object)`` holds that key, without a scan. Handlers and indexes are registered before ``run()``.
+    """
+
+    def __init__(
+        self,
+        objects: Objects[T],
+        *,
+        label_selector: str = "",
+        settings: CacheSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.objects = objects
+        self.lists = 0
+        """How often everything was listed."""
+        self._label_selector = label_selector
+        self._settings = settings or CacheSettings()
+        self._clock = clock
+        self._items: dict[str, T] = {}
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+        self._handlers: list[Callable[[T | None, T | None], None]] = []
+        self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[str, T]]]] = {}
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._synced = asyncio.Event()
+        self._heard = clock()
+
+    def get(self, name: str) -> T | None:
+        return self._items.get(name)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def on_change(self, handler: Callable[[T | None, T | None], None]) -> None:
+        self._handlers.append(handler)
+
+    def index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
+        self._indexes[name] = (keys, {})
+
+    def by(self, index: str, key: str) -> Mapping[str, T]:
+        """The objects with that key, by name. Not to be changed, and not to be kept over an await."""
+        return self._indexes[index][1].get(key, {})
+
+    @property
+    def is_synced(self) -> bool:
+        return self._synced.is_set()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the API server was last heard."""
+        return self._clock() - self._heard
+
+    async def synced(self) -> None:
+        """Wait until the first list is complete."""
+        await self._synced.wait()
+
+    async def wait_for(
+        self, name: str, predicate: Callable[[T | None], bool], timeout: float | None = None
+    ) -> T | None:
+        """Wait until ``predicate(object or None)`` holds; the object then. Raises TimeoutError after ``timeout`` s."""
+        changed = asyncio.Event()
+        waiters = self._waiters.setdefault(name, set())
+        waiters.add(changed)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    changed.clear()
+                    if self._synced.is_set() and predicate(self._items.get(name)):
+                        return self._items.get(name)
+                    await changed.wait()
+        finally:
+            waiters.discard(changed)
+            if not waiters:
+                self._waiters.pop(name, None)
+
+    def learn(self, item: T) -> T:
+        """Take in an object that the API server has just answered with, unless something newer is known.
+
+        So who writes sees its own writes here without waiting for the watch. Returns its argument.
+        """
+        version = int(item.metadata.resource_version or 0)
+        if version > self._deleted.get(item.metadata.name, -1):
+            self._put(item, version)
+        return item
+
+    async def run(self) -> None:
+        """List, then watch, for ever. What goes wrong is logged and tried again with back-off."""
+        backoff = Backoff(longest=self._settings.backoff_longest)
+        version: str | None = None
+        listed = 0.0
+        while True:
+            try:
+                if version is None or self._clock() - listed >= self._settings.relist_seconds:
+                    version = await self._list()
+                    listed = self._clock()
+                version = await self._watch(version, listed + self._settings.relist_seconds)
+                backoff.reset()
+            except Expired:
+                log.info("watch of %s is too far behind; listing again", self.objects.kind.plural)
+                version = None
+            except ApiError as error:
+                delay = backoff.next()
+                log.warning("%s: %s; again in %.1f s", self.objects.kind.plural, error, delay)
+                await asyncio.sleep(delay)
+            except DstkError as error:
+                delay = backoff.next()
+                log.info("%s: %s; again in %.1f s", self.objects.kind.plural, error, delay)
+                await asyncio.sleep(delay)
+
+    async def _list(self) -> str:
+        found: dict[str, T] = {}
+        cursor = ""
+        while True:
+            page = await self.objects.list_page(
+                limit=self._settings.page, cursor=cursor, label_selector=self._label_selector
+            )
+            for item in page.items:
+                found[item.metadata.name] = item
+            cursor = page.cursor
+            if not cursor:
+                break
+        version = page.resource_version
+        self._heard = self._clock()
+        self.lists += 1
+        at = int(version or 0)
+        for name, item in found.items():
+            item_version = int(item.metadata.resource_version or 0)
+            if item_version > self._deleted.get(name, -1):
+                self._put(item, item_version)
+        for name in [name for name in self._items if name not in found]:
+            if int(self._items[name].metadata.resource_version or 0) <= at:
+                self._remove(name, at)
+        if not self._synced.is_set():
+            self._synced.set()
+            for name in list(self._waiters):
+                self._wake(name)
+        return version
+
+    async def _watch(self, version: str, until: float) -> str:
+        seconds = max(1, min(self._settings.watch_seconds, int(until - self._clock()) + 1))
+        events = self.objects.watch(
+            version,
+            timeout_seconds=seconds,
+            # A server that ends its watches in time is not silent.
+            idle_seconds=self._settings.idle_seconds,
+            label_selector=self._label_selector,
+        )
+        async with contextlib.aclosing(events) as stream:
+            async for event in stream:
+                self._heard = self._clock()
+                if event.object is None:
+                    pass
+                elif event.type == "DELETED":
+                    self._remove(event.object.metadata.name, int(event.resource_version or 0))
+                else:
+                    self._put(event.object, int(event.resource_version or 0))
+                version = event.resource_version or version
+        return version
+
+    def _put(self, item: T, version: int) -> None:
+        name = item.metadata.name
+        old = self._items.get(name)
+        if old is not None and int(old.metadata.resource_version or 0) >= version:
+            return
+        self._items[name] = item
+        self._reindex(name, old, item)
+        self._tell(name, old, item)
+
+    def _remove(self, name: str, version: int) -> None:
+        old = self._items.get(name)
+        if old is not None and int(old.metadata.resource_version or 0) > version:
+            return
+        self._deleted[name] = version
+        self._deleted.move_to_end(name)
+        if len(self._deleted) > TOMBSTONES:
+            self._deleted.popitem(last=False)
+        if old is not None:
+            del self._items[name]
+            self._reindex(name, old, None)
+            self._tell(name, old, None)
+
+    def _reindex(self, name: str, old: T | None, new: T | None) -> None:
+        for keys, groups in self._indexes.values():
+            before = set(keys(old)) if old is not None else set()
+            after = set(keys(new)) if new is not None else set()
+            for key in before - after:
+                group = groups[key]
+                del group[name]
+                if not group:
+                    del groups[key]
+            for key in after:
+                assert new is not None
+                groups.setdefault(key, {})[name] = new
+
+    def _tell(self, name: str, old: T | None, new: T | None) -> None:
+        for handler in self._handlers:
+            try:
+                handler(old, new)
+            except Exception:
+                log.exception("handler of %s %s failed", self.objects.kind.kind, name)
+        self._wake(name)
+
+    def _wake(self, name: str) -> None:
+        for waiter in self._waiters.get(name, ()):
+            waiter.set()

@@ -1,0 +1,90 @@
+"""Where the Kubernetes API is and who we are there: a kubeconfig file, or the pod's service account."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import (
+    ConfigException,
+    load_incluster_config,
+    load_kube_config,
+)
+
+from dstk.errors import ConfigError
+
+__all__ = ["Connection", "connect"]
+
+SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+DEFAULT_KUBECONFIG = "~/.kube/config"
+
+CONNECTIONS = 128
+"""Parallel requests to the API server; watches take one each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open client of one API server. Close it with ``await connection.close()``."""
+
+    api: ApiClient
+    namespace: str
+    """The context's or the pod's own namespace: the default where none is named."""
+
+    @property
+    def server(self) -> str:
+        return str(self.api.configuration.host)
+
+    @property
+    def configuration(self) -> Configuration:
+        configuration: Configuration = self.api.configuration
+        return configuration
+
+    async def token(self) -> str | None:
+        """The bearer token in use, refreshed when it is about to expire, without its ``Bearer`` prefix."""
+        settings = await self.configuration.auth_settings()
+        value = settings.get("BearerToken", {}).get("value")
+        return str(value).partition(" ")[2] or str(value) if value else None
+
+    async def close(self) -> None:
+        await self.api.close()  # type: ignore[no-untyped-call]
+
+
+async def connect(kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> Connection:
+    """Connect to the API server that a kubeconfig names.
+
+    ``kubeconfig`` is a path; without one, ``$KUBECONFIG``, then the pod's service account, then ``~/.kube/config``.
+    Opens no socket yet. Raises ConfigError when there is no usable configuration.
+    """
+    configuration = Configuration()
+    named = os.fspath(kubeconfig) if kubeconfig is not None else os.environ.get("KUBECONFIG") or None
+    try:
+        if named is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            namespace = _read_namespace() or "default"
+        else:
+            path = named or DEFAULT_KUBECONFIG
+            if not _exists(path):
+                raise ConfigError(f"kubeconfig {path!r} does not exist; name one with --kubeconfig or $KUBECONFIG")
+            loader = await load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=path, context=context, client_configuration=configuration, persist_config=False
+            )
+            namespace = str(loader.current_context["context"].get("namespace") or "default")
+    except ConfigException as error:
+        raise ConfigError(f"no usable Kubernetes configuration: {error}; name one with --kubeconfig") from error
+    configuration.connection_pool_maxsize = CONNECTIONS
+    return Connection(ApiClient(configuration), namespace)
+
+
+def _read_namespace() -> str | None:
+    try:
+        return SERVICE_ACCOUNT_NAMESPACE.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _exists(paths: str) -> bool:
+    return any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path)

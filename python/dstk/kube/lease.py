@@ -1,0 +1,194 @@
+"""Leader election over a coordination.k8s.io Lease.
+
+Written here because the election in ``kubernetes.aio`` (37.0) neither counts ``leaseTransitions``, which are our
+fencing term, nor measures time by a monotonic clock. The algorithm is client-go's: a candidate takes the lease when
+its holder has not renewed it for leaseDuration *by the candidate's own clock*, so clocks need not agree; the
+resourceVersion of each write decides between two candidates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dstk.errors import ApiError, Conflict, DstkError
+from dstk.kube.connect import Connection
+from dstk.kube.objects import Objects, is_conflict
+from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta
+
+__all__ = ["Election", "ElectionSettings"]
+
+log = logging.getLogger(__name__)
+
+TAKE_OVER_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionSettings:
+    """Seconds. ``duration > renew_deadline > 2 × retry``."""
+
+    duration: float = 15.0
+    """Others may take the lease when it was not renewed for so long."""
+    renew_deadline: float = 10.0
+    """A holder that could not renew for so long gives up: before anyone else may start."""
+    retry: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.duration > self.renew_deadline > 2 * self.retry > 0:
+            raise ValueError(
+                f"lease: duration {self.duration} s must be above renew_deadline {self.renew_deadline} s, "
+                f"and that above twice retry {self.retry} s"
+            )
+
+
+class Election:
+    """One candidate. ``identity`` must be another one in each process, restarts included.
+
+    ``term`` is the lease's count of transitions while it is held: it grows with every change of the holder, never
+    comes back, and is what workers fence old operators by.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        namespace: str,
+        identity: str,
+        settings: ElectionSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.identity = identity
+        self.term = 0
+        self._leases = Objects(connection, LEASES, namespace)
+        self._settings = settings or ElectionSettings()
+        self._clock = clock
+        self._lease: Lease | None = None
+        self._seen: tuple[str, float] = ("", 0.0)
+
+    async def acquire(self) -> int:
+        """Wait until the lease is ours; the term."""
+        told = False
+        while True:
+            try:
+                if await self._try(force=False):
+                    return self.term
+                if not told:
+                    told = True
+                    log.info("waiting for lease %s, held by %s", self.name, self._holder())
+            except DstkError as error:
+                log.warning("lease %s: %s", self.name, error)
+            await asyncio.sleep(self._settings.retry)
+
+    async def take_over(self) -> int:
+        """Take the lease at once, whoever holds it, for a term above all earlier ones.
+
+        For an operator that is known to be the only one. Raises DstkError when the API server cannot be used.
+        """
+        for _ in range(TAKE_OVER_TRIES):
+            if await self._try(force=True):
+                return self.term
+        raise Conflict(
+            f"lease {self.name} changed {TAKE_OVER_TRIES} times while it was being taken; is another operator on?"
+        )
+
+    async def hold(self) -> str:
+        """Renew until the lease is lost; why it was."""
+        renewed = self._clock()
+        while True:
+            await asyncio.sleep(self._settings.retry)
+            try:
+                if await self._renew():
+                    renewed = self._clock()
+                    continue
+                return f"lease {self.name} was taken by {self._holder()}"
+            except (DstkError, TimeoutError) as error:
+                log.warning("lease %s was not renewed: %r", self.name, error)
+            if self._clock() - renewed >= self._settings.renew_deadline:
+                return f"lease {self.name} could not be renewed for {self._settings.renew_deadline:.0f} s"
+
+    async def release(self) -> None:
+        """Give the lease up, so that another candidate need not wait for it to run out."""
+        if self._lease is None or self._lease.spec.holder_identity != self.identity:
+            return
+        spec = LeaseSpec(
+            holder_identity="",
+            lease_duration_seconds=1,
+            renew_time=_now(),
+            acquire_time=self._lease.spec.acquire_time,
+            lease_transitions=self._lease.spec.lease_transitions,
+        )
+        try:
+            self._lease = await self._leases.replace(self.name, Lease(self._metadata(), spec))
+        except DstkError as error:
+            log.info("lease %s was not released: %s", self.name, error)
+
+    async def _renew(self) -> bool:
+        async with asyncio.timeout(self._settings.renew_deadline):
+            lease = await self._leases.find(self.name)
+            self._lease = lease
+            if lease is None or lease.spec.holder_identity != self.identity:
+                return False
+            return await self._write(acquired=lease.spec.acquire_time or _now(), transitions=self.term)
+
+    async def _try(self, *, force: bool) -> bool:
+        self._lease = lease = await self._leases.find(self.name)
+        if lease is None:
+            return await self._create()
+        state = lease.metadata.resource_version
+        if state != self._seen[0]:
+            self._seen = (state, self._clock())
+        lasts = min(lease.spec.lease_duration_seconds or 0, self._settings.duration * 4)
+        held = bool(lease.spec.holder_identity) and self._clock() < self._seen[1] + lasts
+        if held and not force:
+            return False
+        return await self._write(acquired=_now(), transitions=(lease.spec.lease_transitions or 0) + 1)
+
+    async def _create(self) -> bool:
+        now = _now()
+        spec = self._spec(now, now, 1)
+        try:
+            self._lease = await self._leases.create(Lease(Meta(name=self.name), spec))
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return False
+            raise
+        self.term = 1
+        return True
+
+    async def _write(self, *, acquired: str, transitions: int) -> bool:
+        spec = self._spec(acquired, _now(), transitions)
+        try:
+            self._lease = await self._leases.replace(self.name, Lease(self._metadata(), spec))
+        except ApiError as error:
+            if is_conflict(error):
+                self._lease = await self._leases.find(self.name)
+                return False
+            raise
+        self.term = transitions
+        return True
+
+    def _metadata(self) -> Meta:
+        assert self._lease is not None
+        metadata = self._lease.metadata
+        return Meta(name=metadata.name, namespace=metadata.namespace, resource_version=metadata.resource_version)
+
+    def _spec(self, acquired: str, renewed: str, transitions: int) -> LeaseSpec:
+        return LeaseSpec(
+            holder_identity=self.identity,
+            lease_duration_seconds=max(1, round(self._settings.duration)),
+            acquire_time=acquired,
+            renew_time=renewed,
+            lease_transitions=transitions,
+        )
+
+    def _holder(self) -> str:
+        return (self._lease.spec.holder_identity if self._lease else None) or "nobody"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
