@@ -1,9 +1,11 @@
 """Types of the extension module. One class a Rust file in rust/py/src."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, Literal, TypeAlias, final
 
 __version__: str
+
+Role: TypeAlias = Literal["loading", "following", "primary", "proxy", "disconnected"]
 
 @final
 class Node:
@@ -38,7 +40,7 @@ class Node:
         self, keyspace: str, parts: Sequence[tuple[str, int]], partition: str, epoch: int, start: bytes, end: bytes,
     ) -> PartitionState: ...
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
-    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, str]]:
+    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role]]:
         """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role) of every partition."""
     def apply_routes(self, update: bytes) -> None:
         """A serialized dstk.v1.RoutesUpdate."""
@@ -53,7 +55,7 @@ class PartitionState:
     partition: str
     start: bytes
     end: bytes
-    role: str
+    role: Role
     epoch: int
     sequence: int
     fenced: bool

@@ -1,0 +1,167 @@
+"""What the operator's actions do to the node.
+
+The node itself refuses old epochs, under the partition's lock. Here the operator's term and the incarnation that an
+action is meant for are checked, before anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dstk import errors
+from dstk._core import Node, PartitionState
+from dstk.lifecycle import actions
+from dstk.lifecycle.observed import PartView
+from dstk.lifecycle.vocabulary import Role
+from dstk.wire import Load, LoadReport, Request, Status
+
+
+class Control:
+    """The worker's side of the control plane (:class:`dstk.wire.Handler`)."""
+
+    def __init__(self, node: Node, name: str, incarnation: str, data_address: str) -> None:
+        self._node = node
+        self._name = name
+        self._incarnation = incarnation
+        self._data_address = data_address
+        self._term = 0
+        self._stopping = asyncio.Event()
+        # Actions that wait (await_applied) or touch many rows must not hold up the event loop, nor each other.
+        self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
+        self.draining = False
+
+    async def act(self, request: Request) -> dict[str, PartView]:
+        """Carry out one action, unless it is older than what was seen."""
+        if request.incarnation != self._incarnation:
+            raise errors.StaleRequest(
+                f"the action is meant for {self._name} incarnation {request.incarnation!r}; "
+                f"this one is {self._incarnation!r} and holds nothing of it"
+            )
+        self._see_term(request.term)
+        loop = asyncio.get_running_loop()
+        states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
+        return {state.partition: view(state) for state in states}
+
+    def status(self, partitions: Sequence[str] | None) -> Status:
+        """What the worker is, and what it holds of `partitions` (None: all)."""
+        states = [] if partitions is not None and not partitions else self._node.states(partitions)
+        return Status(
+            worker=self._name,
+            incarnation=self._incarnation,
+            data_address=self._data_address,
+            term=self._term,
+            draining=self.draining,
+            partitions={state.partition: view(state) for state in states},
+        )
+
+    async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
+        """Every interval what changed; the first report is whole."""
+        told: dict[tuple[str, str], Load] = {}
+        while not self._stopping.is_set():
+            current = {(load.keyspace, load.partition): load for load in map(_load, self._node.loads())}
+            yield LoadReport(
+                incarnation=self._incarnation,
+                loads=tuple(load for key, load in current.items() if told.get(key) != load),
+                gone=tuple(partition for key in told.keys() - current.keys() for partition in key[1:]),
+                draining=self.draining,
+            )
+            told = current
+            try:
+                async with asyncio.timeout(interval_seconds):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    def routes(self, term: int, update: bytes) -> None:
+        """Take a routing update from the operator of `term`."""
+        self._see_term(term)
+        self._node.apply_routes(update)
+
+    def stop(self) -> None:
+        """End the load streams; actions under way are left to end."""
+        self._stopping.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _see_term(self, term: int) -> None:
+        if term < self._term:
+            raise errors.StaleRequest(f"the operator's term {term} is over; {self._name} has seen term {self._term}")
+        self._term = term
+
+
+def carry_out(node: Node, request: Request) -> list[PartitionState]:
+    """One action on the node; the partitions it names, afterwards."""
+    keyspace, partition, epoch = request.keyspace, request.partition, request.epoch
+    match request.command:
+        case actions.Serve(start, end, key_length):
+            return [node.serve(keyspace, partition, epoch, key_length, start, end)]
+        case actions.Follow() as c:
+            return [
+                node.follow(
+                    keyspace, partition, epoch, c.key_length, c.start, c.end,
+                    c.source, c.source_address, c.source_incarnation,
+                )
+            ]  # fmt: skip
+        case actions.Fence():
+            return [node.fence(keyspace, partition, epoch)]
+        case actions.Unfence():
+            return [node.unfence(keyspace, partition, epoch)]
+        case actions.AwaitApplied(sequence, timeout_seconds):
+            return [node.await_applied(keyspace, partition, epoch, sequence, timeout_seconds)]
+        case actions.Promote(sequence, digest):
+            return [node.promote(keyspace, partition, epoch, sequence, digest)]
+        case actions.Proxy(to, to_address):
+            return [node.proxy(keyspace, partition, epoch, to, to_address)]
+        case actions.Release():
+            node.release(keyspace, partition, epoch)
+            return []
+        case actions.Drop():
+            node.drop(keyspace, partition, epoch)
+            return []
+        case actions.Split(parent_epoch, keys, names):
+            return node.split(keyspace, partition, parent_epoch, epoch, keys, names)
+        case actions.Merge(parts, start, end):
+            named = [(part.partition, part.epoch) for part in parts]
+            return [node.merge(keyspace, named, partition, epoch, start, end)]
+
+
+def view(state: PartitionState) -> PartView:
+    """The node's state of a partition, as the rest of Python sees it."""
+    return PartView(
+        role=state.role,
+        epoch=state.epoch,
+        start=state.start,
+        end=state.end,
+        sequence=state.sequence,
+        fenced=state.fenced,
+        rows=state.rows,
+        bytes=state.bytes,
+        digest=state.digest,
+        lag=state.lag,
+        caught_up=state.caught_up,
+        follow_error=state.follow_error,
+        quiet_seconds=state.quiet_seconds,
+        rows_copied=state.rows_copied,
+        bytes_copied=state.bytes_copied,
+        bytes_total=state.bytes_total,
+        last_pause_seconds=state.last_pause_seconds,
+        source=state.source,
+        proxy_to=state.proxy_to,
+        keyspace=state.keyspace,
+    )
+
+
+def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role]) -> Load:
+    keyspace, partition, epoch, rows, size, operations, bytes_per_second, median_key, role = raw
+    return Load(
+        keyspace=keyspace,
+        partition=partition,
+        epoch=epoch,
+        rows=rows,
+        bytes=size,
+        operations_per_second=round(operations, 1),
+        bytes_per_second=round(bytes_per_second),
+        median_key=median_key,
+        role=role,
+    )

@@ -1,0 +1,77 @@
+"""The worker process: the node, its control service, metrics and health, from start to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+
+from dstk._core import Node
+from dstk.wire import ControlServer
+from dstk.worker.control import Control
+from dstk.worker.metrics import MetricsServer
+from dstk.worker.settings import WorkerSettings, new_incarnation
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+
+
+async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    """Be a worker until `stop` is set, then wait to be emptied for as long as the settings say, and end cleanly.
+
+    Raises :class:`~dstk.errors.ConfigError` when a port cannot be had.
+    """
+    incarnation = new_incarnation(settings.pod_uid)
+    node = Node(settings.name, incarnation, settings.limits)
+    data_address = _advertised(node.listen(settings.data_address), settings)
+    control = Control(node, settings.name, incarnation, data_address)
+    server = ControlServer(control)
+    metrics: MetricsServer | None = None
+    try:
+        metrics = MetricsServer(node, settings.metrics_address)
+        control_address = await server.start(settings.control_address)
+        await server.set_serving(True)
+        addresses = {
+            "data": data_address,
+            "control": _advertised(control_address, settings),
+            "metrics": _advertised(metrics.address, settings),
+        }
+        if settings.ready_file is not None:
+            write_atomically(settings.ready_file, json.dumps(addresses))
+        log.info("worker %s (%s) serves at %s", settings.name, incarnation, addresses)
+        await stop.wait()
+        await _drain(control, node, settings.drain_seconds)
+    finally:
+        await server.set_serving(False)
+        control.stop()
+        await server.stop(settings.grace_seconds)
+        await asyncio.to_thread(node.stop, settings.grace_seconds)
+        if metrics is not None:
+            metrics.stop()
+    log.info("worker %s has stopped", settings.name)
+
+
+async def _drain(control: Control, node: Node, seconds: float) -> None:
+    """Say that this worker leaves, and wait until it owns nothing."""
+    control.draining = True
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        owned = sum(state.role in ("primary", "proxy") for state in await asyncio.to_thread(node.states))
+        if not owned:
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _advertised(bound: str, settings: WorkerSettings) -> str:
+    host, _, port = bound.rpartition(":")
+    return f"{settings.advertise_host or host}:{port}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees all of it or nothing."""
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text)
+    os.replace(scratch, path)

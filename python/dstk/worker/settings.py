@@ -1,0 +1,39 @@
+"""The worker's settings, each with its unit."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker process runs. Addresses are ``host:port``; port 0 takes any."""
+
+    name: str
+    """The pod's name; what ``Partition.spec.primary`` says."""
+    pod_uid: str = ""
+    """The pod's UID; with the boot nonce it tells one life of the worker from another."""
+    data_address: str = "0.0.0.0:7070"
+    control_address: str = "0.0.0.0:7071"
+    metrics_address: str = "0.0.0.0:7072"
+    advertise_host: str = ""
+    """The host that others reach this worker by; the bound host when empty."""
+    ready_file: Path | None = None
+    """Written once all ports listen: their addresses as JSON."""
+    drain_seconds: float = 0.0
+    """How long SIGTERM waits for the operator to empty the worker before it stops all the same."""
+    grace_seconds: float = 2.0
+    """How long running requests may take to end at a stop."""
+    limits: dict[str, int | float | str] = field(default_factory=dict)
+    """Limits of the node, by name: see rust/core/src/node/settings.rs."""
+
+
+def new_incarnation(pod_uid: str) -> str:
+    """The identity of this life of the worker.
+
+    A container that is restarted in place keeps its pod's UID but has lost its memory, hence the nonce.
+    """
+    return f"{pod_uid or os.getpid()}/{secrets.token_hex(6)}"
