@@ -22,7 +22,9 @@ pub enum KeyError {
         key_length: usize,
     },
     /// Not exactly as many bytes as the keyspace takes.
-    #[error("key {key} is {length} bytes; this keyspace takes exactly {key_length}: pad or shorten it")]
+    #[error(
+        "key {key} is {length} bytes; this keyspace takes exactly {key_length}: pad or shorten it"
+    )]
     WrongLength {
         /// The key, readable.
         key: String,
@@ -35,7 +37,9 @@ pub enum KeyError {
     #[error("key length {0} is not in 1..={MAX_KEY_LENGTH}: choose one that is")]
     BadKeyLength(usize),
     /// The two bounds of a range have different lengths.
-    #[error("bounds {start} and {end} are {start_length} and {end_length} bytes: pad both to the key length")]
+    #[error(
+        "bounds {start} and {end} are {start_length} and {end_length} bytes: pad both to the key length"
+    )]
     UnequalBounds {
         /// Lower bound, readable.
         start: String,
@@ -55,7 +59,9 @@ pub enum KeyError {
         end: String,
     },
     /// A split key that leaves one side of the range empty, or lies outside of it.
-    #[error("split key {at} is not strictly inside {bounds}: choose one above its start and below its end")]
+    #[error(
+        "split key {at} is not strictly inside {bounds}: choose one above its start and below its end"
+    )]
     NotInside {
         /// The split key, readable.
         at: String,
@@ -63,7 +69,9 @@ pub enum KeyError {
         bounds: String,
     },
     /// Two ranges that were to become one have a gap between them or overlap.
-    #[error("ranges {left} and {right} are not adjacent: the end of the first has to be the start of the second")]
+    #[error(
+        "ranges {left} and {right} are not adjacent: the end of the first has to be the start of the second"
+    )]
     NotAdjacent {
         /// The lower range, readable.
         left: String,
@@ -93,7 +101,11 @@ pub fn readable(key: &[u8]) -> String {
 
 /// Checks that `key_length` (bytes) is one a keyspace can have.
 pub fn check_key_length(key_length: usize) -> Result<(), KeyError> {
-    if (1..=MAX_KEY_LENGTH).contains(&key_length) { Ok(()) } else { Err(KeyError::BadKeyLength(key_length)) }
+    if (1..=MAX_KEY_LENGTH).contains(&key_length) {
+        Ok(())
+    } else {
+        Err(KeyError::BadKeyLength(key_length))
+    }
 }
 
 /// Checks that `key` is exactly `key_length` bytes.
@@ -101,7 +113,11 @@ pub fn check_key(key: &[u8], key_length: usize) -> Result<(), KeyError> {
     if key.len() == key_length {
         return Ok(());
     }
-    Err(KeyError::WrongLength { key: readable(key), length: key.len(), key_length })
+    Err(KeyError::WrongLength {
+        key: readable(key),
+        length: key.len(),
+        key_length,
+    })
 }
 
 /// `bytes` followed by zeros up to `key_length` bytes; an error if it is longer.
@@ -110,7 +126,11 @@ pub fn check_key(key: &[u8], key_length: usize) -> Result<(), KeyError> {
 pub fn pad(bytes: &[u8], key_length: usize) -> Result<Box<[u8]>, KeyError> {
     check_key_length(key_length)?;
     if bytes.len() > key_length {
-        return Err(KeyError::TooLong { key: readable(bytes), length: bytes.len(), key_length });
+        return Err(KeyError::TooLong {
+            key: readable(bytes),
+            length: bytes.len(),
+            key_length,
+        });
     }
     let mut padded = vec![0; key_length];
     padded[..bytes.len()].copy_from_slice(bytes);
@@ -142,7 +162,10 @@ impl Bounds {
                 });
             }
             if start >= *end {
-                return Err(KeyError::EmptyRange { start: readable(&start), end: readable(end) });
+                return Err(KeyError::EmptyRange {
+                    start: readable(&start),
+                    end: readable(end),
+                });
             }
         }
         Ok(Self { start, end })
@@ -150,7 +173,11 @@ impl Bounds {
 
     /// Bounds from unpadded bytes; an empty `end` means +∞, as in a Partition's spec.
     pub fn padded(start: &[u8], end: &[u8], key_length: usize) -> Result<Self, KeyError> {
-        let end = if end.is_empty() { None } else { Some(pad(end, key_length)?) };
+        let end = if end.is_empty() {
+            None
+        } else {
+            Some(pad(end, key_length)?)
+        };
         Self::new(pad(start, key_length)?, end)
     }
 
@@ -186,7 +213,8 @@ impl Bounds {
 
     /// Whether any key lies in both.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.end().is_none_or(|end| *other.start < *end) && other.end().is_none_or(|end| *self.start < *end)
+        self.end().is_none_or(|end| *other.start < *end)
+            && other.end().is_none_or(|end| *self.start < *end)
     }
 
     /// Whether `next` starts exactly where this range ends.
@@ -198,19 +226,34 @@ impl Bounds {
     pub fn split(&self, at: &[u8]) -> Result<(Self, Self), KeyError> {
         check_key(at, self.key_length())?;
         if at == &*self.start || !self.contains(at) {
-            return Err(KeyError::NotInside { at: readable(at), bounds: self.to_string() });
+            return Err(KeyError::NotInside {
+                at: readable(at),
+                bounds: self.to_string(),
+            });
         }
-        let left = Self { start: self.start.clone(), end: Some(at.into()) };
-        let right = Self { start: at.into(), end: self.end.clone() };
+        let left = Self {
+            start: self.start.clone(),
+            end: Some(at.into()),
+        };
+        let right = Self {
+            start: at.into(),
+            end: self.end.clone(),
+        };
         Ok((left, right))
     }
 
     /// One range out of this one and the one that starts where it ends.
     pub fn join(&self, next: &Self) -> Result<Self, KeyError> {
         if !self.is_adjacent_before(next) {
-            return Err(KeyError::NotAdjacent { left: self.to_string(), right: next.to_string() });
+            return Err(KeyError::NotAdjacent {
+                left: self.to_string(),
+                right: next.to_string(),
+            });
         }
-        Ok(Self { start: self.start.clone(), end: next.end.clone() })
+        Ok(Self {
+            start: self.start.clone(),
+            end: next.end.clone(),
+        })
     }
 }
 
@@ -236,7 +279,10 @@ mod tests {
         assert_eq!(&*pad(b"a", 3).unwrap(), b"a\0\0");
         assert!(pad(b"a", 3).unwrap() < pad(b"a\x01", 3).unwrap());
         let error = pad(b"abcd", 3).unwrap_err();
-        assert_eq!(error.to_string(), "key abcd is 4 bytes; this keyspace takes 3: shorten it");
+        assert_eq!(
+            error.to_string(),
+            "key abcd is 4 bytes; this keyspace takes 3: shorten it"
+        );
         assert_eq!(pad(b"", 0), Err(KeyError::BadKeyLength(0)));
         assert_eq!(pad(b"", 1025), Err(KeyError::BadKeyLength(1025)));
     }
@@ -251,8 +297,14 @@ mod tests {
 
     #[test]
     fn bounds_have_to_hold_a_key() {
-        assert!(matches!(Bounds::padded(b"b", b"a", 4), Err(KeyError::EmptyRange { .. })));
-        assert!(matches!(Bounds::padded(b"b", b"b", 4), Err(KeyError::EmptyRange { .. })));
+        assert!(matches!(
+            Bounds::padded(b"b", b"a", 4),
+            Err(KeyError::EmptyRange { .. })
+        ));
+        assert!(matches!(
+            Bounds::padded(b"b", b"b", 4),
+            Err(KeyError::EmptyRange { .. })
+        ));
         let unequal = Bounds::new(b"a".as_slice().into(), Some(b"bb".as_slice().into()));
         assert!(matches!(unequal, Err(KeyError::UnequalBounds { .. })));
     }
@@ -287,6 +339,9 @@ mod tests {
             let at = pad(outside, 4).unwrap();
             assert!(matches!(range.split(&at), Err(KeyError::NotInside { .. })));
         }
-        assert!(matches!(range.split(b"c"), Err(KeyError::WrongLength { .. })));
+        assert!(matches!(
+            range.split(b"c"),
+            Err(KeyError::WrongLength { .. })
+        ));
     }
 }

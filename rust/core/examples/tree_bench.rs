@@ -1,0 +1,183 @@
+//! What the tree costs: `cargo run --release -p dstk-core --example tree_bench -- [ROWS]` (1,000,000 unless told).
+//!
+//! 16-byte keys in random order, 100-byte values. Times are a mean for what is done often, a median for splits and
+//! joins; memory is what the process grew by, per row.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dstk_core::snapshot::{ChunkEncoder, decode};
+use dstk_core::tree::{Tree, TreeBuilder, drop_in_background};
+
+const VALUE_BYTES: usize = 100;
+const SAMPLES: u64 = 200_000;
+const CUTS: usize = 201;
+
+fn main() {
+    let rows: u64 = std::env::args()
+        .nth(1)
+        .map_or(1_000_000, |rows| rows.parse().expect("ROWS is a number"));
+    println!("{rows} rows, 16-byte keys, {VALUE_BYTES}-byte values");
+
+    let before = resident_bytes();
+    let mut tree = Tree::new(16);
+    let start = Instant::now();
+    for i in 0..rows {
+        tree.insert(&key(i), value(i), i);
+    }
+    report("put, new key, while growing", start.elapsed(), rows);
+    println!(
+        "{:34} {:9.1} B",
+        "memory a row",
+        (resident_bytes() - before) as f64 / rows as f64
+    );
+
+    let start = Instant::now();
+    for i in 0..SAMPLES {
+        black_box(tree.get(&key(scatter(i) % rows)).map(|row| row.value[0]));
+    }
+    report("get", start.elapsed(), SAMPLES);
+
+    let start = Instant::now();
+    for i in 0..SAMPLES {
+        black_box(tree.insert(&key(rows + i), value(i), rows + i));
+    }
+    report("put, new key", start.elapsed(), SAMPLES);
+
+    let start = Instant::now();
+    for i in 0..SAMPLES {
+        black_box(tree.insert(&key(scatter(i) % rows), value(i), 2 * rows + i));
+    }
+    report("put, known key", start.elapsed(), SAMPLES);
+
+    let start = Instant::now();
+    for i in 0..SAMPLES {
+        black_box(tree.remove(&key(rows + i)));
+    }
+    report("remove", start.elapsed(), SAMPLES);
+
+    let start = Instant::now();
+    black_box(tree.iter().fold(0u64, |sum, row| {
+        sum + u64::from(row.key[15]) + row.value.len() as u64 + row.version
+    }));
+    throughput("scan", start.elapsed(), rows);
+
+    let start = Instant::now();
+    black_box(
+        tree.iter()
+            .rev()
+            .fold(0u64, |sum, row| sum + u64::from(row.value[0]) + row.version),
+    );
+    throughput("scan backwards, reading values", start.elapsed(), rows);
+
+    let start = Instant::now();
+    for i in 0..SAMPLES {
+        let (low, high) = (key(i).min(key(i + 1)), key(i).max(key(i + 1)));
+        black_box(tree.summary(&low, Some(&high)));
+    }
+    report("summary of a range", start.elapsed(), SAMPLES);
+
+    cuts("", &mut tree, |_| None);
+    cuts(", with a snapshot held", &mut tree, |tree| {
+        Some(tree.clone())
+    });
+
+    let start = Instant::now();
+    let mut encoder = ChunkEncoder::new(tree.clone(), &[], None);
+    let chunks: Vec<Vec<u8>> = std::iter::from_fn(|| encoder.next()).collect();
+    throughput("snapshot encoded", start.elapsed(), rows);
+
+    let start = Instant::now();
+    let mut builder = TreeBuilder::new(16);
+    for chunk in &chunks {
+        decode(chunk, 16)
+            .and_then(|chunk| Ok(chunk.append_to(&mut builder)))
+            .expect("sound")
+            .expect("in order");
+    }
+    let copy = builder.finish();
+    throughput("snapshot decoded into a tree", start.elapsed(), rows);
+    assert_eq!(copy.total(), tree.total());
+
+    let start = Instant::now();
+    drop_in_background(copy);
+    report("drop handed over", start.elapsed(), 1);
+}
+
+/// Medians of splitting the tree somewhere and joining the parts again.
+fn cuts(what: &str, tree: &mut Tree, hold: impl Fn(&Tree) -> Option<Tree>) {
+    let (mut splits, mut joins) = (Vec::new(), Vec::new());
+    for i in 0..CUTS as u64 {
+        let held = hold(tree);
+        let at = key(i);
+        let start = Instant::now();
+        let high = tree.split_off(&at);
+        splits.push(start.elapsed());
+        let low = std::mem::replace(tree, Tree::new(16));
+        let start = Instant::now();
+        *tree = Tree::join(low, high).expect("just cut");
+        joins.push(start.elapsed());
+        drop(held);
+    }
+    splits.sort();
+    joins.sort();
+    for (verb, times) in [("split", splits), ("join", joins)] {
+        let micros = |at: usize| times[at].as_secs_f64() * 1e6;
+        println!(
+            "{:34} {:9.2} µs, worst {:.1} µs",
+            format!("{verb}{what}"),
+            micros(CUTS / 2),
+            micros(CUTS - 1)
+        );
+    }
+}
+
+fn report(what: &str, elapsed: Duration, times: u64) {
+    println!(
+        "{what:34} {:9.3} µs",
+        elapsed.as_secs_f64() * 1e6 / times as f64
+    );
+}
+
+fn throughput(what: &str, elapsed: Duration, rows: u64) {
+    println!(
+        "{what:34} {:9.2} M rows/s",
+        rows as f64 / elapsed.as_secs_f64() / 1e6
+    );
+}
+
+fn key(number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&scatter(number).to_be_bytes());
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn value(number: u64) -> Arc<[u8]> {
+    [number as u8; VALUE_BYTES].as_slice().into()
+}
+
+/// The finalizer of MurmurHash3: a fixed shuffle of the numbers.
+fn scatter(number: u64) -> u64 {
+    let mut mixed = number ^ (number >> 33);
+    mixed = mixed.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^= mixed >> 33;
+    mixed = mixed.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ (mixed >> 33)
+}
+
+/// Resident memory of this process, as Linux tells it.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("VmRSS is there");
+    line.trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse::<u64>()
+        .expect("a number of kB")
+        * 1024
+}

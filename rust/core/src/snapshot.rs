@@ -1,0 +1,285 @@
+//! Snapshot chunks: sorted rows in columns, checksummed, of bounded size.
+//!
+//! Layout of a chunk's body: `key length: u16 | rows: u32 | keys | versions: u64 each | value lengths: u32 each |
+//! values`, every column one after the other, in a [frame](crate::frame).
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::frame::{self, FrameError};
+use crate::key::{KeyError, check_key_length, readable};
+use crate::tree::{MAX_VALUE_BYTES, Tree, TreeBuilder, TreeError};
+
+const TAG: [u8; 4] = *b"dkc1";
+const HEADER_BYTES: usize = 2 + 4;
+const ROW_OVERHEAD_BYTES: usize = 8 + 4;
+
+/// Size of a chunk unless told otherwise, in bytes.
+pub const DEFAULT_CHUNK_BYTES: usize = 256 << 10;
+
+/// The biggest chunk that is made or taken, in bytes.
+pub const MAX_CHUNK_BYTES: usize = 4 << 20;
+
+/// What can be wrong with a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The frame around it is damaged.
+    #[error("snapshot chunk: {0}")]
+    Frame(#[from] FrameError),
+    /// The key length asked for is none.
+    #[error("snapshot chunk: {0}")]
+    Key(#[from] KeyError),
+    /// Bigger than any chunk is made.
+    #[error("snapshot chunk of {0} bytes: at most {MAX_CHUNK_BYTES} are taken")]
+    TooBig(usize),
+    /// It is of another keyspace.
+    #[error("snapshot chunk has keys of {found} bytes; this keyspace takes {expected}")]
+    KeyLength {
+        /// Key length it was made with.
+        found: usize,
+        /// Key length of this keyspace.
+        expected: usize,
+    },
+    /// It holds no rows, which no encoder sends.
+    #[error("snapshot chunk without rows")]
+    Empty,
+    /// Its keys do not ascend.
+    #[error("snapshot chunk: key {next} does not come after {previous}")]
+    NotAscending {
+        /// The key before.
+        previous: String,
+        /// The offending key.
+        next: String,
+    },
+    /// A value above the limit.
+    #[error("snapshot chunk: value of {key} is {bytes} bytes; at most {MAX_VALUE_BYTES} are taken")]
+    ValueTooBig {
+        /// The key, readable.
+        key: String,
+        /// Length of its value in bytes.
+        bytes: usize,
+    },
+}
+
+/// Cuts a snapshot, or a range of one, into chunks.
+///
+/// It owns its snapshot, so it may outlive the partition and be sent between threads; drop what
+/// [`into_snapshot`](Self::into_snapshot) gives in the background when it may be the last owner of many rows.
+pub struct ChunkEncoder {
+    snapshot: Tree,
+    next_row: u64,
+    end_row: u64,
+    chunk_bytes: usize,
+}
+
+impl ChunkEncoder {
+    /// Chunks of at most [`DEFAULT_CHUNK_BYTES`] of the rows in `[start, end)`.
+    pub fn new(snapshot: Tree, start: &[u8], end: Option<&[u8]>) -> Self {
+        Self::with_chunk_bytes(snapshot, start, end, DEFAULT_CHUNK_BYTES)
+    }
+
+    /// Chunks of at most `chunk_bytes` bytes, or of one row where a row is longer.
+    pub fn with_chunk_bytes(
+        snapshot: Tree,
+        start: &[u8],
+        end: Option<&[u8]>,
+        chunk_bytes: usize,
+    ) -> Self {
+        let next_row = snapshot.rank(start);
+        let end_row = end
+            .map_or(snapshot.rows(), |end| snapshot.rank(end))
+            .max(next_row);
+        Self {
+            snapshot,
+            next_row,
+            end_row,
+            chunk_bytes: chunk_bytes.min(MAX_CHUNK_BYTES),
+        }
+    }
+
+    /// Rows that are still to come.
+    pub fn rows_left(&self) -> u64 {
+        self.end_row - self.next_row
+    }
+
+    /// The next chunk, or none after the last row.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "a sender pulls chunks one at a time between other work"
+    )]
+    pub fn next(&mut self) -> Option<Vec<u8>> {
+        let key_length = self.snapshot.key_length();
+        let mut size = frame::OVERHEAD_BYTES + HEADER_BYTES;
+        let mut rows = Vec::new();
+        for row in self.snapshot.rows_at(self.next_row, self.end_row) {
+            size += key_length + ROW_OVERHEAD_BYTES + row.value.len();
+            if size > self.chunk_bytes && !rows.is_empty() {
+                size -= key_length + ROW_OVERHEAD_BYTES + row.value.len();
+                break;
+            }
+            rows.push(row);
+        }
+        if rows.is_empty() {
+            return None;
+        }
+        let mut chunk = frame::begin(TAG, size - frame::OVERHEAD_BYTES);
+        chunk.extend_from_slice(&(key_length as u16).to_le_bytes());
+        chunk.extend_from_slice(&(rows.len() as u32).to_le_bytes());
+        rows.iter().for_each(|row| chunk.extend_from_slice(row.key));
+        rows.iter()
+            .for_each(|row| chunk.extend_from_slice(&row.version.to_le_bytes()));
+        rows.iter()
+            .for_each(|row| chunk.extend_from_slice(&(row.value.len() as u32).to_le_bytes()));
+        rows.iter()
+            .for_each(|row| chunk.extend_from_slice(row.value));
+        self.next_row += rows.len() as u64;
+        Some(frame::seal(chunk))
+    }
+
+    /// The snapshot, to be dropped or read again.
+    pub fn into_snapshot(self) -> Tree {
+        self.snapshot
+    }
+}
+
+/// One row of a chunk; it borrows the chunk's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkRow<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// Sequence of the write that made it.
+    pub version: u64,
+}
+
+/// A chunk that has been checked: at least one row, keys of one length that ascend, values within their limit.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodedChunk<'a> {
+    key_length: usize,
+    keys: &'a [u8],
+    versions: &'a [u8],
+    lengths: &'a [u8],
+    values: &'a [u8],
+}
+
+impl<'a> DecodedChunk<'a> {
+    /// Number of rows, at least one.
+    pub fn rows(&self) -> usize {
+        self.keys.len() / self.key_length
+    }
+
+    /// Length of the keys, in bytes.
+    pub fn key_length(&self) -> usize {
+        self.key_length
+    }
+
+    /// The lowest key.
+    pub fn first_key(&self) -> &'a [u8] {
+        &self.keys[..self.key_length]
+    }
+
+    /// The highest key.
+    pub fn last_key(&self) -> &'a [u8] {
+        &self.keys[self.keys.len() - self.key_length..]
+    }
+
+    /// The rows by ascending key.
+    pub fn iter(&self) -> impl Iterator<Item = ChunkRow<'a>> + use<'a> {
+        let mut values = self.values;
+        let keys = self.keys.chunks_exact(self.key_length);
+        keys.zip(integers(self.versions))
+            .zip(lengths(self.lengths))
+            .map(move |((key, version), length)| {
+                let (value, rest) = values.split_at(length);
+                values = rest;
+                ChunkRow {
+                    key,
+                    value,
+                    version,
+                }
+            })
+    }
+
+    /// Adds the rows to a tree that is being built; they have to come after what it holds.
+    pub fn append_to(&self, builder: &mut TreeBuilder) -> Result<(), TreeError> {
+        self.iter()
+            .try_for_each(|row| builder.push(row.key, Arc::from(row.value), row.version))
+    }
+}
+
+fn integers(column: &[u8]) -> impl Iterator<Item = u64> + use<'_> {
+    column
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+fn lengths(column: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
+    column
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|bytes| u32::from_le_bytes(*bytes) as usize)
+}
+
+/// Checks a chunk and gives its rows: checksum, key length, every column's length, key order and value limit.
+///
+/// Safe on hostile input: it allocates nothing, and the rows it gives are inside `chunk`.
+pub fn decode(chunk: &[u8], key_length: usize) -> Result<DecodedChunk<'_>, SnapshotError> {
+    check_key_length(key_length)?;
+    if chunk.len() > MAX_CHUNK_BYTES {
+        return Err(SnapshotError::TooBig(chunk.len()));
+    }
+    let mut body = frame::open(chunk, TAG)?;
+    let found = usize::from(body.u16()?);
+    if found != key_length {
+        return Err(SnapshotError::KeyLength {
+            found,
+            expected: key_length,
+        });
+    }
+    let rows = body.u32()? as usize;
+    if rows == 0 {
+        return Err(SnapshotError::Empty);
+    }
+    let decoded = DecodedChunk {
+        key_length,
+        keys: body.bytes(rows.saturating_mul(key_length))?,
+        versions: body.bytes(rows.saturating_mul(8))?,
+        lengths: body.bytes(rows.saturating_mul(4))?,
+        values: body.bytes(body.remaining())?,
+    };
+    let mut left = decoded.values.len();
+    let mut previous: Option<&[u8]> = None;
+    for (key, bytes) in decoded
+        .keys
+        .chunks_exact(key_length)
+        .zip(lengths(decoded.lengths))
+    {
+        if let Some(previous) = previous.filter(|previous| *previous >= key) {
+            return Err(SnapshotError::NotAscending {
+                previous: readable(previous),
+                next: readable(key),
+            });
+        }
+        previous = Some(key);
+        if bytes > MAX_VALUE_BYTES {
+            return Err(SnapshotError::ValueTooBig {
+                key: readable(key),
+                bytes,
+            });
+        }
+        left = left.checked_sub(bytes).ok_or(FrameError::Truncated {
+            have: left,
+            need: bytes,
+        })?;
+    }
+    if left > 0 {
+        return Err(FrameError::TrailingBytes(left).into());
+    }
+    Ok(decoded)
+}
