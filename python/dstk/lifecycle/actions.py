@@ -1,17 +1,17 @@
 """What a decision asks the driver to do, as plain data.
 
-Every action is idempotent: carried out twice, or again by another operator after a crash, it changes nothing more.
-The driver carries a list out in order, stops at the first failure, observes again and decides again.
+Every action is idempotent: carried out twice, or again by another operator after a crash, it changes
+nothing more. The driver carries a list out in order, stops at the first failure, observes again and decides
+again.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from dstk.lifecycle.vocabulary import Field, Phase, Role
+from dstk.api import AssignmentStatus, PartitionPhase
 
 __all__ = [
     "Action",
@@ -73,12 +73,16 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Unfence:
-    """Let held and new requests run. Told where there is no fence, nothing but the operator's term is taken note of."""
+    """Let held and new requests run. Told where there is no fence, nothing but the operator's term is taken
+    note of.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitApplied:
-    """Answered once `sequence` is applied, or after `timeout_seconds`; not being there in time is no failure."""
+    """Answered once `sequence` is applied, or after `timeout_seconds`; not being there in time is no
+    failure.
+    """
 
     sequence: int
     timeout_seconds: float
@@ -112,7 +116,9 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Cut the partition at `keys` (ascending) into `names` (one more than keys), all primary at the action's epoch."""
+    """Cut the partition at `keys` (ascending) into `names` (one more than keys), all primary at the
+    action's epoch.
+    """
 
     parent_epoch: int
     keys: tuple[bytes, ...]
@@ -136,9 +142,7 @@ class Merge:
     end: bytes
 
 
-Command: TypeAlias = (
-    Serve | Follow | Fence | Unfence | AwaitApplied | Promote | Proxy | Release | Drop | Split | Merge
-)
+Command: TypeAlias = Serve | Follow | Fence | Unfence | AwaitApplied | Promote | Proxy | Release | Drop | Split | Merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,9 @@ class Tell:
 class Commit:
     """One patch of a Partition's spec with `resource_version` as its condition: who owns it from now on.
 
-    ``""`` clears `primary` or `proxy`. Told again when the object already says all of this, it has succeeded. A
-    time-out leaves the outcome unknown: the driver then sets ``Observed.uncertain`` until it has read the object.
+    ``""`` clears `primary` or `proxy`. Told again when the object already says all of this, it has
+    succeeded. A time-out leaves the outcome unknown: the driver then sets ``Observed.uncertain`` until it
+    has read the object.
     """
 
     partition: str
@@ -173,9 +178,11 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """Move a Partition's resourceVersion on, provided it is still `resource_version`, and change nothing else.
+    """Move a Partition's resourceVersion on, provided it is still `resource_version`, and change nothing
+    else.
 
-    Done before a fence is lifted, so that a commit that is still under way must fail. A conflict is a failure.
+    Done before a fence is lifted, so that a commit that is still under way must fail. A conflict is a
+    failure.
     """
 
     partition: str
@@ -186,7 +193,8 @@ class Touch:
 class CreatePartition:
     """Create a Partition object. One that exists with the same range is a success, and is not changed.
 
-    `start` and `end` are bounds as users write them (text or 0x…). `status.phase` becomes ``ready``.
+    `start` and `end` are bounds as users write them (text or 0x…). `status.phase` becomes ``ready`` and
+    `status.incarnation` what is given here.
     """
 
     name: str
@@ -195,11 +203,14 @@ class CreatePartition:
     end: str
     primary: str
     epoch: int
+    incarnation: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeletePartition:
-    """Delete a Partition object, provided it still is that very object (uid). One that is gone is a success."""
+    """Delete a Partition object, provided it still is that very object (uid). One that is gone is a
+    success.
+    """
 
     name: str
     uid: str
@@ -207,10 +218,11 @@ class DeletePartition:
 
 @dataclass(frozen=True, slots=True)
 class SetPartitionStatus:
-    """Set `status.phase` of a Partition and, when named, one of its conditions to True."""
+    """Set `status.phase` and `status.incarnation` of a Partition and, when named, a condition of it to True."""
 
     partition: str
-    phase: str
+    phase: PartitionPhase
+    incarnation: str = ""
     condition: str = ""
     reason: str = ""
     message: str = ""
@@ -218,21 +230,9 @@ class SetPartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class SetStatus:
-    """The Assignment's new status, whole except for what is None.
+    """Give the Assignment this status, whole; only its conditions and observedGeneration are the driver's."""
 
-    `seed` is what belongs under `status.new`, `split`, `merge` or `move` (named by `field`), with the seed's names
-    and values; `progress` what belongs under `status.progress`. Times are seconds since 1970.
-    """
-
-    phase: Phase
-    field: Field
-    step: str
-    seed: Mapping[str, str | Mapping[str, Role]] = dataclasses.field(default_factory=dict)
-    progress: Mapping[str, int | float] | None = None
-    reason: str = ""
-    message: str = ""
-    started_at: float | None = None
-    finished_at: float | None = None
+    status: AssignmentStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Lanes that do not depend on each other: they may run at once. Each runs in order up to its first failure."""
+    """Lanes that do not depend on each other: they may run at once. Each runs in order up to its first
+    failure.
+    """
 
     lanes: tuple[tuple[Action, ...], ...]
 

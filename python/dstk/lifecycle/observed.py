@@ -1,8 +1,9 @@
 """What a decision is made from, as plain data.
 
-The driver fills it anew before every decision. The order matters: **Partition objects first, then workers**. A fence
-that is seen after the object was read cannot have been lifted by another operator without that operator having moved
-the object's resourceVersion on, so a commit with the version that was read fails.
+The driver fills it anew before every decision. The order matters: **Partition objects first, then
+workers**. A fence that is seen after the object was read cannot have been lifted by another operator
+without that operator having moved the object's resourceVersion on, so a commit with the version that was
+read fails.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dstk.api import Assignment, Keyspace, Partition
+from dstk.api import Assignment, Keyspace, Partition, Refusal, Role
 from dstk.lifecycle.memory import Memory
-from dstk.lifecycle.vocabulary import Role
 
-__all__ = ["Limits", "Observed", "PartView", "Refusal", "WorkerView"]
+__all__ = ["Limits", "Observed", "PartView", "WorkerView"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class PartView:
 class WorkerView:
     """A worker as it answered just now, or as it was last known when it did not answer.
 
-    `reachable`: it answered this time; `parts` is what it holds now. `gone`: it will not come back as it was: its pod
-    object no longer exists, or has another incarnation than the one the driver saw holding the data. `term` is the
-    highest operator term it has seen. `parts` holds at least the partitions that the Assignment names, children and
-    merged partition included, as far as the worker holds them.
+    `reachable`: it answered this time; `parts` is what it holds now. `gone`: it will not come back as it
+    was: its pod object no longer exists, or has another incarnation than the one the driver saw holding the
+    data. `term` is the highest operator term it has seen. `parts` holds at least the partitions that the
+    Assignment names, children and merged partition included, as far as the worker holds them.
     """
 
     name: str
@@ -61,14 +61,6 @@ class WorkerView:
     draining: bool = False
     term: int = 0
     parts: Mapping[str, PartView] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an Assignment cannot be carried out: a machine-readable reason and a message for people."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +93,11 @@ class Limits:
 class Observed:
     """Everything one decision may depend on.
 
-    `partitions`: the Partition objects the Assignment names, children and merged partition included, read just now; a
-    name that is missing has no object. `workers`: the workers it names, and those that the partitions name.
-    `ahead`: names of older unfinished Assignments that touch the same partitions. `cancelled`: deletion was asked for.
-    `refusal`: what validation says, evaluated while the Assignment has not had any effect. `uncertain`: a commit was
-    sent and its outcome is not known, and the Partition objects could not be read since. `term`: the deciding
-    operator's own term. `started_at`: `status.startedAt` in seconds since 1970.
+    `partitions`: the objects that ``dstk.lifecycle.touched`` names, read just now; a name that is missing has
+    no object. `workers`: likewise, and those that the objects name. `ahead`: names of older unfinished
+    Assignments that touch the same partitions. `cancelled`: deletion was asked for. `refusal`: what validation
+    says, evaluated while the Assignment has had no effect. `uncertain`: a commit was sent, its outcome is not
+    known, and the Partition objects could not be read since. `term`: the deciding operator's own.
     """
 
     assignment: Assignment
@@ -118,6 +109,5 @@ class Observed:
     refusal: Refusal | None = None
     uncertain: bool = False
     term: int = 0
-    started_at: float | None = None
     limits: Limits = field(default_factory=Limits)
     memory: Memory = field(default_factory=Memory)
