@@ -1,0 +1,21 @@
+"""The API group and what marks its objects: one place for every string that other programs match on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "dstk.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+APPROVED_ANNOTATION: Final = f"{GROUP}/approved"
+"""On an Assignment, ``"true"`` lets a proposal of an Assigner in mode Propose run."""
+
+CORDONED_ANNOTATION: Final = f"{GROUP}/cordoned"
+"""On a worker's Pod, ``"true"`` keeps new partitions away and moves the present ones off."""
+
+KEYSPACE_LABEL: Final = f"{GROUP}/keyspace"
+"""On objects that the operator creates: the Keyspace they belong to."""
+
+PROPOSED_LABEL: Final = f"{GROUP}/proposed"
+"""On an Assignment, ``"true"``: made by an Assigner in mode Propose, waits for the annotation above."""

@@ -1,0 +1,241 @@
+"""Keyspace: the length of keys, who serves them, and how far the Assigner may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, field
+
+from dstk.api.conditions import Conditions
+from dstk.api.meta import ObjectMeta
+from dstk.api.model import COUNT_MAX, Model, Rule, immutable
+
+__all__ = [
+    "Durability",
+    "Failover",
+    "Keyspace",
+    "KeyspaceSpec",
+    "KeyspaceStatus",
+    "Mode",
+    "PartitionCounts",
+    "Policy",
+    "WorkerSelector",
+    "Workers",
+]
+
+
+class Durability(StrEnum):
+    """Where acknowledged writes are kept."""
+
+    MEMORY = "Memory"
+    DISK = "Disk"
+
+
+class Failover(StrEnum):
+    """What it takes to give a partition of a silent worker to another one."""
+
+    CONFIRMED = "Confirmed"
+    LEASE = "Lease"
+
+
+class Mode(StrEnum):
+    """What the Assigner does with its plans."""
+
+    AUTO = "Auto"
+    PROPOSE = "Propose"
+    OFF = "Off"
+
+
+class WorkerSelector(Model, frozen=True, kw_only=True):
+    """Which pods serve a keyspace."""
+
+    match_labels: Annotated[
+        dict[
+            Annotated[str, Meta(min_length=1, max_length=317)],
+            Annotated[str, Meta(max_length=63)],
+        ],
+        Meta(
+            max_length=16,
+            description="Labels that a pod must carry, all of them. Empty: every worker pod of the namespace.",
+        ),
+    ] = field(default_factory=dict)
+
+
+class Workers(Model, frozen=True, kw_only=True):
+    """The pods that serve a keyspace."""
+
+    selector: Annotated[WorkerSelector, Meta(description="Which pods.")] = field(default_factory=WorkerSelector)
+
+
+class PartitionCounts(Model, frozen=True, kw_only=True):
+    """How a keyspace is cut."""
+
+    initial: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description=(
+                "Partitions that the Assigner cuts a new keyspace into, evenly over all keys; it merges none below "
+                "this number. 0, Partitions that are there already, or policy.mode Off: it cuts none."
+            ),
+        ),
+    ] = 16
+
+
+class Policy(Model, frozen=True, kw_only=True):
+    """How far the Assigner goes by itself, and the thresholds it goes by."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="2 * self.mergeBelowRows <= self.maxRows",
+            message="mergeBelowRows must be at most half of maxRows, else a merge would be split again at once",
+            field=".mergeBelowRows",
+        ),
+        Rule(
+            rule="2 * self.mergeBelowOpsPerSecond <= self.maxOpsPerSecond",
+            message="mergeBelowOpsPerSecond must be at most half of maxOpsPerSecond, else a merge would be split "
+            "again at once",
+            field=".mergeBelowOpsPerSecond",
+        ),
+    )
+
+    mode: Annotated[
+        Mode,
+        Meta(
+            description="Auto carries plans out, Propose leaves them as Assignments that wait for the annotation "
+            "dstk.io/approved=true, Off plans nothing."
+        ),
+    ] = Mode.AUTO
+    max_rows: Annotated[int, Meta(ge=2, le=COUNT_MAX, description="Rows above which a partition is split.")] = (
+        10_000_000
+    )
+    max_bytes: Annotated[
+        int,
+        Meta(ge=1024, le=COUNT_MAX, description="Bytes of keys and values above which a partition is split."),
+    ] = 1 << 30
+    max_ops_per_second: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000_000, description="Operations per second above which a partition is split."),
+    ] = 50_000
+    merge_below_rows: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=COUNT_MAX,
+            description="Neighbours with fewer rows than this each, on one worker, are merged. 0: never.",
+        ),
+    ] = 100_000
+    merge_below_ops_per_second: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000_000, description="Busier partitions than this are not merged, however small."),
+    ] = 10
+    max_concurrent_moves: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Moves that may copy at one time; one that only proxies does not count.",
+        ),
+    ] = 1
+    max_concurrent_reshapes: Annotated[
+        int, Meta(ge=0, le=1000, description="Splits and merges that may run at one time.")
+    ] = 8
+    cooldown_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="For so long a partition that was split, merged or moved is left alone, except for its size "
+            "or because its worker leaves.",
+        ),
+    ] = 300
+    balance_tolerance_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="How far a worker's number of partitions may be from the even share before one is moved; "
+            "what does not divide evenly is always allowed.",
+        ),
+    ] = 10
+    replace_after_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="How long a partition waits for a pod that is gone to come back under its name, before it is "
+            "given to another one. Only for durability Memory, whose rows went with the pod.",
+        ),
+    ] = 30
+
+
+class KeyspaceSpec(Model, frozen=True, kw_only=True):
+    """What a keyspace is and how it is served."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (immutable("keyLength"), immutable("durability"))
+
+    key_length: Annotated[int, Meta(ge=1, le=1024, description="Bytes of every key. Cannot change.")]
+    workers: Annotated[Workers, Meta(description="The pods that serve it.")] = field(default_factory=Workers)
+    durability: Annotated[
+        Durability,
+        Meta(
+            description="Memory loses a dead worker's rows, as any cache does, and says so by condition DataLost. Disk "
+            "acknowledges a write once it is on disk. Cannot change."
+        ),
+    ] = Durability.MEMORY
+    partitions: Annotated[PartitionCounts, Meta(description="How it is cut.")] = field(default_factory=PartitionCounts)
+    policy: Annotated[Policy, Meta(description="How far the Assigner goes by itself.")] = field(default_factory=Policy)
+    proxy_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="For at least so long the source of a move passes on what stale clients still send it.",
+        ),
+    ] = 60
+    failover: Annotated[
+        Failover,
+        Meta(
+            description="Confirmed gives a silent worker's partitions away only when Kubernetes says that its pod is "
+            "gone; Lease also when it must have stopped serving by itself."
+        ),
+    ] = Failover.CONFIRMED
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether a worker pod with these labels serves the keyspace."""
+        return all(labels.get(name) == value for name, value in self.workers.selector.match_labels.items())
+
+
+class KeyspaceStatus(Model, frozen=True, kw_only=True):
+    """What the operator last saw of a keyspace."""
+
+    conditions: Conditions = ()
+    partitions: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Partitions of the keyspace.")] = 0
+    ready: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Partitions that a worker serves.")] = 0
+    observed_generation: Annotated[
+        int, Meta(ge=0, le=COUNT_MAX, description="The metadata.generation that this is about.")
+    ] = 0
+
+
+class Keyspace(Model, frozen=True, kw_only=True, tag_field="kind", tag="Keyspace"):
+    """A space of keys of one length, cut into Partitions that worker pods serve."""
+
+    CUT: ClassVar[str] = "Cut"
+    """Condition: the initial Partitions were created, and are not created again."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="size(self.metadata.name) <= 63",
+            message="a Keyspace's name is at most 63 characters: it is a label, and part of its Partitions' names",
+            field=".metadata.name",
+        ),
+    )
+
+    metadata: ObjectMeta = field(default_factory=ObjectMeta)
+    spec: Annotated[KeyspaceSpec, Meta(description="What it is and how it is served.")]
+    status: Annotated[KeyspaceStatus, Meta(description="What the operator last saw.")] = field(
+        default_factory=KeyspaceStatus
+    )

@@ -1,0 +1,135 @@
+"""Partition: one closed-open range of a keyspace and who owns it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, field
+
+from dstk.api.bound import BoundText
+from dstk.api.conditions import Conditions
+from dstk.api.meta import KeyspaceName, ObjectMeta, PodName
+from dstk.api.model import COUNT_MAX, Model, Rule, immutable
+
+__all__ = ["KeyRange", "Partition", "PartitionPhase", "PartitionSpec", "PartitionStatus"]
+
+
+class PartitionPhase(StrEnum):
+    """What clients can expect of a partition."""
+
+    UNASSIGNED = "unassigned"
+    LOADING = "loading"
+    READY = "ready"
+    PROXYING = "proxying"
+    UNAVAILABLE = "unavailable"
+    INVALID = "invalid"
+
+
+class KeyRange(Model, frozen=True, kw_only=True):
+    """The keys k with start <= k < end. A bound shorter than the keyspace's keys means the key padded with zeros."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="self.end == '' || self.start.startsWith('0x') || self.end.startsWith('0x') || self.start < self.end",
+            message="start must be below end",
+            field=".end",
+        ),
+        Rule(
+            rule="!self.start.startsWith('0x') || !self.end.startsWith('0x') || "
+            "self.start.lowerAscii() < self.end.lowerAscii()",
+            message="start must be below end",
+            field=".end",
+        ),
+    )
+
+    start: Annotated[
+        BoundText,
+        Meta(
+            description="The lowest key: text, or hex as 0x…. Empty: no lower bound.", extra_json_schema={"default": ""}
+        ),
+    ] = ""
+    end: Annotated[
+        BoundText,
+        Meta(
+            description="The key after the last: text, or hex as 0x…. Empty: no end.", extra_json_schema={"default": ""}
+        ),
+    ] = ""
+
+
+class PartitionSpec(Model, frozen=True, kw_only=True):
+    """A range and who owns it. The operator writes primary, proxy and epoch."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        immutable("range"),
+        immutable("keyspace"),
+        Rule(rule="self.epoch >= oldSelf.epoch", message="epoch never decreases", field=".epoch"),
+        Rule(
+            rule="!has(self.primary) || (has(oldSelf.primary) && self.primary == oldSelf.primary) || "
+            "self.epoch > oldSelf.epoch",
+            message="a new primary needs a higher epoch; create an Assignment, which sees to it",
+            field=".primary",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            rule="!has(self.primary) || !has(self.proxy) || self.primary != self.proxy",
+            message="proxy must be another pod than primary",
+            field=".proxy",
+        ),
+    )
+
+    keyspace: Annotated[KeyspaceName, Meta(description="The Keyspace it belongs to. Cannot change.")] = "default"
+    range: Annotated[KeyRange, Meta(description="Its keys, closed-open. Cannot change.")]
+    primary: Annotated[PodName | None, Meta(description="The pod that serves it. Absent: nobody does.")] = None
+    proxy: Annotated[
+        PodName | None,
+        Meta(description="The pod that passes requests of stale clients on, after a move or merge."),
+    ] = None
+    epoch: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=COUNT_MAX,
+            description="Grows with every change of ownership; at most one pod accepts writes in an epoch.",
+        ),
+    ] = 0
+
+
+class PartitionStatus(Model, frozen=True, kw_only=True):
+    """What the operator last saw of a partition."""
+
+    phase: Annotated[
+        PartitionPhase | None,
+        Meta(
+            description="unassigned: nobody serves it; loading: its pod prepares to; ready: its pod serves it; "
+            "proxying: it is merged away and only passes requests on; unavailable: its pod is gone or silent; invalid: "
+            "it cannot be served as it stands, see conditions."
+        ),
+    ] = None
+    conditions: Conditions = ()
+    rows: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Rows, as last reported.")] = 0
+    bytes: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Bytes of keys and values, as last reported.")] = 0
+    incarnation: Annotated[
+        str,
+        Meta(
+            max_length=253,
+            description="The life of the primary (pod UID/boot nonce) that was last confirmed to serve it; another one "
+            "has not got its rows, unless they are on disk.",
+        ),
+    ] = ""
+    observed_generation: Annotated[
+        int, Meta(ge=0, le=COUNT_MAX, description="The metadata.generation that this is about.")
+    ] = 0
+
+
+class Partition(Model, frozen=True, kw_only=True, tag_field="kind", tag="Partition"):
+    """One closed-open range of a keyspace and the pod that owns it."""
+
+    DATA_LOST: ClassVar[str] = "DataLost"
+    """Condition: the rows that the partition held went with its worker."""
+
+    metadata: ObjectMeta = field(default_factory=ObjectMeta)
+    spec: Annotated[PartitionSpec, Meta(description="Its range and owner.")]
+    status: Annotated[PartitionStatus, Meta(description="What the operator last saw.")] = field(
+        default_factory=PartitionStatus
+    )

@@ -1,0 +1,268 @@
+"""What one object cannot show: checks of Assignments and Partitions against everything around them.
+
+Pure, and cheap at any number of partitions: look-ups by name, and one look-up of what a range meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+from dstk.api.assignment import Assignment, AssignmentSpec, MergeParams, MoveParams, NewParams, SplitParams
+from dstk.api.keyspace import Keyspace
+from dstk.api.partition import Partition
+from dstk.api.span import Span, span_of
+from dstk.errors import InvalidRequest
+from dstk.keys import parse_bound
+
+__all__ = ["Meeting", "Refusal", "check", "check_partition"]
+
+Meeting: TypeAlias = Callable[[str, bytes, bytes], Iterable[str]]
+"""(keyspace, start, end) → names of the Partitions of the keyspace that have a key in [start, end)."""
+
+_Labels: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something cannot be: ``reason`` for programs, in CamelCase, and ``message`` for people."""
+
+    reason: str
+    message: str
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(reason, message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    partitions: Mapping[str, Partition]
+    keyspaces: Mapping[str, Keyspace]
+    workers: Mapping[str, _Labels]
+    meeting: Meeting
+
+    def partition(self, name: str) -> Partition:
+        found = self.partitions.get(name)
+        if found is None:
+            raise _Refused("UnknownPartition", f'there is no Partition "{name}"; see kubectl get partitions')
+        return found
+
+    def keyspace(self, partition: Partition) -> Keyspace:
+        found = self.keyspaces.get(partition.spec.keyspace)
+        if found is None:
+            raise _Refused(
+                "UnknownKeyspace",
+                f'Partition "{partition.metadata.name}" belongs to Keyspace "{partition.spec.keyspace}", which does '
+                "not exist; create it first",
+            )
+        return found
+
+    def span(self, partition: Partition) -> Span:
+        try:
+            return span_of(partition.spec.range, self.keyspace(partition).spec.key_length)
+        except InvalidRequest as error:
+            raise _Refused("InvalidRange", f'Partition "{partition.metadata.name}": {error}') from error
+
+    def owner(self, partition: Partition) -> str:
+        if partition.spec.primary is None:
+            raise _Refused(
+                "NotAssigned",
+                f'no pod serves Partition "{partition.metadata.name}" yet; an Assignment of type New comes first',
+            )
+        return partition.spec.primary
+
+    def accept(self, worker: str, keyspace: Keyspace) -> None:
+        labels = self.workers.get(worker)
+        if labels is None:
+            known = ", ".join(sorted(self.workers)[:10]) or "none"
+            raise _Refused("UnknownWorker", f'there is no worker pod "{worker}"; known: {known}')
+        if not keyspace.spec.selects(labels):
+            wanted = ", ".join(f"{k}={v}" for k, v in sorted(keyspace.spec.workers.selector.match_labels.items()))
+            raise _Refused(
+                "WorkerNotSelected",
+                f'pod "{worker}" does not serve Keyspace "{keyspace.metadata.name}", whose workers carry {wanted}',
+            )
+
+    def free(self, name: str, keyspace: str, span: Span, owner: str) -> None:
+        """Refuses a name in use, except by what an earlier try of the same Assignment has created."""
+        other = self.partitions.get(name)
+        if other is None:
+            return
+        same = other.spec.keyspace == keyspace and self.span(other) == span and other.spec.primary in (None, owner)
+        if not same:
+            raise _Refused("NameTaken", f'there is a Partition "{name}" already; choose another name')
+
+
+def check(
+    assignment: Assignment,
+    partitions: Mapping[str, Partition],
+    keyspaces: Mapping[str, Keyspace],
+    workers: Mapping[str, _Labels],
+    meeting: Meeting,
+) -> Refusal | None:
+    """Why the Assignment cannot be carried out, or None. To be asked while it has had no effect yet.
+
+    ``workers`` maps the names of the pods that Kubernetes knows to their labels; a pod that is gone is not in it.
+    Waiting for another Assignment on the same partition is no reason to refuse, so it is not looked at here.
+    """
+    around = _Around(partitions, keyspaces, workers, meeting)
+    try:
+        _check_spec(assignment.spec, around)
+    except _Refused as refused:
+        return refused.refusal
+    return None
+
+
+def check_partition(
+    partition: Partition,
+    keyspaces: Mapping[str, Keyspace],
+    meeting: Meeting,
+    partitions: Mapping[str, Partition],
+) -> Refusal | None:
+    """Why a Partition that nobody has served yet cannot be, or None: keyspace, bounds, overlap.
+
+    Of two that overlap, the one that has or had an owner is right, else the older one.
+    """
+    around = _Around(partitions, keyspaces, {}, meeting)
+    try:
+        _check_range(partition, around)
+    except _Refused as refused:
+        return refused.refusal
+    return None
+
+
+def _check_spec(spec: AssignmentSpec, around: _Around) -> None:
+    given = [params for params in (spec.new_params, spec.split_params, spec.merge_params, spec.move_params) if params]
+    if len(given) != 1:
+        raise _Refused("InvalidSpec", f"exactly one of the params is needed, {len(given)} are given")
+    match given[0]:
+        case NewParams() as new:
+            _check_new(new, around)
+        case SplitParams() as split:
+            _check_split(split, around)
+        case MergeParams() as merge:
+            _check_merge(merge, around)
+        case MoveParams() as move:
+            _check_move(move, around)
+
+
+def _check_new(new: NewParams, around: _Around) -> None:
+    if not new.names:
+        raise _Refused("InvalidSpec", "newParams names no partition")
+    for name in new.names:
+        partition = around.partition(name)
+        around.accept(new.primary, around.keyspace(partition))
+        owner = partition.spec.primary
+        if owner is not None and owner in around.workers:
+            hint = "it is there already" if owner == new.primary else "InterWorkerMove takes it to another pod"
+            raise _Refused("AlreadyAssigned", f'pod "{owner}" serves Partition "{name}"; {hint}')
+        _check_range(partition, around)
+
+
+def _check_range(partition: Partition, around: _Around) -> None:
+    span = around.span(partition)
+    mine = partition.metadata
+    for name in around.meeting(partition.spec.keyspace, span.start, span.end):
+        other = around.partitions.get(name)
+        if other is None or name == mine.name:
+            continue
+        if (
+            other.spec.epoch > partition.spec.epoch
+            or other.spec.primary
+            or other.spec.proxy
+            or _older(other, partition)
+        ):
+            raise _Refused(
+                "Overlap", f'Partition "{mine.name}" {span} overlaps Partition "{name}" {around.span(other)}'
+            )
+
+
+def _older(other: Partition, than: Partition) -> bool:
+    if than.spec.epoch > other.spec.epoch:
+        return False
+    mine, theirs = than.metadata, other.metadata
+    if mine.creation_timestamp and theirs.creation_timestamp and mine.creation_timestamp != theirs.creation_timestamp:
+        return theirs.creation_timestamp < mine.creation_timestamp
+    return theirs.name < mine.name
+
+
+def _check_split(split: SplitParams, around: _Around) -> None:
+    parent = around.partition(split.partition)
+    keyspace = around.keyspace(parent)
+    owner = around.owner(parent)
+    span = around.span(parent)
+    keys: dict[bytes, str] = {}
+    for text in split.keys:
+        try:
+            key = parse_bound(text, keyspace.spec.key_length)
+        except InvalidRequest as error:
+            raise _Refused("InvalidSplitKey", f'split key "{text}": {error}') from error
+        if not span.holds(key) or key == span.start or not key.strip(b"\0"):
+            raise _Refused(
+                "SplitKeyOutside",
+                f'split key "{text}" is not inside {span} of Partition "{split.partition}"; it must lie between the '
+                "bounds and on neither",
+            )
+        if key in keys:
+            raise _Refused("InvalidSplitKey", f'split keys "{keys[key]}" and "{text}" are the same key')
+        keys[key] = text
+    if not keys:
+        raise _Refused("InvalidSpec", "splitParams names no split key")
+    if split.names is None:
+        return
+    if len(split.names) != len(keys) + 1:
+        raise _Refused(
+            "InvalidSpec", f"{len(keys)} split keys make {len(keys) + 1} pieces, not {len(split.names)} names"
+        )
+    cuts = [span.start, *sorted(keys), span.end]
+    for name, start, end in zip(split.names, cuts[:-1], cuts[1:], strict=True):
+        around.free(name, parent.spec.keyspace, Span(start, end), owner)
+
+
+def _check_merge(merge: MergeParams, around: _Around) -> None:
+    parts = [around.partition(name) for name in merge.partitions]
+    keyspaces = sorted({part.spec.keyspace for part in parts})
+    if len(keyspaces) > 1:
+        raise _Refused("AcrossKeyspaces", f"the parts belong to Keyspaces {', '.join(keyspaces)}; they must share one")
+    owners = {around.owner(part): part.metadata.name for part in parts}
+    if len(owners) > 1:
+        where = ", ".join(f'"{part}" on {owner}' for owner, part in sorted(owners.items()))
+        raise _Refused("AcrossWorkers", f"the parts are on several pods ({where}); move them to one first")
+    ordered = sorted((around.span(part), part.metadata.name) for part in parts)
+    for (lower, lower_name), (upper, upper_name) in pairwise(ordered):
+        if lower.meets(upper):
+            raise _Refused("Overlap", f'Partition "{lower_name}" {lower} overlaps Partition "{upper_name}" {upper}')
+        if lower.end != upper.start:
+            _check_gap(keyspaces[0], lower.end, upper.start, merge.partitions, around)
+    if merge.name is not None:
+        whole = Span(ordered[0][0].start, ordered[-1][0].end)
+        around.free(merge.name, keyspaces[0], whole, next(iter(owners)))
+
+
+def _check_gap(keyspace: str, start: bytes, end: bytes, parts: Sequence[str], around: _Around) -> None:
+    between = sorted(name for name in around.meeting(keyspace, start, end) if name not in parts)
+    if between:
+        raise _Refused(
+            "GapOwned",
+            f'the parts are not adjacent: Partition "{between[0]}" has keys in the gap {Span(start, end)}; '
+            "merge it too, or leave out what is beyond it",
+        )
+
+
+def _check_move(move: MoveParams, around: _Around) -> None:
+    partition = around.partition(move.partition)
+    keyspace = around.keyspace(partition)
+    owner = around.owner(partition)
+    if owner == move.to:
+        raise _Refused("AlreadyThere", f'pod "{move.to}" serves Partition "{move.partition}" already')
+    if owner != move.source:
+        raise _Refused(
+            "NotTheOwner",
+            f'pod "{owner}" serves Partition "{move.partition}", not "{move.source}"; set from to it',
+        )
+    around.accept(move.to, keyspace)
