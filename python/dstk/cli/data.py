@@ -1,0 +1,101 @@
+"""`dstk get`, `put`, `delete`, `scan`."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dstk import errors, keys
+from dstk.client import Client, ClientSettings, connect
+
+
+def get(arguments: argparse.Namespace) -> int:
+    """Print the value; exit code 1 when there is no row."""
+    with _connect(arguments) as client:
+        row = client.get(_key(arguments.key, client))
+    if row is None:
+        if arguments.json:
+            print("null")
+        else:
+            print(f"dstk: no row under {arguments.key}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps({**_text("value", row.value), "version": row.version}))
+    else:
+        sys.stdout.buffer.write(row.value + b"\n")
+    return 0
+
+
+def put(arguments: argparse.Namespace) -> int:
+    """Print the new version."""
+    value = sys.stdin.buffer.read() if arguments.value == "-" else arguments.value.encode()
+    with _connect(arguments) as client:
+        version = client.put(_key(arguments.key, client), value, arguments.if_version)
+    print(json.dumps({"version": version}) if arguments.json else version)
+    return 0
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    """Print the version of the removal; exit code 1 when there was no row."""
+    with _connect(arguments) as client:
+        version = client.delete(_key(arguments.key, client), arguments.if_version)
+    if arguments.json:
+        print(json.dumps({"version": version}))
+    elif version is None:
+        print(f"dstk: no row under {arguments.key}", file=sys.stderr)
+    else:
+        print(version)
+    return 0 if version is not None else 1
+
+
+def scan(arguments: argparse.Namespace) -> int:
+    """Print the rows, and the cursor when there are more."""
+    with _connect(arguments) as client:
+        start, end = (keys.parse_bound(bound, client.key_length) for bound in (arguments.start, arguments.end))
+        page = client.scan(start, end, limit=arguments.limit, reverse=arguments.reverse)
+    cursor = keys.format_bound(page.cursor) if page.cursor is not None else None
+    if arguments.json:
+        rows = [{"key": keys.format_bound(r.key), **_text("value", r.value), "version": r.version} for r in page]
+        print(json.dumps({"rows": rows, "cursor": cursor}))
+        return 0
+    for row in page:
+        sys.stdout.buffer.write(keys.format_bound(row.key).encode() + b"\t" + row.value + b"\n")
+    sys.stdout.buffer.flush()
+    if cursor is not None:
+        print(f"more: go on with {'end' if arguments.reverse else 'start'} {cursor}", file=sys.stderr)
+    return 0
+
+
+def _connect(arguments: argparse.Namespace) -> Client:
+    address = arguments.address
+    if arguments.dir:
+        address = _addresses(Path(arguments.dir))
+    if not address:
+        raise errors.ConfigError("no worker named: give --address host:port, --dir of a `dstk up`, or $DSTK_ADDRESS")
+    settings = ClientSettings(timeout_seconds=arguments.timeout, connect_timeout_seconds=arguments.timeout)
+    return connect(address, arguments.keyspace, settings=settings)
+
+
+def _addresses(folder: Path) -> list[str]:
+    path = folder / "endpoints.json"
+    try:
+        workers = json.loads(path.read_text())["workers"]
+        return [worker["data"] for worker in workers.values()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.ConfigError(f"{path} names no workers ({error}); is `dstk up --dir {folder}` running?") from error
+
+
+def _key(text: str, client: Client) -> bytes:
+    key = keys.parse_bound(text, client.key_length)
+    return key or bytes(client.key_length)
+
+
+def _text(name: str, value: bytes) -> dict[str, Any]:
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {name + "_base64": base64.b64encode(value).decode()}

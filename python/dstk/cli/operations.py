@@ -1,0 +1,90 @@
+"""`dstk split`, `merge`, `move`: each creates an Assignment and shows how far it is until it ends."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+import sys
+from typing import Any
+
+import yaml
+
+from dstk import api, errors, kube
+from dstk.cli.progress import show
+from dstk.cli.resources import ASSIGNMENTS, PARTITIONS, connected
+
+ABORTED = 3
+"""Exit code when the Assignment ended Aborted."""
+
+
+def split(arguments: argparse.Namespace) -> int:
+    """Cut a partition at one key or several."""
+    params: dict[str, Any] = {"partition": arguments.partition}
+    if len(arguments.at) == 1:
+        params["splitKey"] = arguments.at[0]
+    else:
+        params["splitKeys"] = arguments.at
+    if arguments.names:
+        params["names"] = [name.strip() for name in arguments.names.split(",")]
+    return _run(arguments, "split", {"type": "InWorkerSplit", "splitParams": params})
+
+
+def merge(arguments: argparse.Namespace) -> int:
+    """Join partitions of one worker."""
+    params: dict[str, Any] = {"partitions": arguments.partitions}
+    if arguments.name:
+        params["name"] = arguments.name
+    return _run(arguments, "merge", {"type": "InWorkerMerge", "mergeParams": params})
+
+
+def move(arguments: argparse.Namespace) -> int:
+    """Take a partition to another worker; where it is now is looked up."""
+    params = {"partition": arguments.partition, "from": "", "to": arguments.to}
+    return _run(arguments, "move", {"type": "InterWorkerMove", "moveParams": params})
+
+
+def _run(arguments: argparse.Namespace, verb: str, spec: dict[str, Any]) -> int:
+    return asyncio.run(_create(arguments, verb, spec))
+
+
+async def _create(arguments: argparse.Namespace, verb: str, spec: dict[str, Any]) -> int:
+    async with connected(arguments) as (connection, namespace):
+        if verb == "move":
+            spec["moveParams"]["from"] = await _primary(connection, namespace, arguments.partition)
+        name = arguments.assignment or f"{verb}-{secrets.token_hex(4)}"
+        body = {
+            "apiVersion": api.API_VERSION,
+            "kind": "Assignment",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
+        if arguments.dry_run:
+            print(json.dumps(body) if arguments.json else yaml.safe_dump(body, sort_keys=False), end="")
+            return 0
+        assignments = kube.Objects(connection, ASSIGNMENTS, namespace)
+        created = await assignments.create(body)
+        if arguments.no_wait:
+            print(json.dumps(api.to_dict(created)) if arguments.json else f"assignment.dstk.io/{name} created")
+            return 0
+        ended = await show(assignments, created, quiet=arguments.json or not sys.stderr.isatty())
+        if arguments.json:
+            print(json.dumps(api.to_dict(ended)))
+        elif ended.status.phase is api.AssignmentPhase.COMPLETED:
+            print(f"assignment.dstk.io/{name} Completed")
+        else:
+            print(
+                f"dstk: assignment {name} was {ended.status.phase}: {ended.status.reason}: {ended.status.message}",
+                file=sys.stderr,
+            )
+        return 0 if ended.status.phase is api.AssignmentPhase.COMPLETED else ABORTED
+
+
+async def _primary(connection: kube.Connection, namespace: str, partition: str) -> str:
+    found = await kube.Objects(connection, PARTITIONS, namespace).find(partition)
+    if found is None:
+        raise errors.InvalidRequest(f"there is no partition {partition!r} in namespace {namespace!r}")
+    if not found.spec.primary:
+        raise errors.InvalidRequest(f"partition {partition!r} has no primary yet, so it cannot move")
+    return found.spec.primary

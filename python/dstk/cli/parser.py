@@ -1,0 +1,191 @@
+"""The command line, as one table of subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NoReturn
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong and where help is; exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="dstk",
+        description="Range-sharded stateful services on Kubernetes.",
+        epilog="exit codes: 0 done, 1 failed, 2 wrong input, 3 the Assignment ended Aborted, 130 interrupted",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    up = _add(commands, "up", "run API, operator and workers on this machine", "dstk up --workers 3 --dir state")
+    up.add_argument("--workers", type=_at_least(1), default=3, metavar="N")
+    up.add_argument("--dir", default=".dstk", help="logs, kubeconfig and endpoints.json go here (default: %(default)s)")
+    up.add_argument("--partitions", type=_at_least(0), default=16, metavar="N", help="of keyspace default")
+    up.add_argument("--key-length", type=_at_least(1), default=16, metavar="BYTES", help="of keyspace default")
+    up.add_argument("--no-keyspace", action="store_true", help="create no keyspace; apply your own")
+    up.set_defaults(run=_lazy("processes", "up"))
+
+    demo = _add(commands, "demo", "split, merge and move under a verifying load", "dstk demo --seconds 20 --json")
+    demo.add_argument("--workers", type=_at_least(2), default=3, metavar="N")
+    demo.add_argument("--keys", type=_at_least(100), default=100_000, metavar="N", help="rows loaded at the start")
+    demo.add_argument("--value-size", type=_at_least(16), default=100, metavar="BYTES")
+    demo.add_argument("--seconds", type=_at_least(1), default=20, metavar="S", help="how long the load runs at least")
+    demo.add_argument("--partitions", type=_at_least(3), default=12, metavar="N", help="partitions at the start")
+    demo.add_argument("--dir", help="keep logs and endpoints.json here (default: a folder that is removed)")
+    demo.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    demo.set_defaults(run=_lazy("demo.command", "demo"))
+
+    operator = _add(commands, "operator", "run the operator", "dstk operator --namespace default --kubeconfig FILE")
+    _kubernetes(operator)
+    operator.add_argument(
+        "--components",
+        default="assigner,reconciler",
+        metavar="LIST",
+        help="which parts run here (default: %(default)s)",
+    )
+    operator.add_argument("--metrics-address", metavar="HOST:PORT", help="serve /metrics and /healthz here")
+    operator.add_argument("--worker-selector", default="", metavar="LABELS", help="label selector of worker pods")
+    operator.add_argument("--lease-seconds", type=float, default=15.0, metavar="S", help="leader election")
+    operator.add_argument("--no-leader-election", action="store_true", help="for when it is the only operator")
+    operator.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    operator.set_defaults(run=_lazy("processes", "operator"))
+
+    worker = _add(commands, "worker", "run a worker", "dstk worker --name worker-0 --data-address 0.0.0.0:7070")
+    worker.add_argument("--name", default=os.environ.get("POD_NAME"), help="the pod's name (default: $POD_NAME)")
+    worker.add_argument("--pod-uid", default=os.environ.get("POD_UID", ""), help="default: $POD_UID")
+    worker.add_argument("--data-address", default="0.0.0.0:7070", metavar="HOST:PORT")
+    worker.add_argument("--control-address", default="0.0.0.0:7071", metavar="HOST:PORT")
+    worker.add_argument("--metrics-address", default="0.0.0.0:7072", metavar="HOST:PORT")
+    worker.add_argument("--advertise-host", default=os.environ.get("POD_IP", ""), help="default: $POD_IP")
+    worker.add_argument("--ready-file", metavar="PATH", help="written once all ports listen")
+    worker.add_argument(
+        "--drain-seconds", type=float, default=0.0, metavar="S", help="SIGTERM waits so long to be emptied"
+    )
+    worker.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=VALUE", help="a limit of the node, e.g. hold_seconds=5"
+    )
+    worker.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    worker.set_defaults(run=_lazy("processes", "worker"))
+
+    get = _add(commands, "get", "read a row", "dstk get --address 127.0.0.1:7070 user/42")
+    _data(get)
+    get.add_argument("key", help="text, padded with zero bytes to the key length; or hex as 0x…")
+    get.set_defaults(run=_lazy("data", "get"))
+
+    put = _add(commands, "put", "write a row", "dstk put --address 127.0.0.1:7070 user/42 hello")
+    _data(put)
+    put.add_argument("key", help="text, padded with zero bytes to the key length; or hex as 0x…")
+    put.add_argument("value", help="text, or - for standard input")
+    put.add_argument("--if-version", type=_at_least(0), metavar="V", help="only if the row has this version; 0: no row")
+    put.set_defaults(run=_lazy("data", "put"))
+
+    delete = _add(commands, "delete", "remove a row", "dstk delete --address 127.0.0.1:7070 user/42")
+    _data(delete)
+    delete.add_argument("key", help="text, padded with zero bytes to the key length; or hex as 0x…")
+    delete.add_argument("--if-version", type=_at_least(0), metavar="V", help="only if the row has this version")
+    delete.set_defaults(run=_lazy("data", "delete"))
+
+    scan = _add(commands, "scan", "read rows in key order", "dstk scan --limit 10 user/ user0 --address 127.0.0.1:7070")
+    _data(scan)
+    scan.add_argument("start", nargs="?", default="", help="first key; text or hex as 0x…; empty: from the beginning")
+    scan.add_argument("end", nargs="?", default="", help="past the last key; empty: to the end")
+    scan.add_argument("--limit", type=int, required=True, metavar="N", help="rows at most")
+    scan.add_argument("--reverse", action="store_true", help="from the end down")
+    scan.set_defaults(run=_lazy("data", "scan"))
+
+    split = _add(commands, "split", "split a partition", "dstk split part1 --at e --names low,high")
+    _operation(split)
+    split.add_argument("partition")
+    split.add_argument("--at", required=True, action="append", metavar="KEY", help="split key; may be given again")
+    split.add_argument("--names", help="names of the pieces, separated by commas (default: made up)")
+    split.set_defaults(run=_lazy("operations", "split"))
+
+    merge = _add(commands, "merge", "merge partitions of one worker", "dstk merge low high --name part1")
+    _operation(merge)
+    merge.add_argument("partitions", nargs="+", metavar="PARTITION", help="two or more")
+    merge.add_argument("--name", help="name of the merged partition (default: made up)")
+    merge.set_defaults(run=_lazy("operations", "merge"))
+
+    move = _add(commands, "move", "move a partition to another worker", "dstk move part1 --to worker-2")
+    _operation(move)
+    move.add_argument("partition")
+    move.add_argument("--to", required=True, metavar="POD")
+    move.set_defaults(run=_lazy("operations", "move"))
+
+    status = _add(commands, "status", "keyspaces, workers, partitions, assignments", "dstk status --kubeconfig FILE")
+    _kubernetes(status)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument("--all", action="store_true", help="every partition, and finished assignments too")
+    status.set_defaults(run=_lazy("status", "status"))
+
+    crds = _add(commands, "crds", "print the CustomResourceDefinitions", "dstk crds | kubectl apply -f -")
+    crds.add_argument("--json", action="store_true", help="as a JSON list instead of YAML")
+    crds.set_defaults(run=_lazy("definitions", "crds"))
+    return parser
+
+
+def _add(commands: Any, name: str, summary: str, example: str) -> Parser:
+    parser: Parser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
+    )
+    return parser
+
+
+def _kubernetes(parser: Parser) -> None:
+    parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, the pod's own, ~/.kube/config")
+    parser.add_argument("--namespace", "-n", default="", metavar="NAME", help="default: the context's")
+
+
+def _operation(parser: Parser) -> None:
+    _kubernetes(parser)
+    parser.add_argument("--no-wait", action="store_true", help="create the Assignment and return")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be created, and create nothing")
+    parser.add_argument("--json", action="store_true", help="print the Assignment as JSON at the end")
+    parser.add_argument("--assignment", metavar="NAME", help="name of the Assignment (default: made up)")
+
+
+def _data(parser: Parser) -> None:
+    parser.add_argument(
+        "--address", default=os.environ.get("DSTK_ADDRESS"), metavar="HOST:PORT",
+        help="any worker, or several separated by commas (default: $DSTK_ADDRESS)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dir", metavar="DIR", help="take the address from the endpoints.json of a `dstk up --dir DIR`"
+    )
+    parser.add_argument("--keyspace", "-k", default="default", metavar="NAME")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON; values as base64 where they are no text")
+
+
+def _at_least(lowest: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < lowest:
+            raise argparse.ArgumentTypeError(f"{value} is below {lowest}")
+        return value
+
+    return number
+
+
+def _lazy(module: str, name: str) -> Run:
+    """The function `name` of a module beside this one, imported when it is called."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        chosen: Run = getattr(import_module(f"dstk.cli.{module}"), name)
+        return chosen(arguments)
+
+    return run

@@ -1,0 +1,111 @@
+"""`dstk up`, `operator`, `worker`: the long-running commands, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from dstk import errors
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Run a local cluster in the foreground."""
+    from dstk.local.cluster import LocalCluster
+
+    async def run(stop: asyncio.Event) -> None:
+        keyspace = None if arguments.no_keyspace else default_keyspace(arguments.partitions, arguments.key_length)
+        async with LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace) as cluster:
+            print(f"kubeconfig {cluster.kubeconfig}")
+            print(json.dumps(cluster.endpoints()), flush=True)
+            await cluster.run_until(stop)
+
+    return _until_signal(run)
+
+
+def operator(arguments: argparse.Namespace) -> int:
+    """Run the operator."""
+    from dstk import kube
+    from dstk import operator as operating
+
+    _log(arguments.log_level)
+    settings = operating.OperatorSettings(
+        namespace=arguments.namespace,
+        kubeconfig=arguments.kubeconfig,
+        components=frozenset(part.strip() for part in arguments.components.split(",") if part.strip()),
+        leader_election=not arguments.no_leader_election,
+        metrics_address=arguments.metrics_address,
+        worker_selector=arguments.worker_selector,
+        election=kube.ElectionSettings.of(arguments.lease_seconds),
+    )
+    return _until_signal(lambda stop: operating.run(settings, stop))
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    """Run a worker."""
+    from dstk import worker as working
+
+    _log(arguments.log_level)
+    if not arguments.name:
+        raise errors.ConfigError("the worker needs its pod's name: --name or $POD_NAME")
+    settings = working.WorkerSettings(
+        name=arguments.name,
+        pod_uid=arguments.pod_uid,
+        data_address=_address(arguments.data_address),
+        control_address=_address(arguments.control_address),
+        metrics_address=_address(arguments.metrics_address),
+        advertise_host=arguments.advertise_host,
+        ready_file=Path(arguments.ready_file) if arguments.ready_file else None,
+        drain_seconds=arguments.drain_seconds,
+        limits=dict(map(_limit, arguments.limit)),
+    )
+    return _until_signal(lambda stop: working.run(settings, stop))
+
+
+def default_keyspace(partitions: int, key_length: int) -> dict[str, object]:
+    """The Keyspace "default" that `dstk up` and `dstk demo` create."""
+    return {
+        "apiVersion": "dstk.io/v1alpha1",
+        "kind": "Keyspace",
+        "metadata": {"name": "default", "namespace": "default"},
+        "spec": {"keyLength": key_length, "partitions": {"initial": partitions}},
+    }
+
+
+def _until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await run(stop)
+
+    asyncio.run(main())
+    return 0
+
+
+def _log(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise errors.ConfigError(f"{text!r} is no address; write host:port, port 0 for any")
+    return text
+
+
+def _limit(text: str) -> tuple[str, int | float | str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise errors.ConfigError(f"--limit {text!r}: write NAME=VALUE, for instance hold_seconds=5")
+    for number in (int, float):
+        try:
+            return name, number(value)
+        except ValueError:
+            continue
+    return name, value

@@ -1,0 +1,264 @@
+"""A load that verifies what it is told: every acknowledged write is remembered, every read is checked.
+
+Run as a process of its own (``python -m dstk.testing.load``) it prints one JSON object a line: progress while it
+runs, ``{"loaded": …}`` once the rows are there, and at the end, after its standard input was closed and everything
+was read once more, ``{"final": …}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import random
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dstk import aio, errors
+from dstk.testing.history import History
+
+_SLOW_SECONDS = 0.002
+_SAMPLES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """What the load does."""
+
+    keys: int = 100_000
+    value_size: int = 100
+    """Bytes."""
+    tasks: int = 64
+    """Requests under way at once."""
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What the load did."""
+
+    acked_writes: int = 0
+    reads: int = 0
+    scans: int = 0
+    seconds: float = 0.0
+    lost_writes: int = 0
+    wrong_reads: int = 0
+    failed_requests: int = 0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    slow: list[tuple[float, float]] = field(default_factory=list)
+    """Of each 10 ms in which a request ended that took over 2 ms, the slowest: (when, seconds since 1970; seconds)."""
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def operations(self) -> int:
+        """Everything that was answered."""
+        return self.acked_writes + self.reads + self.scans
+
+
+def key_of(index: int, length: int) -> bytes:
+    """The key numbered `index`: spread evenly over the keyspace, the same in every run."""
+    return hashlib.blake2b(index.to_bytes(8, "big"), digest_size=min(length, 64)).digest().ljust(length, b"\0")
+
+
+class VerifyingLoad:
+    """Writes and reads `settings.keys` keys through an asyncio client, and checks every answer."""
+
+    def __init__(self, client: aio.Client, settings: LoadSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self.history = History(settings.keys, settings.value_size)
+        self.report = LoadReport()
+        self._keys = [key_of(index, client.key_length) for index in range(settings.keys)]
+        self._order = sorted(range(settings.keys), key=self._keys.__getitem__)
+        self._latencies: deque[float] = deque(maxlen=_SAMPLES)
+        self._slow: dict[int, float] = {}
+
+    async def fill(self, progress: Callable[[int], None], batch: int = 2000) -> None:
+        """Write every key once."""
+        for start in range(0, len(self._keys), batch):
+            indexes = range(start, min(start + batch, len(self._keys)))
+            values = [self.history.value(index, 1) for index in indexes]
+            versions = await self._client.put_many([self._keys[i] for i in indexes], values)
+            for index, version in zip(indexes, versions, strict=True):
+                self.history.wrote(index, 1, version)
+            self.report.acked_writes += len(indexes)
+            progress(indexes.stop)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read and write until `stop` is set."""
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._settings.tasks):
+                group.create_task(self._worker(number, stop))
+        self.report.seconds = time.perf_counter() - started
+
+    async def verify(self, batch: int = 2000) -> None:
+        """Read everything once more: nobody writes now, so every row must be the last acknowledged one."""
+        for start in range(0, len(self._keys), batch):
+            indexes = range(start, min(start + batch, len(self._keys)))
+            rows = await self._client.get_many([self._keys[i] for i in indexes])
+            for index, row in zip(indexes, rows, strict=True):
+                self.history.check_own(index, row)
+
+    def finish(self) -> LoadReport:
+        """The report, with the findings so far."""
+        findings, report = self.history.findings, self.report
+        report.lost_writes = findings.lost_writes
+        report.wrong_reads = findings.wrong_reads
+        report.failed_requests = findings.failed_requests + findings.unknown_outcomes
+        report.examples = findings.examples
+        report.slow = [(slot / 100, seconds) for slot, seconds in sorted(self._slow.items())]
+        latencies = sorted(self._latencies)
+        if latencies:
+            report.p50_ms = 1e3 * latencies[len(latencies) // 2]
+            report.p99_ms = 1e3 * latencies[len(latencies) * 99 // 100]
+        return report
+
+    async def _worker(self, number: int, stop: asyncio.Event) -> None:
+        """Owns the keys whose index is `number` modulo the number of tasks: it alone writes them."""
+        tasks, keys = self._settings.tasks, self._settings.keys
+        own = range(number, keys, tasks)
+        if not own:
+            return
+        chance = random.Random(f"{self._settings.seed}/{number}")
+        while not stop.is_set():
+            index = own[chance.randrange(len(own))]
+            dice = chance.random()
+            started = time.perf_counter()
+            try:
+                if dice < 0.48:
+                    await self._put(index)
+                elif dice < 0.70:
+                    self.history.check_own(index, await self._client.get(self._keys[index]))
+                    self.report.reads += 1
+                elif dice < 0.96:
+                    await self._read_other(chance.randrange(keys))
+                elif dice < 0.98:
+                    await self._delete(index)
+                else:
+                    await self._scan(chance.randrange(keys), reverse=dice < 0.99)
+            except errors.OutcomeUnknown as error:
+                self.history.findings.add("unknown_outcomes", str(error))
+            except errors.DstkError as error:
+                self.history.findings.add("failed_requests", f"{type(error).__name__}: {error}")
+            took = time.perf_counter() - started
+            self._latencies.append(took)
+            if took > _SLOW_SECONDS:
+                slot = int(time.time() * 100)
+                self._slow[slot] = max(took, self._slow.get(slot, 0.0))
+
+    async def _put(self, index: int) -> None:
+        serial, value = self.history.next_value(index)
+        condition = self.history.version(index) if serial % 8 == 0 else None
+        try:
+            version = await self._client.put(self._keys[index], value, condition)
+        except BaseException:
+            self.history.in_doubt(index, serial)
+            raise
+        self.history.wrote(index, serial, version)
+        self.report.acked_writes += 1
+
+    async def _delete(self, index: int) -> None:
+        self.history.removing(index)
+        try:
+            version = await self._client.delete(self._keys[index])
+        except BaseException:
+            self.history.in_doubt(index, 0)
+            raise
+        self.history.removed(index, version)
+        self.report.acked_writes += 1
+
+    async def _read_other(self, index: int) -> None:
+        floor = self.history.floor(index)
+        row = await self._client.get(self._keys[index])
+        self.history.check_other(index, floor, row)
+        self.report.reads += 1
+
+    async def _scan(self, rank: int, reverse: bool, rows: int = 20) -> None:
+        """Twenty neighbouring keys: the scan must show each that was there throughout."""
+        expected = self._order[rank : rank + rows]
+        floors = [self.history.floor(index) for index in expected]
+        start = self._keys[expected[0]]
+        end = self._keys[self._order[rank + rows]] if rank + rows < len(self._order) else None
+        page = await self._client.scan(start, end, limit=rows, reverse=reverse)
+        found = {row.key: (row.value, row.version) for row in page}
+        for index, floor in zip(expected, floors, strict=True):
+            self.history.check_other(index, floor, found.get(self._keys[index]))
+        self.report.scans += 1
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """The process: fill, run until standard input closes, verify, report."""
+    client = await aio.connect(arguments.address, arguments.keyspace)
+    settings = LoadSettings(arguments.keys, arguments.value_size, arguments.tasks, arguments.seed)
+    load = VerifyingLoad(client, settings)
+    await load.fill(lambda rows: tell({"rows": rows}))
+    tell({"loaded": settings.keys})
+    stop = asyncio.Event()
+    closed = asyncio.create_task(_closed(sys.stdin))
+    closed.add_done_callback(lambda _: stop.set())
+    ticker = asyncio.create_task(_tick(load))
+    await load.run(stop)
+    ticker.cancel()
+    tell({"verifying": settings.keys})
+    await load.verify()
+    await client.close()
+    report = load.finish()
+    tell({"final": asdict(report)})
+    return 0 if load.history.findings.clean else 1
+
+
+async def _tick(load: VerifyingLoad, interval: float = 0.25) -> None:
+    """Tell how it goes, a few times a second."""
+    before, at = 0, time.perf_counter()
+    while True:
+        await asyncio.sleep(interval)
+        now, operations = time.perf_counter(), load.report.operations
+        findings = load.history.findings
+        tell(
+            {
+                "ops_per_second": round((operations - before) / (now - at)),
+                "operations": operations,
+                "acked_writes": load.report.acked_writes,
+                "wrong": findings.wrong_reads + findings.lost_writes,
+                "failed": findings.failed_requests + findings.unknown_outcomes,
+            }
+        )
+        before, at = operations, now
+
+
+async def _closed(stream: Any) -> None:
+    """Returns when `stream` reaches its end."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
+    await reader.read()
+
+
+def tell(line: dict[str, Any]) -> None:
+    """One JSON object on a line of standard output."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The process's arguments."""
+    defaults = LoadSettings()
+    parser = argparse.ArgumentParser(description="verifying load", prog="python -m dstk.testing.load")
+    parser.add_argument("--address", required=True, help="host:port of workers, separated by commas")
+    parser.add_argument("--keyspace", default="default")
+    parser.add_argument("--keys", type=int, default=defaults.keys)
+    parser.add_argument("--value-size", type=int, default=defaults.value_size)
+    parser.add_argument("--tasks", type=int, default=defaults.tasks)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(parse())))
