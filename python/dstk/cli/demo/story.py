@@ -63,7 +63,7 @@ def split(partitions: Sequence[Held], key_length: int) -> dict[str, Any]:
 
 def neighbours(partitions: Sequence[Held]) -> tuple[str, str] | None:
     """The last two adjacent partitions on one worker."""
-    pairs = list(zip(partitions, partitions[1:], strict=False))
+    pairs = list(itertools.pairwise(partitions))
     for left, right in reversed(pairs):
         if left.end == right.start and left.primary == right.primary:
             return left.name, right.name
@@ -72,7 +72,7 @@ def neighbours(partitions: Sequence[Held]) -> tuple[str, str] | None:
 
 def move(partitions: Sequence[Held], workers: Sequence[str], turn: int) -> dict[str, Any]:
     """Take a partition of the fullest worker to the emptiest, each time another one; ties go by name."""
-    count = Counter({worker: 0 for worker in workers})
+    count = Counter(dict.fromkeys(workers, 0))
     count.update(held.primary for held in partitions)
     source = max(sorted(count), key=count.__getitem__)
     to = min(sorted(set(workers) - {source}), key=count.__getitem__)
