@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from dstk import keys
@@ -63,7 +64,7 @@ def split(partitions: Sequence[Held], key_length: int) -> dict[str, Any]:
 
 def neighbours(partitions: Sequence[Held]) -> tuple[str, str] | None:
     """The last two adjacent partitions on one worker."""
-    pairs = list(itertools.pairwise(partitions))
+    pairs = list(pairwise(partitions))
     for left, right in reversed(pairs):
         if left.end == right.start and left.primary == right.primary:
             return left.name, right.name
