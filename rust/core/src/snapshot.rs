@@ -1,7 +1,7 @@
 //! Snapshot chunks: sorted rows in columns, checksummed, of bounded size.
 //!
 //! Layout of a chunk's body: `key length: u16 | rows: u32 | keys | versions: u64 each | value lengths: u32 each |
-//! values`, every column one after the other, in a [frame](crate::frame).
+//! values`, every column one after the other, in a checksummed [frame](FrameError).
 
 use std::sync::Arc;
 

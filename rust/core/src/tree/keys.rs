@@ -70,29 +70,50 @@ impl Keys {
 
     /// How many keys are below `key`.
     pub(super) fn below(&self, key: &[u8]) -> usize {
-        if let (16, Ok(key)) = (self.length, <[u8; 16]>::try_from(key)) {
-            let (keys, key) = (self.bytes.as_chunks::<16>().0, u128::from_be_bytes(key));
-            return partition_point(keys.len(), |at| u128::from_be_bytes(keys[at]) < key);
+        if let (16, Ok(key)) = (self.length, key.try_into()) {
+            let key = u128::from_be_bytes(key);
+            return count_before::<16, 4>(&self.bytes, |other| u128::from_be_bytes(*other) < key);
         }
-        if let (8, Ok(key)) = (self.length, <[u8; 8]>::try_from(key)) {
-            let (keys, key) = (self.bytes.as_chunks::<8>().0, u64::from_be_bytes(key));
-            return partition_point(keys.len(), |at| u64::from_be_bytes(keys[at]) < key);
+        if let (8, Ok(key)) = (self.length, key.try_into()) {
+            let key = u64::from_be_bytes(key);
+            return count_before::<8, 8>(&self.bytes, |other| u64::from_be_bytes(*other) < key);
         }
         partition_point(self.len(), |at| self.get(at) < key)
     }
 
     /// How many keys are at or below `key`.
     pub(super) fn up_to(&self, key: &[u8]) -> usize {
-        if let (16, Ok(key)) = (self.length, <[u8; 16]>::try_from(key)) {
-            let (keys, key) = (self.bytes.as_chunks::<16>().0, u128::from_be_bytes(key));
-            return partition_point(keys.len(), |at| u128::from_be_bytes(keys[at]) <= key);
+        if let (16, Ok(key)) = (self.length, key.try_into()) {
+            let key = u128::from_be_bytes(key);
+            return count_before::<16, 4>(&self.bytes, |other| u128::from_be_bytes(*other) <= key);
         }
-        if let (8, Ok(key)) = (self.length, <[u8; 8]>::try_from(key)) {
-            let (keys, key) = (self.bytes.as_chunks::<8>().0, u64::from_be_bytes(key));
-            return partition_point(keys.len(), |at| u64::from_be_bytes(keys[at]) <= key);
+        if let (8, Ok(key)) = (self.length, key.try_into()) {
+            let key = u64::from_be_bytes(key);
+            return count_before::<8, 8>(&self.bytes, |other| u64::from_be_bytes(*other) <= key);
         }
         partition_point(self.len(), |at| self.get(at) <= key)
     }
+}
+
+/// How many of the sorted keys of `N` bytes `before` is true for.
+///
+/// Counts among the first keys of all blocks of `BLOCK` keys (one cache line), then inside one block. A binary search
+/// compares fewer keys, but each of its loads waits for the one before; here all cache misses are under way at once.
+fn count_before<const N: usize, const BLOCK: usize>(
+    keys: &[u8],
+    before: impl Fn(&[u8; N]) -> bool,
+) -> usize {
+    let keys = keys.as_chunks::<N>().0;
+    let blocks: usize = keys
+        .iter()
+        .step_by(BLOCK)
+        .map(|first| usize::from(before(first)))
+        .sum();
+    let Some(block) = blocks.checked_sub(1) else {
+        return 0;
+    };
+    let inside = keys[block * BLOCK..].iter().take(BLOCK);
+    block * BLOCK + inside.map(|key| usize::from(before(key))).sum::<usize>()
 }
 
 /// The first of `count` entries for which `before` is false, by a binary search without branches to mispredict.

@@ -1,5 +1,7 @@
 //! A model of the tree and keys of any length for it.
 
+#![allow(dead_code, reason = "not every test needs all of this module")]
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,6 +11,9 @@ use dstk_core::tree::{Row, Summary, Tree};
 
 /// What a tree should hold.
 pub type Model = BTreeMap<Vec<u8>, (Vec<u8>, u64)>;
+
+/// One of its rows: key, value and version.
+pub type Owned = (Vec<u8>, (Vec<u8>, u64));
 
 /// The key of `number`: in order, and different in its first bytes or its last, as `key_length` allows.
 pub fn key(number: u32, key_length: usize) -> Vec<u8> {
@@ -30,12 +35,11 @@ pub fn value(number: u32, version: u64) -> Vec<u8> {
 }
 
 /// A row as the model holds it.
-pub fn owned(row: Row<'_>) -> (Vec<u8>, (Vec<u8>, u64)) {
+pub fn owned(row: Row<'_>) -> Owned {
     (row.key.to_vec(), (row.value.to_vec(), row.version))
 }
 
 /// A tree of the model's rows.
-#[allow(dead_code, reason = "not every test needs all of this module")]
 pub fn tree_of(model: &Model, key_length: usize) -> Tree {
     let rows = model
         .iter()
@@ -44,19 +48,17 @@ pub fn tree_of(model: &Model, key_length: usize) -> Tree {
 }
 
 /// The model's rows in `[start, end)`.
-#[allow(dead_code, reason = "not every test needs all of this module")]
-pub fn range(model: &Model, start: &[u8], end: Option<&[u8]>) -> Vec<(Vec<u8>, (Vec<u8>, u64))> {
+pub fn range(model: &Model, start: &[u8], end: Option<&[u8]>) -> Vec<Owned> {
     if end.is_some_and(|end| end <= start) {
         return Vec::new();
     }
-    let end = end.map_or(Bound::Unbounded, |end| Bound::Excluded(end));
+    let end = end.map_or(Bound::Unbounded, Bound::Excluded);
     let rows = model.range::<[u8], _>((Bound::Included(start), end));
     rows.map(|(key, row)| (key.clone(), row.clone())).collect()
 }
 
 /// What rows add up to, counted one by one.
-#[allow(dead_code, reason = "not every test needs all of this module")]
-pub fn summary(rows: &[(Vec<u8>, (Vec<u8>, u64))]) -> Summary {
+pub fn summary(rows: &[Owned]) -> Summary {
     let mut sum = Summary::default();
     for (key, (value, version)) in rows {
         sum += Summary {
