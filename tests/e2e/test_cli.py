@@ -1,0 +1,144 @@
+"""The dstk command against `dstk up`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from upcluster import Up, up
+
+from dstk.cli.parser import build_parser
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with up(tmp_path_factory.mktemp("cli"), "--workers", "3", "--partitions", "6") as running:
+        yield running
+
+
+def dstk(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dstk.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def commands() -> list[str]:
+    actions = build_parser()._subparsers._group_actions[0]  # type: ignore[union-attr]
+    return sorted(actions.choices)  # type: ignore[arg-type]
+
+
+def test_there_are_all_the_commands() -> None:
+    assert commands() == sorted(
+        ["up", "demo", "operator", "worker", "get", "put", "delete", "scan", "split", "merge", "move", "status", "crds"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = dstk(command, "--help")
+    assert done.returncode == 0
+    assert f"example: dstk {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "invalid choice"),
+        (["get", "key"], "no worker named"),
+        (["get", "key", "--address", "nonsense"], "host:port"),
+        (["scan", "--address", "127.0.0.1:1"], "--limit"),
+        (["status", "--kubeconfig", "/nonexistent"], "/nonexistent"),
+        (["up", "--workers", "0"], "below 1"),
+        (["worker", "--name", "w", "--data-address", "7070"], "host:port"),
+        (["operator", "--components", "nosuch"], "nosuch"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    done = dstk(*arguments)
+    assert done.returncode == 2, done
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_put_get_scan_delete(cluster: Up) -> None:
+    assert cluster.data("put", "user/1", "one", "--if-version", "0").returncode == 0
+    assert cluster.data("put", "user/2", "two").returncode == 0
+    assert cluster.data("get", "user/1").stdout == "one\n"
+    row = json.loads(cluster.data("get", "user/1", "--json").stdout)
+    assert row["value"] == "one"
+    assert row["version"] >= 1
+    again = cluster.data("put", "user/1", "other", "--if-version", "0")
+    assert again.returncode == 1
+    assert str(row["version"]) in again.stderr
+    rows = json.loads(cluster.data("scan", "user/", "user0", "--limit", "10", "--json").stdout)
+    assert [(r["key"], r["value"]) for r in rows["rows"]] == [("user/1", "one"), ("user/2", "two")]
+    assert rows["cursor"] is None
+    down = json.loads(cluster.data("scan", "user/", "user0", "--limit", "1", "--reverse", "--json").stdout)
+    assert [r["key"] for r in down["rows"]] == ["user/2"]
+    assert down["cursor"] is not None
+    assert cluster.data("delete", "user/2").returncode == 0
+    missing = cluster.data("get", "user/2")
+    assert (missing.returncode, missing.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["get", "12345678901234567"], "16"),
+        (["get", "key", "--keyspace", "nosuch"], "nosuch"),
+        (["scan", "b", "a", "--limit", "1"], "start"),
+        (["scan", "--limit", "0"], "1 or more"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_exit_code_2(cluster: Up, arguments: list[str], message: str) -> None:
+    done = cluster.data(*arguments)
+    assert done.returncode == 2, done
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_split_move_merge_wait_for_the_end_and_status_shows_them(cluster: Up) -> None:
+    def partitions() -> dict[str, dict[str, object]]:
+        read = json.loads(cluster.dstk("status", "--json").stdout)
+        return {item["metadata"]["name"]: item["spec"] for item in read["partitions"]}
+
+    first = next(name for name, spec in partitions().items() if not spec["range"].get("start"))  # type: ignore[attr-defined]
+    dry = cluster.dstk("split", first, "--at", "0x01", "--names", "low,high", "--dry-run", "--json")
+    assert json.loads(dry.stdout)["spec"]["splitParams"] == {
+        "partition": first,
+        "splitKey": "0x01",
+        "names": ["low", "high"],
+    }
+    assert "low" not in partitions()
+    done = cluster.dstk("split", first, "--at", "0x01", "--names", "low,high")
+    assert (done.returncode, done.stderr) == (0, "")
+    there = partitions()["low"]["primary"]
+    to = next(f"worker-{number}" for number in range(3) if f"worker-{number}" != there)
+    moved = cluster.dstk("move", "low", "--to", to, "--json")
+    assert json.loads(moved.stdout)["status"]["phase"] == "Completed"
+    refused = cluster.dstk("merge", "low", "high", "--name", "whole")
+    assert refused.returncode == 3
+    assert "Aborted" in refused.stderr
+    assert cluster.dstk("move", "low", "--to", str(there)).returncode == 0
+    assert cluster.dstk("merge", "low", "high", "--name", "whole").returncode == 0
+    assert "whole" in cluster.dstk("status").stdout
+
+
+def test_moving_what_is_not_there_is_wrong_input(cluster: Up) -> None:
+    done = cluster.dstk("move", "nosuch", "--to", "worker-1")
+    assert done.returncode == 2
+    assert "nosuch" in done.stderr
+
+
+def test_crds_are_printed(tmp_path: Path) -> None:
+    done = dstk("crds", "--json")
+    assert {item["spec"]["names"]["kind"] for item in json.loads(done.stdout)} == {
+        "Keyspace",
+        "Partition",
+        "Assignment",
+    }

@@ -1,0 +1,190 @@
+"""Real workers, real sockets, a verifying load: what each operation does to clients, without Kubernetes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from grpc import aio as grpc_aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from workers.fleet import KEY_LENGTH, Fleet, fleet
+
+import dstk
+from dstk import aio, errors
+from dstk.lifecycle import actions
+from dstk.testing.load import LoadSettings, VerifyingLoad
+from dstk.wire import Route
+
+MIDDLE = b"\x80" + bytes(KEY_LENGTH - 1)
+LOAD = LoadSettings(keys=5_000, value_size=100, tasks=16)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Two workers; the first serves all keys as partition "p" at epoch 1."""
+    async with fleet(tmp_path, 2) as running:
+        await running.serve_all()
+        yield running
+
+
+async def under_load(running: Fleet, operate: Callable[[VerifyingLoad], Awaitable[None]]) -> VerifyingLoad:
+    """Do something while a verifying load runs, some of it before and after; nothing may be wrong, lost or failed."""
+    async with await aio.connect(running.addresses) as client:
+        load = VerifyingLoad(client, LOAD)
+        await load.fill(lambda rows: None)
+        stop = asyncio.Event()
+        running_load = asyncio.create_task(load.run(stop))
+        try:
+            await after_more(load, 2_000)
+            await operate(load)
+            await after_more(load, 2_000)
+        finally:
+            stop.set()
+            await running_load
+        await load.verify()
+    report = load.finish()
+    assert load.history.findings.clean, report.examples
+    return load
+
+
+async def after_more(load: VerifyingLoad, operations: int) -> None:
+    """Until the load has done so many operations more."""
+    goal = load.report.operations + operations
+    async with asyncio.timeout(60):
+        while load.report.operations < goal:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_move_under_load_loses_nothing(pair: Fleet) -> None:
+    async def operate(load: VerifyingLoad) -> None:
+        moved = await pair.move("p", pair[0], pair[1], epoch=1)
+        assert (moved.role, moved.epoch) == ("primary", 2)
+        assert (await pair[0].part("p")).role == "proxy"
+        await after_more(load, 2_000)  # through the proxy or by its hints
+        await pair.push(Route("p", b"", b"", 2, pair[1].name))
+        await pair[0].tell("p", 2, actions.Release())
+        assert "p" not in (await pair[0].control.status(["p"])).partitions
+
+    await under_load(pair, operate)
+
+
+async def test_there_and_back_ten_times_under_load(pair: Fleet) -> None:
+    async def operate(load: VerifyingLoad) -> None:
+        for turn in range(10):
+            source, to = pair[turn % 2], pair[(turn + 1) % 2]
+            await pair.move("p", source, to, epoch=turn + 1)
+            await pair.push(Route("p", b"", b"", turn + 2, to.name))
+            await source.tell("p", turn + 2, actions.Release())
+            await after_more(load, 200)
+
+    await under_load(pair, operate)
+
+
+async def test_split_and_merge_under_load(pair: Fleet) -> None:
+    async def operate(load: VerifyingLoad) -> None:
+        worker = pair[0]
+        for turn in range(5):
+            epoch = 1 + 2 * turn
+            parts = await worker.tell("p", epoch + 1, actions.Split(epoch, (MIDDLE,), ("low", "high")))
+            assert {name: part.role for name, part in parts.items()} == {"low": "primary", "high": "primary"}
+            await after_more(load, 300)
+            pieces = (actions.Part("low", epoch + 1), actions.Part("high", epoch + 1))
+            merged = (await worker.tell("p", epoch + 2, actions.Merge(pieces, b"", b"")))["p"]
+            assert (merged.role, merged.epoch) == ("primary", epoch + 2)
+            await after_more(load, 300)
+
+    await under_load(pair, operate)
+
+
+async def test_a_move_given_up_after_the_fence_leaves_the_source_serving(pair: Fleet) -> None:
+    async def operate(load: VerifyingLoad) -> None:
+        follow = actions.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
+        await pair[1].tell("p", 1, follow)
+        assert (await pair[0].tell("p", 1, actions.Fence()))["p"].fenced
+        assert not (await pair[0].tell("p", 1, actions.Unfence()))["p"].fenced
+        await pair[1].tell("p", 1, actions.Drop())
+        assert "p" not in (await pair[1].control.status(["p"])).partitions
+        assert (await pair[0].part("p")).role == "primary"
+
+    await under_load(pair, operate)
+
+
+async def test_every_action_may_be_repeated(pair: Fleet) -> None:
+    await pair.move("p", pair[0], pair[1], epoch=1)
+    for _ in range(2):
+        assert (await pair[0].tell("p", 2, actions.Proxy(pair[1].name, pair[1].addresses["data"])))["p"].role == "proxy"
+    state = await pair[1].part("p")
+    again = await pair[1].tell("p", 2, actions.Promote(state.sequence, state.digest))
+    assert again["p"].role == "primary"
+    for _ in range(2):
+        await pair[0].tell("p", 2, actions.Release())
+
+
+async def test_old_epochs_terms_and_incarnations_are_refused_and_change_nothing(pair: Fleet) -> None:
+    worker = pair[0]
+    await worker.tell("p", 5, actions.Serve(b"", b"", KEY_LENGTH), term=7)
+    before = await worker.part("p")
+    with pytest.raises(errors.StaleRequest, match="epoch"):
+        await worker.tell("p", 4, actions.Fence(), term=7)
+    with pytest.raises(errors.StaleRequest, match="term 6 is over"):
+        await worker.tell("p", 5, actions.Fence(), term=6)
+    worker.incarnation, right = "another/life", worker.incarnation
+    with pytest.raises(errors.StaleRequest, match="another/life"):
+        await worker.tell("p", 5, actions.Fence(), term=7)
+    worker.incarnation = right
+    assert await worker.part("p") == before
+
+
+async def test_promotion_needs_every_write(pair: Fleet) -> None:
+    with dstk.connect(pair.addresses) as client:
+        client.put(bytes(KEY_LENGTH), b"value")
+    follow = actions.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
+    await pair[1].tell("p", 1, follow)
+    fenced = (await pair[0].tell("p", 1, actions.Fence()))["p"]
+    await pair[1].tell("p", 1, actions.AwaitApplied(fenced.sequence, 30.0))
+    for sequence, digest in ((fenced.sequence + 1, fenced.digest), (fenced.sequence, fenced.digest ^ 1)):
+        with pytest.raises(errors.NotReady):
+            await pair[1].tell("p", 2, actions.Promote(sequence, digest))
+    assert (await pair[1].part("p")).role == "following"
+
+
+async def test_requests_for_a_range_that_nobody_owns_end_at_the_deadline_and_say_so(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 1) as running:
+        await running[0].tell("low", 1, actions.Serve(b"", MIDDLE, KEY_LENGTH))
+        await running.push(Route("low", b"", MIDDLE, 1, running[0].name))
+        with dstk.connect(running.addresses) as client:
+            client.put(bytes(KEY_LENGTH), b"owned")
+            with pytest.raises(errors.Unavailable):
+                client.put(MIDDLE, b"not owned", timeout=0.2)
+
+
+async def test_the_plane_for_machines_health_and_metrics(pair: Fleet) -> None:
+    async with grpc_aio.insecure_channel(pair[0].addresses["control"]) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with dstk.connect(pair.addresses) as client:
+        client.put(bytes(KEY_LENGTH), b"value")
+    url = f"http://{pair[0].addresses['metrics']}/metrics"
+    text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+    assert "# TYPE dstk_worker_" in text
+
+
+async def test_loads_are_reported(pair: Fleet) -> None:
+    with dstk.connect(pair.addresses) as client:
+        for number in range(10):
+            client.put(bytes([number]) + bytes(KEY_LENGTH - 1), b"value")
+    reports = pair[0].control.loads(0.05)
+    async for report in reports:
+        loads = {load.partition: load for load in report.loads}
+        assert loads["p"].rows == 10
+        assert loads["p"].median_key is not None
+        break
+    await reports.aclose()  # type: ignore[attr-defined]
+
+
+async def test_sigterm_ends_a_worker_cleanly(pair: Fleet) -> None:
+    assert await pair[1].stop(signal.SIGTERM) == 0
