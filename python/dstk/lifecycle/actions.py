@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dstk.api import AssignmentStatus, PartitionPhase
+if TYPE_CHECKING:
+    from dstk.api import AssignmentStatus, PartitionPhase
 
 __all__ = [
     "Action",
@@ -73,16 +74,12 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Unfence:
-    """Let held and new requests run. Told where there is no fence, nothing but the operator's term is taken
-    note of.
-    """
+    """Let held and new requests run. Told where there is no fence, nothing but the operator's term is taken note of."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitApplied:
-    """Answered once `sequence` is applied, or after `timeout_seconds`; not being there in time is no
-    failure.
-    """
+    """Answered once `sequence` is applied, or after `timeout_seconds`; not being there in time is no failure."""
 
     sequence: int
     timeout_seconds: float
@@ -116,9 +113,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Cut the partition at `keys` (ascending) into `names` (one more than keys), all primary at the
-    action's epoch.
-    """
+    """Cut the partition at `keys` (ascending) into `names` (one more than keys), all primary at the action's epoch."""
 
     parent_epoch: int
     keys: tuple[bytes, ...]
@@ -208,9 +203,7 @@ class CreatePartition:
 
 @dataclass(frozen=True, slots=True)
 class DeletePartition:
-    """Delete a Partition object, provided it still is that very object (uid). One that is gone is a
-    success.
-    """
+    """Delete a Partition object, provided it still is that very object (uid). One that is gone is a success."""
 
     name: str
     uid: str
@@ -255,9 +248,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Lanes that do not depend on each other: they may run at once. Each runs in order up to its first
-    failure.
-    """
+    """Lanes that do not depend on each other: they may run at once. Each runs in order up to its first failure."""
 
     lanes: tuple[tuple[Action, ...], ...]
 

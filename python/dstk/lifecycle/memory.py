@@ -12,9 +12,7 @@ __all__ = ["Memory"]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Counts and moments only: losing them, as a crash does, has some things tried more often and nothing
-    unsafe.
-    """
+    """Counts and moments only: losing them, as a crash does, has some things tried more often and nothing unsafe."""
 
     fenced_at: float | None = None
     unfenced_at: float | None = None

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from dstk.api import Assignment, Keyspace, Partition, Refusal, Role
 from dstk.lifecycle.memory import Memory
+from dstk.lifecycle.vocabulary import Role
+
+if TYPE_CHECKING:
+    from dstk.api import Assignment, Keyspace, Partition, Refusal
 
 __all__ = ["Limits", "Observed", "PartView", "WorkerView"]
 
@@ -85,6 +89,8 @@ class Limits:
     """Pause before that."""
     wait_seconds: float = 1.0
     """How long to wait at most before looking again, where nothing tells that something has changed."""
+    fenced_wait_seconds: float = 0.05
+    """The same while requests are held behind a fence."""
     chunk: int = 256
     """Partitions of one New that a single decision starts."""
 
@@ -95,9 +101,10 @@ class Observed:
 
     `partitions`: the objects that ``dstk.lifecycle.touched`` names, read just now; a name that is missing has
     no object. `workers`: likewise, and those that the objects name. `ahead`: names of older unfinished
-    Assignments that touch the same partitions. `cancelled`: deletion was asked for. `refusal`: what validation
-    says, evaluated while the Assignment has had no effect. `uncertain`: a commit was sent, its outcome is not
-    known, and the Partition objects could not be read since. `term`: the deciding operator's own.
+    Assignments that touch the same partitions. `cancelled`: deletion was asked for. `refusal`: what
+    validation says, evaluated while the Assignment has had no effect. `uncertain`: a commit was sent, its
+    outcome is not known, and the Partition objects could not be read since. `term`: the deciding operator's
+    own.
     """
 
     assignment: Assignment

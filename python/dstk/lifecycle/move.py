@@ -1,0 +1,460 @@
+"""InterWorkerMove: a partition goes to another worker: it follows there, ownership flips, the source proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dstk.api import MoveParams, MoveStatus, Partition, PartitionPhase, Progress, Role, Step
+from dstk.lifecycle.actions import (
+    Action,
+    AwaitApplied,
+    Drop,
+    Fence,
+    Follow,
+    Promote,
+    Proxy,
+    Release,
+    SetPartitionStatus,
+    Unfence,
+)
+from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, silent_for_long, uncertain
+from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
+
+__all__ = ["Move"]
+
+ROLES = {
+    Step.LOADING: (Role.PRIMARY, Role.LOADING),
+    Step.FOLLOWING: (Role.PRIMARY, Role.FOLLOWING),
+    Step.PROXYING: (Role.PROXY, Role.PRIMARY),
+    Step.COMPLETED: (Role.DISCONNECTED, Role.PRIMARY),
+}
+"""fromPod and toPod at each step."""
+
+
+class Move(Operation):
+    """Facts about a move."""
+
+    field = "move"
+
+    @property
+    def params(self) -> MoveParams:
+        params = self.assignment.spec.move_params
+        assert params is not None
+        return params
+
+    @property
+    def name(self) -> str:
+        return self.params.partition
+
+    @property
+    def partition(self) -> Partition | None:
+        return self.observed.partitions.get(self.name)
+
+    @property
+    def object(self) -> Partition:
+        """The Partition, where a guard has seen to it that there is one."""
+        assert self.partition is not None
+        return self.partition
+
+    @property
+    def source(self) -> WorkerView:
+        return self.worker(self.params.source)
+
+    @property
+    def destination(self) -> WorkerView:
+        return self.worker(self.params.to)
+
+    @property
+    def workers(self) -> Sequence[WorkerView]:
+        return (self.source, self.destination)
+
+    @property
+    def there(self) -> PartView | None:
+        """The partition at the source, when the source answers."""
+        return self.source.parts.get(self.name) if self.source.reachable else None
+
+    @property
+    def here(self) -> PartView | None:
+        """The partition at the destination, when the destination answers."""
+        return self.destination.parts.get(self.name) if self.destination.reachable else None
+
+    @property
+    def fence_age(self) -> float:
+        """Seconds since this driver fenced the source."""
+        at = self.observed.memory.fenced_at
+        return 0.0 if at is None else self.now - at
+
+    def detail(self, step: Step, ended_badly: bool = False) -> MoveStatus:
+        source, destination = (Role.PRIMARY, Role.DISCONNECTED) if ended_badly else ROLES[step]
+        return MoveStatus(status=step, from_pod=source, to_pod=destination)
+
+    def progress(self) -> Progress | None:
+        old = self.assignment.status.progress or Progress()
+        here, there = self.here, self.there
+        rows, done, total, lag = old.rows_copied, old.bytes_copied, old.bytes_total, old.lag
+        if here is not None and here.role in ("loading", "following"):
+            rows, done, total, lag = here.rows_copied, here.bytes_copied, here.bytes_total, here.lag
+        pause = old.write_pause_ms
+        if there is not None and there.role == "proxy":
+            lag, pause = 0, there.last_pause_seconds * 1000
+        return Progress(rows_copied=rows, bytes_copied=done, bytes_total=total, lag=lag, write_pause_ms=pause)
+
+    def wait_seconds(self) -> float:
+        there = self.there
+        if there is not None and there.fenced:
+            return self.limits.fenced_wait_seconds
+        if self.step is Step.PROXYING and there is not None:
+            left = self.observed.keyspace.spec.proxy_seconds - there.quiet_seconds
+            return min(max(left, self.limits.fenced_wait_seconds), 10 * self.limits.wait_seconds)
+        return self.limits.wait_seconds
+
+    def explain(self, reason: str) -> tuple[str, str]:
+        source, to, limits = self.params.source, self.params.to, self.limits
+        match reason:
+            case "PartitionChanged":
+                owner = self.partition.spec.primary if self.partition is not None else None
+                said = f"belongs to {owner or 'nobody'}" if self.partition is not None else "has no object any more"
+                return reason, f"{self.name} {said}; it was to move from {source} to {to}"
+            case "SourceLost":
+                return reason, f"{source} no longer holds {self.name}: its pod is gone or has restarted"
+            case "DestinationLost":
+                return reason, f"{to} no longer holds its copy of {self.name}; {source} serves on"
+            case "BothLost":
+                return reason, f"neither {source} nor {to} holds {self.name} any more: both restarted or are gone"
+            case "FollowFailed":
+                error = self.here.follow_error if self.here is not None else ""
+                return reason, f"{to} could not follow {source} in {limits.follow_tries} tries; the last: {error}"
+            case "FenceTimedOut":
+                return reason, (
+                    f"{to} did not catch up within {limits.fence_max_seconds:g} s of a fence, {limits.fence_tries} "
+                    "times; lower the write load or raise fence_max_seconds"
+                )
+            case "DigestMismatch":
+                return reason, f"{to} has applied every write of {self.name} but its rows differ from {source}'s"
+        return super().explain(reason)
+
+
+# What can be seen
+
+
+@guard
+def moved(m: Move) -> bool:
+    """The API server holds the destination as owner."""
+    return m.partition is not None and m.partition.spec.primary == m.params.to
+
+
+@guard
+def owned_elsewhere(m: Move) -> bool:
+    return m.partition is None or m.partition.spec.primary not in (m.params.source, m.params.to)
+
+
+@guard
+def source_silent(m: Move) -> bool:
+    return not m.source.reachable and not m.source.gone
+
+
+@guard
+def source_serves(m: Move) -> bool:
+    return m.there is not None and m.there.role == "primary"
+
+
+@guard
+def source_behind(m: Move) -> bool:
+    """The source is primary of an older epoch than the object's."""
+    there, partition = m.there, m.partition
+    return (
+        there is not None and partition is not None and there.role == "primary" and there.epoch < partition.spec.epoch
+    )
+
+
+@guard
+def source_proxies(m: Move) -> bool:
+    return m.there is not None and m.there.role == "proxy"
+
+
+@guard
+def destination_silent(m: Move) -> bool:
+    return not m.destination.reachable and not m.destination.gone
+
+
+@guard
+def destination_empty(m: Move) -> bool:
+    return m.destination.reachable and m.here is None
+
+
+@guard
+def destination_gone(m: Move) -> bool:
+    return m.destination.gone and not m.destination.reachable
+
+
+@guard
+def destination_stale(m: Move) -> bool:
+    """It holds something of an earlier operation."""
+    here = m.here
+    if here is None or m.partition is None:
+        return False
+    return here.role not in ("loading", "following") or here.epoch != m.partition.spec.epoch
+
+
+@guard
+def destination_serves(m: Move) -> bool:
+    here = m.here
+    return here is not None and here.role == "primary" and here.epoch == m.object.spec.epoch
+
+
+@guard
+def destination_follows(m: Move) -> bool:
+    return m.here is not None and m.here.role in ("loading", "following")
+
+
+@guard
+def caught_up(m: Move) -> bool:
+    return m.here is not None and m.here.caught_up and not m.here.follow_error
+
+
+@guard
+def lag_small(m: Move) -> bool:
+    return m.here is not None and m.here.caught_up and m.here.lag <= m.limits.fence_lag_writes
+
+
+@guard
+def stream_broken(m: Move) -> bool:
+    return m.here is not None and bool(m.here.follow_error)
+
+
+@guard
+def stream_pause_over(m: Move) -> bool:
+    at = m.observed.memory.followed_at
+    return at is None or m.now - at >= m.limits.follow_retry_seconds
+
+
+@guard
+def stream_tries_used(m: Move) -> bool:
+    return m.observed.memory.follow_tries >= m.limits.follow_tries
+
+
+@guard
+def fenced(m: Move) -> bool:
+    return m.there is not None and m.there.fenced
+
+
+@guard
+def fence_is_ours(m: Move) -> bool:
+    """No operator of an older term can lift it, and this driver knows since when it stands."""
+    return m.sealed(m.source) and m.observed.memory.fenced_at is not None
+
+
+@guard
+def fence_too_long(m: Move) -> bool:
+    return m.fence_age >= m.limits.fence_max_seconds
+
+
+@guard
+def fence_tries_used(m: Move) -> bool:
+    return m.observed.memory.fence_tries >= m.limits.fence_tries
+
+
+@guard
+def fence_pause_over(m: Move) -> bool:
+    at = m.observed.memory.unfenced_at
+    return at is None or m.now - at >= m.limits.fence_retry_seconds
+
+
+@guard
+def same_sequence(m: Move) -> bool:
+    here, there = m.here, m.there
+    return here is not None and there is not None and here.caught_up and here.sequence == there.sequence
+
+
+@guard
+def same_digest(m: Move) -> bool:
+    return m.here is not None and m.there is not None and m.here.digest == m.there.digest
+
+
+@guard
+def quiet(m: Move) -> bool:
+    """No stale client was passed on for keyspace.proxySeconds."""
+    return m.there is not None and m.there.quiet_seconds >= m.observed.keyspace.spec.proxy_seconds
+
+
+source_lost = (~source_silent & ~source_serves).named("source_lost")
+destination_lost = (destination_gone | destination_empty).named("destination_lost")
+drained = (same_sequence & same_digest).named("drained")
+diverged = (same_sequence & ~same_digest).named("diverged")
+
+
+# What can be done
+
+
+@effect
+def follow(m: Move) -> Iterable[Action]:
+    span, source = m.span(m.object), m.source
+    command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation)
+    yield m.tell(m.destination, m.name, m.object.spec.epoch, command)
+
+
+@effect
+def clear_destination(m: Move) -> Iterable[Action]:
+    here = m.here
+    assert here is not None
+    if here.role in ("loading", "following"):
+        yield m.tell(m.destination, m.name, here.epoch, Drop())
+        return
+    if here.role == "primary":
+        # A primary of an older epoch, which nobody routes to: it steps down before it forgets.
+        command = Proxy(m.source.name, m.source.address)
+        yield m.tell(m.destination, m.name, m.object.spec.epoch, command)
+    yield m.tell(m.destination, m.name, m.object.spec.epoch, Release())
+
+
+@effect
+def fence(m: Move) -> Iterable[Action]:
+    yield m.tell(m.source, m.name, m.object.spec.epoch, Fence())
+
+
+@effect
+def await_applied(m: Move) -> Iterable[Action]:
+    assert m.there is not None
+    left = max(0.0, m.limits.fence_max_seconds - m.fence_age)
+    yield m.tell(m.destination, m.name, m.object.spec.epoch, AwaitApplied(m.there.sequence, left))
+
+
+@effect
+def commit(m: Move) -> Iterable[Action]:
+    yield m.patch(m.object, primary=m.params.to, proxy=m.params.source, epoch=m.object.spec.epoch + 1)
+
+
+@effect
+def promote(m: Move) -> Iterable[Action]:
+    here = m.here
+    assert here is not None
+    # The source's word counts as long as it stands fenced; afterwards the copy is what was compared before
+    # the commit.
+    truth = m.there if m.there is not None and m.there.role == "primary" and m.there.fenced else here
+    if here.sequence != truth.sequence:
+        left = m.limits.fence_max_seconds
+        yield m.tell(m.destination, m.name, here.epoch, AwaitApplied(truth.sequence, left))
+    yield m.tell(m.destination, m.name, _epoch_after(m), Promote(truth.sequence, truth.digest))
+
+
+@effect
+def forward(m: Move) -> Iterable[Action]:
+    if m.there is not None and m.there.role == "primary":
+        command = Proxy(m.destination.name, m.destination.address)
+        yield m.tell(m.source, m.name, _epoch_after(m), command)
+
+
+@effect
+def note_owner(m: Move) -> Iterable[Action]:
+    yield SetPartitionStatus(m.name, PartitionPhase.READY, m.destination.incarnation)
+
+
+def _epoch_after(m: Move) -> int:
+    """The epoch in which the destination owns the partition, seen from before or after the commit."""
+    epoch = m.object.spec.epoch
+    return epoch if m.object.spec.primary == m.params.to else epoch + 1
+
+
+@effect
+def take_back(m: Move) -> Iterable[Action]:
+    yield m.patch(m.object, primary=m.params.source, proxy="", epoch=m.object.spec.epoch + 1)
+
+
+@effect
+def confirm_source(m: Move) -> Iterable[Action]:
+    epoch = m.object.spec.epoch
+    yield m.serve(m.source, m.object, epoch)
+    yield m.tell(m.source, m.name, epoch, Unfence())
+    yield SetPartitionStatus(m.name, PartitionPhase.READY, m.source.incarnation)
+
+
+@effect
+def unfence(m: Move) -> Iterable[Action]:
+    return m.lift(m.source, m.there, m.object)
+
+
+@effect
+def drop(m: Move) -> Iterable[Action]:
+    """Where it cannot be told now, recovery drops it later."""
+    here = m.here
+    if here is not None and here.role in ("loading", "following"):
+        yield m.tell(m.destination, m.name, here.epoch, Drop())
+
+
+@effect
+def release(m: Move) -> Iterable[Action]:
+    if m.there is not None and m.there.role == "proxy":
+        yield m.tell(m.source, m.name, max(m.there.epoch, _epoch_of(m)), Release())
+
+
+def _epoch_of(m: Move) -> int:
+    return m.partition.spec.epoch if m.partition is not None else 0
+
+
+@effect
+def clear_proxy(m: Move) -> Iterable[Action]:
+    if m.partition is not None and m.partition.spec.proxy == m.params.source:
+        spec = m.partition.spec
+        yield m.patch(m.partition, primary=spec.primary or "", proxy="", epoch=spec.epoch)
+
+
+LOADING, FOLLOWING, PROXYING, COMPLETED = Step.LOADING, Step.FOLLOWING, Step.PROXYING, Step.COMPLETED
+
+
+def before_commit() -> Any:
+    """The steps at which the source is still the owner, unless the object says otherwise."""
+    return at(LOADING, FOLLOWING)
+
+
+Move.table = Transitions(
+    *ADMISSION,
+    # A commit may have happened: nothing is done before it is known.
+    at(LOADING, FOLLOWING, PROXYING).when(uncertain).wait("the outcome of the commit"),
+    # The commit has happened: only forward, or back by another commit when the destination lost everything.
+    before_commit().when(moved & destination_serves & ~source_silent).do(forward, note_owner).go(PROXYING),
+    before_commit().when(moved & destination_follows).do(promote).stay(),
+    before_commit().when(moved & destination_lost & source_behind).do(take_back).stay(),
+    before_commit().when(moved & destination_lost & source_lost).do(release).abort("BothLost"),
+    before_commit().when(moved & silent_for_long).stall("WorkerUnreachable"),
+    before_commit().when(moved).wait("both workers"),
+    # It has not: whatever goes wrong, the source serves on.
+    before_commit().when(owned_elsewhere).do(drop).abort("PartitionChanged"),
+    before_commit().when(source_behind).do(confirm_source, drop).abort("DestinationLost"),
+    before_commit().when(source_lost).do(drop).abort("SourceLost"),
+    before_commit().when(source_silent & silent_for_long).stall("WorkerUnreachable"),
+    before_commit().when(source_silent).wait("the source"),
+    before_commit().when(cancelled).do(unfence, drop).abort("Cancelled"),
+    before_commit().when(late).do(unfence, drop).abort("DeadlineExceeded"),
+    before_commit().when(destination_gone).do(unfence).abort("DestinationLost"),
+    at(FOLLOWING).when(destination_empty).do(unfence).abort("DestinationLost"),
+    before_commit().when(stream_broken & stream_tries_used).do(unfence, drop).abort("FollowFailed"),
+    # Load.
+    at(LOADING).when(fenced).do(unfence).stay(),
+    at(LOADING).when(destination_stale).do(clear_destination).stay(),
+    at(LOADING).when(destination_empty).do(follow).stay(),
+    # Flip.
+    at(FOLLOWING).when(fenced & ~fence_is_ours).do(fence).stay(),
+    at(FOLLOWING).when(fenced & drained).do(commit, promote, forward, note_owner).go(PROXYING),
+    at(FOLLOWING).when(fenced & diverged).do(unfence, drop).abort("DigestMismatch"),
+    at(FOLLOWING).when(fenced & fence_too_long & fence_tries_used).do(unfence, drop).abort("FenceTimedOut"),
+    at(FOLLOWING).when(fenced & fence_too_long).do(unfence).stay(),
+    at(FOLLOWING).when(fenced & caught_up).do(await_applied).stay(),
+    at(FOLLOWING).when(fenced).wait("the destination"),
+    # Follow.
+    before_commit().when(stream_broken & stream_pause_over).do(follow).stay(),
+    before_commit().when(stream_broken).wait("another try to follow"),
+    at(LOADING).when(caught_up).go(FOLLOWING),
+    at(FOLLOWING).when(lag_small & fence_pause_over).do(fence).stay(),
+    before_commit().when(destination_silent & silent_for_long).stall("WorkerUnreachable"),
+    before_commit().when(always).wait("the destination to catch up"),
+    # Proxy, then forget.
+    at(PROXYING).when(source_serves & moved).do(forward).stay(),
+    at(PROXYING).when(source_silent & late).do(clear_proxy).go(COMPLETED),
+    at(PROXYING).when(source_silent & silent_for_long).stall("WorkerUnreachable"),
+    at(PROXYING).when(source_silent).wait("the source"),
+    at(PROXYING).when(~source_proxies).do(clear_proxy).go(COMPLETED),
+    at(PROXYING).when(quiet | late | ~moved | destination_lost).do(release, clear_proxy).go(COMPLETED),
+    at(PROXYING).when(always).wait("stale clients to learn the new address"),
+)

@@ -1,0 +1,224 @@
+"""What all operations have in common: the facts of one decision, who may begin, and how a status is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, Progress, Step
+from dstk.api.span import Span, span_of
+from dstk.lifecycle.actions import Action, Command, Commit, Fence, Serve, Tell, Touch, Unfence
+from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guard
+
+__all__ = ["ADMISSION", "Operation", "cancelled", "late", "serving", "silent", "silent_for_long", "uncertain"]
+
+
+class Operation:
+    """The facts of one decision about one Assignment. Subclasses add those of their operation."""
+
+    table: ClassVar[Transitions[Any]]
+    field: ClassVar[str]
+    """The field of `status` that belongs to the operation."""
+
+    def __init__(self, observed: Observed, now: float) -> None:
+        self.observed = observed
+        self.now = now
+
+    @property
+    def assignment(self) -> Assignment:
+        return self.observed.assignment
+
+    @property
+    def limits(self) -> Limits:
+        return self.observed.limits
+
+    @property
+    def step(self) -> Step | None:
+        """None before it has begun."""
+        return self.assignment.status.step
+
+    @property
+    def started(self) -> float:
+        """When it began; now, when it is about to."""
+        at = self.assignment.status.started_at
+        return self.now if at is None else at.timestamp()
+
+    @property
+    def key_length(self) -> int:
+        return self.observed.keyspace.spec.key_length
+
+    @property
+    def workers(self) -> Sequence[WorkerView]:
+        """The workers it cannot go on without."""
+        raise NotImplementedError
+
+    @property
+    def silent(self) -> Sequence[WorkerView]:
+        """Those of them that do not answer and may come back."""
+        return [worker for worker in self.workers if not worker.reachable and not worker.gone]
+
+    @property
+    def stalled_on(self) -> Sequence[WorkerView]:
+        """Those of them that have not answered for so long that it is worth saying."""
+        since = self.observed.memory.silent_since
+        return [
+            worker for worker in self.silent if self.now - since.get(worker.name, self.now) >= self.limits.stall_seconds
+        ]
+
+    def detail(self, step: Step, ended_badly: bool = False) -> object:
+        """What belongs under the operation's status field, in the seed's words."""
+        raise NotImplementedError
+
+    def progress(self) -> Progress | None:
+        """How much is done, as far as it is worth saying."""
+        return None
+
+    def note(self, step: Step | None) -> str:
+        """A sentence for people about how it goes."""
+        return ""
+
+    def wait_seconds(self) -> float:
+        """How long to wait at most where nothing tells that something has changed."""
+        return self.limits.wait_seconds
+
+    def explain(self, reason: str) -> tuple[str, str]:
+        """Reason and message of an end or a stop for `reason`."""
+        observed = self.observed
+        match reason:
+            case "Refused" if observed.refusal is not None:
+                return observed.refusal.reason, observed.refusal.message
+            case "Waiting":
+                return reason, f"waits for {', '.join(observed.ahead)}, which came first and touches the same"
+            case "Cancelled":
+                return reason, "deleted before anything was committed; ownership is as it was"
+            case "DeadlineExceeded":
+                spent = self.now - self.started
+                limit = self.limits.deadline_seconds
+                return reason, f"not committed within {limit:g} s (ran for {spent:.0f} s); ownership is as it was"
+            case "WorkerUnreachable":
+                since = observed.memory.silent_since
+                moments = {
+                    worker.name: datetime.fromtimestamp(since.get(worker.name, self.now), UTC)
+                    for worker in self.stalled_on
+                }
+                parts = [f"{name} has not answered since {moment:%H:%M:%SZ}" for name, moment in moments.items()]
+                return reason, f"{'; '.join(parts)}; goes on when it answers, or when its pod is gone"
+        return reason, ""
+
+    # Reading
+
+    def worker(self, name: str) -> WorkerView:
+        """The worker of that name; one nobody knows counts as gone."""
+        return self.observed.workers.get(name) or WorkerView(name, reachable=False, gone=True)
+
+    def span(self, partition: Partition) -> Span:
+        return span_of(partition.spec.range, self.key_length)
+
+    def sealed(self, worker: WorkerView) -> bool:
+        """Whether the worker knows this operator's term, so that it refuses what older ones may still send."""
+        return worker.term >= self.observed.term
+
+    # Speaking
+
+    def tell(self, worker: WorkerView, partition: str, epoch: int, command: Command) -> Tell:
+        keyspace = self.observed.keyspace.metadata.name
+        return Tell(worker.name, worker.incarnation, keyspace, partition, epoch, command)
+
+    def serve(self, worker: WorkerView, partition: Partition, epoch: int) -> Tell:
+        span = self.span(partition)
+        return self.tell(worker, partition.metadata.name, epoch, Serve(span.start, span.end, self.key_length))
+
+    def lift(self, worker: WorkerView, part: PartView | None, partition: Partition) -> Iterable[Action]:
+        """Lift the fence so that no commit, of whichever operator, can come after it.
+
+        The worker first learns this operator's term; then the object's resourceVersion moves on, which a
+        commit under way does not survive; then requests run again. Nothing is done where no fence can be.
+        """
+        if part is None or (not part.fenced and self.sealed(worker)):
+            return
+        name = partition.metadata.name
+        yield self.tell(worker, name, part.epoch, Fence())
+        yield Touch(name, partition.metadata.resource_version)
+        yield self.tell(worker, name, part.epoch, Unfence())
+
+    def patch(self, partition: Partition, primary: str, proxy: str, epoch: int) -> Commit:
+        return Commit(partition.metadata.name, partition.metadata.resource_version, primary, proxy, epoch)
+
+    def status(self, row: Row[Any], phase: AssignmentPhase, step: Step | None) -> AssignmentStatus:
+        """The status after `row`."""
+        old = self.assignment.status
+        reason, message = self.explain(row.reason) if row.reason else ("", self.note(step))
+        bad = phase is AssignmentPhase.ABORTED
+        detail = {} if step is None else {self.field: self.detail(step, ended_badly=bad)}
+        moment = datetime.fromtimestamp(self.now, UTC)
+        return AssignmentStatus(
+            phase=phase,
+            reason=reason,
+            message=message,
+            progress=self.progress() or old.progress,
+            started_at=old.started_at or (moment if step is not None else None),
+            finished_at=moment if phase.final else None,
+            conditions=old.conditions,
+            observed_generation=self.assignment.metadata.generation,
+            **detail,  # type: ignore[arg-type]
+        )
+
+
+def serving(worker: WorkerView, partition: Partition | None, name: str) -> PartView | None:
+    """The worker's view of the partition when it is its primary in the epoch that the object says."""
+    part = worker.parts.get(name) if worker.reachable else None
+    if part is None or partition is None or part.role != "primary" or part.epoch != partition.spec.epoch:
+        return None
+    return part
+
+
+def _common(holds: Callable[[Operation], bool]) -> Guard[Any]:
+    """A guard for the tables of all operations."""
+    return guard(holds)
+
+
+@_common
+def cancelled(facts: Operation) -> bool:
+    return facts.observed.cancelled
+
+
+@_common
+def late(facts: Operation) -> bool:
+    return facts.now - facts.started >= facts.limits.deadline_seconds
+
+
+@_common
+def uncertain(facts: Operation) -> bool:
+    return facts.observed.uncertain
+
+
+@_common
+def silent(facts: Operation) -> bool:
+    """A worker that it needs does not answer, and may come back."""
+    return bool(facts.silent)
+
+
+@_common
+def silent_for_long(facts: Operation) -> bool:
+    return bool(facts.stalled_on)
+
+
+@_common
+def refused(facts: Operation) -> bool:
+    return facts.observed.refusal is not None
+
+
+@_common
+def behind_others(facts: Operation) -> bool:
+    return bool(facts.observed.ahead)
+
+
+ADMISSION: tuple[Row[Any], ...] = (
+    at(None).when(cancelled).abort("Cancelled"),
+    at(None).when(behind_others).queue("Waiting"),
+    at(None).when(refused).abort("Refused"),
+    at(None).when(always).go(Step.LOADING),
+)
+"""How every operation begins."""

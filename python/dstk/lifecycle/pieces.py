@@ -1,0 +1,73 @@
+"""What a split and a merge create: names, ranges and epochs, the same at every look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dstk.api import Assignment, KeyRange, Keyspace, Partition, child_name
+from dstk.api.span import Span, span_of
+from dstk.keys import parse_bound
+
+__all__ = ["Piece", "in_key_order", "merged_name", "pieces_of", "whole_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One child of a split. `range` is spelled as the parent and the split keys are; `span` is the same in bytes."""
+
+    name: str
+    range: KeyRange
+    span: Span
+
+
+def pieces_of(assignment: Assignment, parent: Partition | None, keyspace: Keyspace) -> tuple[Piece, ...]:
+    """The children of a split in key order; none while the parent is not there to be cut.
+
+    Their names are those that the Assignment gives, else a hash of parent, range and the epoch they will
+    have.
+    """
+    params = assignment.spec.split_params
+    if params is None or parent is None:
+        return ()
+    key_length, range_ = keyspace.spec.key_length, parent.spec.range
+    texts = sorted(params.keys, key=lambda text: parse_bound(text, key_length))
+    pieces = []
+    for index, (start, end) in enumerate(pairwise([range_.start, *texts, range_.end])):
+        piece_range = KeyRange(start=start, end=end)
+        span = span_of(piece_range, key_length)
+        if params.names is not None:
+            name = params.names[index]
+        else:
+            parents, epoch = [params.partition], parent.spec.epoch + 1
+            name = child_name(parent.spec.keyspace, parents, span.start, span.end, epoch)
+        pieces.append(Piece(name, piece_range, span))
+    return tuple(pieces)
+
+
+def in_key_order(parts: Sequence[Partition], keyspace: Keyspace) -> list[Partition]:
+    """The parts of a merge, lowest first."""
+    return sorted(parts, key=lambda part: span_of(part.spec.range, keyspace.spec.key_length))
+
+
+def whole_of(parts: Sequence[Partition], keyspace: Keyspace) -> KeyRange:
+    """From the lowest key of the parts to the highest."""
+    ordered = in_key_order(parts, keyspace)
+    return KeyRange(start=ordered[0].spec.range.start, end=ordered[-1].spec.range.end)
+
+
+def merged_name(assignment: Assignment, parts: Sequence[Partition | None], keyspace: Keyspace) -> str:
+    """The name that the Assignment gives, else a hash of parts, range and the epoch of the merged partition.
+
+    Empty when the Assignment gives none and not all parts are there any more.
+    """
+    params = assignment.spec.merge_params
+    present = [part for part in parts if part is not None]
+    if params is None or params.name is not None:
+        return (params.name or "") if params is not None else ""
+    if len(present) < len(params.partitions):
+        return ""
+    span = span_of(whole_of(present, keyspace), keyspace.spec.key_length)
+    epoch = max(part.spec.epoch for part in present) + 1
+    return child_name(present[0].spec.keyspace, params.partitions, span.start, span.end, epoch)
