@@ -10,8 +10,9 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from dstk.errors import ApiError, DstkError
@@ -77,6 +78,7 @@ class Cache(Generic[T]):
         self._settings = settings or CacheSettings()
         self._clock = clock
         self._items: dict[str, T] = {}
+        self._view = MappingProxyType(self._items)
         self._deleted: OrderedDict[str, int] = OrderedDict()
         self._handlers: list[Callable[[T | None, T | None], None]] = []
         self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[str, T]]]] = {}
@@ -86,6 +88,11 @@ class Cache(Generic[T]):
 
     def get(self, name: str) -> T | None:
         return self._items.get(name)
+
+    @property
+    def items(self) -> Mapping[str, T]:
+        """All objects by name, as a live view that is not to be changed."""
+        return self._view
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items.values())
@@ -102,6 +109,10 @@ class Cache(Generic[T]):
     def by(self, index: str, key: str) -> Mapping[str, T]:
         """The objects with that key, by name. Not to be changed, and not to be kept over an await."""
         return self._indexes[index][1].get(key, {})
+
+    def keys(self, index: str) -> Collection[str]:
+        """All keys of an index, as a live view."""
+        return self._indexes[index][1].keys()
 
     @property
     def is_synced(self) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dstk.errors import ApiError, Conflict, DstkError
+from dstk.errors import ApiError, ConfigError, Conflict, DstkError
 from dstk.kube.connect import Connection
 from dstk.kube.objects import Objects, is_conflict
 from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta
@@ -37,9 +37,14 @@ class ElectionSettings:
     """A holder that could not renew for so long gives up: before anyone else may start."""
     retry: float = 2.0
 
+    @classmethod
+    def of(cls, duration: float) -> ElectionSettings:
+        """The customary proportions for a lease of that duration."""
+        return cls(duration, duration * 2 / 3, duration * 2 / 15)
+
     def __post_init__(self) -> None:
         if not self.duration > self.renew_deadline > 2 * self.retry > 0:
-            raise ValueError(
+            raise ConfigError(
                 f"lease: duration {self.duration} s must be above renew_deadline {self.renew_deadline} s, "
                 f"and that above twice retry {self.retry} s"
             )

@@ -1,0 +1,285 @@
+"""The Assigner: looks, lets ``dstk.plan`` plan, and creates what is planned. It shares nothing with the reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from dstk.api import (
+    PROPOSED_LABEL,
+    Assignment,
+    Condition,
+    ConditionStatus,
+    Durability,
+    Keyspace,
+    Partition,
+    PartitionPhase,
+    to_dict,
+)
+from dstk.api.conditions import with_condition
+from dstk.api.validation import Refusal, check_partition
+from dstk.errors import ApiError, DstkError
+from dstk.kube import is_not_found
+from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
+from dstk.operator.metrics import Metrics
+from dstk.operator.reconciler import FINALIZER
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.spans import Spans
+from dstk.operator.workers import WorkerLinks
+from dstk.operator.writes import difference
+from dstk.plan import Cluster as Seen
+from dstk.plan import Load, Plan, Worker, plan
+
+__all__ = ["Assigner"]
+
+log = logging.getLogger(__name__)
+
+READY = "Ready"
+INVALID = "Invalid"
+
+IDLE_LOOKS = 5
+"""While no object changes, only the load can ask for something new: it is looked at every so many intervals."""
+
+PLANNING_SHARE = 10
+"""Planning may take at most one part in so many of the time, whatever the number of partitions."""
+
+
+class Assigner:
+    """Plans every interval, sooner or later as things change."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        workers: WorkerLinks,
+        spans: Spans,
+        metrics: Metrics,
+        settings: OperatorSettings,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._spans = spans
+        self._metrics = metrics
+        self._interval = settings.plan_interval
+        self._writes = asyncio.Semaphore(settings.max_writes)
+        self._now = now
+        self._absent: dict[str, float] = {}
+        self._checked: set[str] = set()
+        self._dirty = True
+        for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments):
+            cache.on_change(self._on_change)
+        workers.on_change(self._on_worker)
+
+    async def run(self) -> None:
+        """For ever."""
+        idle = 0
+        while True:
+            started = time.perf_counter()
+            if self._dirty or idle >= IDLE_LOOKS:
+                self._dirty, idle = False, 0
+                try:
+                    await self.step()
+                except DstkError as error:
+                    self._dirty = True
+                    log.warning("planning: %s", error)
+                except Exception:
+                    self._dirty = True
+                    log.exception("planning failed")
+            idle += 1
+            took = time.perf_counter() - started
+            await asyncio.sleep(max(self._interval - took, 0.0))
+
+    async def step(self) -> None:
+        """Look once, plan once, create what is planned, and say on the Keyspaces how it stands."""
+        await self._validate()
+        served = [keyspace for keyspace in self._cluster.keyspaces if _unsupported(keyspace) is None]
+        started = time.perf_counter()
+        planned = plan(self._look(served), self._now())
+        took = time.perf_counter() - started
+        await self._create(planned)
+        await self._report(planned.cut)
+        await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
+
+    def _on_change(self, old: object, new: object) -> None:
+        self._dirty = True
+
+    def _on_worker(self, name: str) -> None:
+        self._dirty = True
+
+    def _look(self, keyspaces: Sequence[Keyspace]) -> Seen:
+        workers = [self._worker(name) for name in sorted(self._workers.labels)]
+        known = {worker.name for worker in workers}
+        now = self._now()
+        owners = set(self._cluster.partitions.keys(PRIMARY)) - known - {""}
+        self._absent = {name: self._absent.get(name, now) for name in owners}
+        loads = {
+            name: Load(
+                rows=load.rows,
+                bytes=load.bytes,
+                operations_per_second=load.operations_per_second,
+                median_key=load.median_key,
+            )
+            for link in self._workers
+            for name, load in link.loads.items()
+            if load.role == "primary"
+        }
+        return Seen(
+            keyspaces=keyspaces,
+            partitions=self._cluster.partitions,
+            workers=workers,
+            assignments=list(self._cluster.assignments),
+            loads=loads,
+            absent=self._absent,
+        )
+
+    def _worker(self, name: str) -> Worker:
+        link = self._workers.get(name)
+        labels = self._workers.labels[name]
+        if link is None:
+            return Worker(name, labels, ready=False, leaving=self._workers.is_leaving(name))
+        leaving = link.draining or link.cordoned or self._workers.is_leaving(name)
+        return Worker(name, labels, ready=link.reachable, leaving=leaving)
+
+    async def _create(self, planned: Plan) -> None:
+        await self._all(self._create_partition(partition) for partition in planned.partitions)
+        await self._all(self._create_assignment(assignment) for assignment in planned.assignments)
+
+    async def _create_partition(self, partition: Partition) -> None:
+        async with self._writes:
+            try:
+                self._cluster.partitions.learn(await self._cluster.partitions.objects.create(to_dict(partition)))
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+
+    async def _create_assignment(self, assignment: Assignment) -> None:
+        metadata = assignment.metadata
+        if metadata.labels.get(PROPOSED_LABEL) != "true":
+            # The reconciler would put it there first thing: one write less.
+            metadata = replace(metadata, finalizers=(*metadata.finalizers, FINALIZER))
+        body = to_dict(replace(assignment, metadata=metadata))
+        async with self._writes:
+            try:
+                created = await self._cluster.assignments.objects.create(body)
+            except ApiError as error:
+                if error.reason == "AlreadyExists":
+                    return
+                raise
+        self._cluster.assignments.learn(created)
+        keyspace = self._cluster.keyspace_of(created)
+        self._metrics.plans.labels(created.spec.type.value, keyspace.metadata.name if keyspace else "").inc()
+        self._cluster.events.record(reference(ASSIGNMENTS, created), "Normal", "Planned", created.spec.reason)
+        log.info("created assignment %s: %s", created.metadata.name, created.spec.reason)
+
+    async def _validate(self) -> None:
+        """Mark Partitions that nobody can serve as they stand, and take the mark off when what was wrong is gone."""
+        cluster = self._cluster
+        changed: list[tuple[Partition, Refusal | None]] = []
+        for partition in list(cluster.partitions.by(PRIMARY, "").values()):
+            invalid = partition.status.phase is PartitionPhase.INVALID
+            if partition.metadata.uid in self._checked and not invalid:
+                continue
+            refusal = check_partition(partition, cluster.keyspaces.items, self._spans.meeting, cluster.partitions.items)
+            if refusal is None:
+                self._checked.add(partition.metadata.uid)
+            if (refusal is not None) != invalid:
+                changed.append((partition, refusal))
+        if len(self._checked) > 2 * len(cluster.partitions) + 1000:
+            self._checked &= {partition.metadata.uid for partition in cluster.partitions}
+        await self._all(self._mark(partition, refusal) for partition, refusal in changed)
+
+    async def _mark(self, partition: Partition, refusal: Refusal | None) -> None:
+        phase = PartitionPhase.UNASSIGNED if refusal is None else PartitionPhase.INVALID
+        condition = self._condition(
+            INVALID,
+            refusal is not None,
+            "Valid" if refusal is None else refusal.reason,
+            "" if refusal is None else refusal.message,
+            partition.metadata.generation,
+        )
+        conditions = with_condition(partition.status.conditions, condition)
+        patch = {"phase": phase.value, "conditions": [to_dict(each) for each in conditions]}
+        async with self._writes:
+            try:
+                written = await self._cluster.partitions.objects.patch_status(partition.metadata.name, patch)
+            except ApiError as error:
+                if is_not_found(error):
+                    return
+                raise
+        self._cluster.partitions.learn(written)
+
+    async def _report(self, cut: Sequence[str]) -> None:
+        """Status of the Keyspaces: how many partitions, how many served, and what keeps it from being ready."""
+        for keyspace in list(self._cluster.keyspaces):
+            name = keyspace.metadata.name
+            partitions = self._cluster.partitions.by(KEYSPACE, name).values()
+            ready = sum(partition.status.phase is PartitionPhase.READY for partition in partitions)
+            conditions = keyspace.status.conditions
+            generation = keyspace.metadata.generation
+            if name in cut:
+                done = self._condition(Keyspace.CUT, True, "Created", "the initial Partitions exist", generation)
+                conditions = with_condition(conditions, done)
+            unsupported = _unsupported(keyspace)
+            if unsupported is not None:
+                state = self._condition(READY, False, unsupported.reason, unsupported.message, generation)
+            elif partitions and ready == len(partitions):
+                state = self._condition(READY, True, "Served", "every partition is served", generation)
+            else:
+                state = self._condition(READY, False, "NotServed", "not every partition is served", generation)
+            if unsupported is not None and not keyspace.status.conditions:
+                about = reference(KEYSPACES, keyspace)
+                self._cluster.events.record(about, "Warning", unsupported.reason, unsupported.message)
+            conditions = with_condition(conditions, state)
+            status = replace(keyspace.status, partitions=len(partitions), ready=ready, conditions=conditions)
+            await self._write_status(keyspace, difference(to_dict(keyspace.status), to_dict(status)))
+        self._metrics.partitions.set(len(self._cluster.partitions))
+
+    async def _write_status(self, keyspace: Keyspace, patch: dict[str, Any]) -> None:
+        if not patch:
+            return
+        name, version = keyspace.metadata.name, keyspace.metadata.resource_version
+        try:
+            written = await self._cluster.keyspaces.objects.patch_status(name, patch, resource_version=version)
+        except ApiError as error:
+            # Changed or deleted meanwhile: the next look sees to it.
+            if error.status in (404, 409):
+                self._dirty = True
+                return
+            raise
+        self._cluster.keyspaces.learn(written)
+
+    def _condition(self, type_: str, holds: bool, reason: str, message: str, generation: int) -> Condition:
+        return Condition(
+            type=type_,
+            status=ConditionStatus.TRUE if holds else ConditionStatus.FALSE,
+            last_transition_time=datetime.fromtimestamp(int(self._now()), UTC),
+            reason=reason,
+            message=message,
+            observed_generation=generation,
+        )
+
+    async def _all(self, work: Iterable[Awaitable[None]]) -> None:
+        """Await all of it; what is new is to be looked at. Raises the first failure when everything has ended."""
+        results = await asyncio.gather(*work, return_exceptions=True)
+        if results:
+            self._dirty = True
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+
+def _unsupported(keyspace: Keyspace) -> Refusal | None:
+    """What the Keyspace asks for and this version does not do. Better refused aloud than served with less."""
+    if keyspace.spec.durability is Durability.DISK:
+        return Refusal(
+            "DurabilityNotSupported",
+            "durability Disk is not supported by this version, and nothing is served that could be lost unawares; "
+            "create the Keyspace with durability Memory",
+        )
+    return None

@@ -1,0 +1,142 @@
+"""What the operator sees of the cluster: one cache a kind, and the handles to write through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from dstk.api import (
+    API_VERSION,
+    APPROVED_ANNOTATION,
+    PROPOSED_LABEL,
+    Assignment,
+    Keyspace,
+    Partition,
+)
+from dstk.kube import EVENTS, PODS, Cache, Connection, EventRecorder, Kind, ObjectReference, Objects, Pod
+from dstk.operator.settings import OperatorSettings
+
+__all__ = [
+    "ASSIGNMENTS",
+    "KEYSPACE",
+    "KEYSPACES",
+    "PARTITIONS",
+    "PRIMARY",
+    "Cluster",
+    "is_approved",
+    "is_finished",
+    "reference",
+]
+
+KEYSPACES = Kind(API_VERSION, "Keyspace", "keyspaces", Keyspace)
+PARTITIONS = Kind(API_VERSION, "Partition", "partitions", Partition)
+ASSIGNMENTS = Kind(API_VERSION, "Assignment", "assignments", Assignment)
+
+UNFINISHED = "unfinished"
+OPEN = "open"
+KEYSPACE = "keyspace"
+PRIMARY = "primary"
+
+
+def is_finished(assignment: Assignment) -> bool:
+    """Completed or Aborted."""
+    return assignment.status.phase is not None and assignment.status.phase.final
+
+
+def is_approved(assignment: Assignment) -> bool:
+    """May it run? Proposals wait for somebody's yes; everything else needs none."""
+    proposed = assignment.metadata.labels.get(PROPOSED_LABEL) == "true"
+    return not proposed or assignment.metadata.annotations.get(APPROVED_ANNOTATION) == "true"
+
+
+def reference(
+    kind: Kind[Assignment] | Kind[Partition] | Kind[Keyspace], item: Assignment | Partition | Keyspace
+) -> ObjectReference:
+    """What an Event about ``item`` points at."""
+    metadata = item.metadata
+    return ObjectReference(kind.api_version, kind.kind, metadata.name, metadata.namespace, metadata.uid)
+
+
+class Cluster:
+    """The caches, indexed so that no decision scans a whole kind.
+
+    ``partitions`` by keyspace and by primary; ``assignments`` that are not finished by each partition they name.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        namespace: str,
+        settings: OperatorSettings,
+        on_write: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.connection = connection
+        self.namespace = namespace
+        cache = settings.cache
+        self.keyspaces: Cache[Keyspace] = Cache(Objects(connection, KEYSPACES, namespace, on_write), settings=cache)
+        self.partitions: Cache[Partition] = Cache(Objects(connection, PARTITIONS, namespace, on_write), settings=cache)
+        self.assignments: Cache[Assignment] = Cache(
+            Objects(connection, ASSIGNMENTS, namespace, on_write), settings=cache
+        )
+        self.pods: Cache[Pod] = Cache(
+            Objects(connection, PODS, namespace), label_selector=settings.worker_selector, settings=cache
+        )
+        self.events = EventRecorder(Objects(connection, EVENTS, namespace, on_write), "dstk-operator")
+        self.partitions.index(KEYSPACE, lambda partition: (partition.spec.keyspace,))
+        self.partitions.index(PRIMARY, lambda partition: (partition.spec.primary or "",))
+        self.assignments.index(UNFINISHED, _partitions_while_unfinished)
+        self.assignments.index(OPEN, lambda assignment: () if is_finished(assignment) else ("",))
+
+    def unfinished(self, partition: str) -> Iterator[Assignment]:
+        """The unfinished, approved Assignments that name the partition."""
+        for assignment in self.assignments.by(UNFINISHED, partition).values():
+            if is_approved(assignment):
+                yield assignment
+
+    def open_assignments(self) -> Iterator[Assignment]:
+        """All Assignments that are not finished and may run."""
+        for assignment in self.assignments.by(OPEN, "").values():
+            if is_approved(assignment):
+                yield assignment
+
+    def keyspace_of(self, assignment: Assignment) -> Keyspace | None:
+        """The Keyspace of the Partitions that it names, as far as they are there."""
+        for name in (*assignment.spec.partitions, *assignment.spec.creates):
+            partition = self.partitions.get(name)
+            if partition is not None:
+                return self.keyspaces.get(partition.spec.keyspace)
+        return None
+
+    def ahead(self, assignment: Assignment, partitions: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the Assignments that go first on one of the partitions: older ones, by name within a second."""
+        order = _order(assignment)
+        found = {
+            other.metadata.name
+            for partition in partitions
+            for other in self.unfinished(partition)
+            if other.metadata.uid != assignment.metadata.uid and _order(other) < order
+        }
+        return tuple(sorted(found))
+
+    async def run(self) -> None:
+        """Keep the caches and write the Events, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for cache in (self.keyspaces, self.partitions, self.assignments, self.pods):
+                tasks.create_task(cache.run())
+            tasks.create_task(self.events.run())
+
+    async def synced(self) -> None:
+        """Wait until every cache has been listed once."""
+        for cache in (self.keyspaces, self.partitions, self.assignments, self.pods):
+            await cache.synced()
+
+
+def _order(assignment: Assignment) -> tuple[float, str]:
+    created = assignment.metadata.creation_timestamp
+    return (created.timestamp() if created else 0.0, assignment.metadata.name)
+
+
+def _partitions_while_unfinished(assignment: Assignment) -> tuple[str, ...]:
+    if is_finished(assignment):
+        return ()
+    return (*assignment.spec.partitions, *assignment.spec.creates)

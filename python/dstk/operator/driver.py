@@ -1,0 +1,311 @@
+"""Drives one Assignment to its end: observe, decide, carry out, and again, whenever something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition
+from dstk.api.validation import Refusal, check
+from dstk.errors import DstkError
+from dstk.kube import Backoff
+from dstk.lifecycle import actions, decide, touched
+from dstk.lifecycle.memory import Memory
+from dstk.lifecycle.observed import Observed, PartView, WorkerView
+from dstk.operator.cluster import Cluster, is_finished
+from dstk.operator.hands import CommitUncertain, Hands, Outcome
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.spans import Spans
+from dstk.operator.workers import WorkerLinks
+
+__all__ = ["Driver"]
+
+log = logging.getLogger(__name__)
+
+
+class Driver:
+    """The loop around ``lifecycle.decide`` for one Assignment.
+
+    What an action answers is the next observation, so that between fence and promote nothing is asked that is known
+    already. Everything is looked at anew after a wait, a failure, or when somebody else has changed an object: the
+    objects are then always older than the workers' answers, as ``Observed`` demands.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        cluster: Cluster,
+        workers: WorkerLinks,
+        spans: Spans,
+        hands: Hands,
+        settings: OperatorSettings,
+        term: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.assignment = assignment
+        self.partition_names: tuple[str, ...] = ()
+        self.worker_names: tuple[str, ...] = ()
+        self._cluster = cluster
+        self._workers = workers
+        self._spans = spans
+        self._hands = hands
+        self._settings = settings
+        self._term = term
+        self._now = now
+        self._memory = Memory()
+        self._uncertain: set[str] = set()
+        self._changed = asyncio.Event()
+        self._partitions: dict[str, Partition] = {}
+        self._views: dict[str, WorkerView] = {}
+        self._lives: dict[str, str] = {}
+        self._fresh = False
+        self._progress_written = 0.0
+        self._last: Sequence[actions.Action] = ()
+        self._keyspace: Keyspace | None = None
+        # Small partitions are copied within milliseconds: look soon at first, then ever more seldom.
+        self._patience = Backoff(first=0.01, factor=1.5, longest=60.0)
+
+    @property
+    def name(self) -> str:
+        return self.assignment.metadata.name
+
+    def wake(self) -> None:
+        """Something that this Assignment depends on may have changed."""
+        self._changed.set()
+
+    def partition_changed(self, new: Partition | None, name: str) -> None:
+        """A Partition changed; ignored when it is what this driver wrote itself."""
+        known = self._partitions.get(name)
+        if new is None and known is None:
+            return
+        if new is not None and known is not None:
+            ours = int(known.metadata.resource_version or 0) >= int(new.metadata.resource_version or 0)
+            if ours and known.metadata.uid == new.metadata.uid:
+                return
+        self._fresh = False
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until the Assignment is finished. Errors are tried again with back-off."""
+        backoff = Backoff(longest=5.0)
+        while not is_finished(self.assignment):
+            self._changed.clear()
+            try:
+                pause = await self._step()
+                backoff.reset()
+            except DstkError as error:
+                pause = backoff.next()
+                self._fresh = False
+                log.info("assignment %s: %s; again in %.2f s", self.name, error, pause)
+            except Exception:
+                pause = backoff.next()
+                self._fresh = False
+                log.exception("assignment %s: unexpected error; again in %.2f s", self.name, pause)
+            if pause is not None and not is_finished(self.assignment):
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            self._fresh = False
+
+    async def _step(self) -> float | None:
+        """One decision. Seconds to wait before the next one, or None for at once. Raises the first failure."""
+        observed = await self._observe()
+        if observed is None:
+            return self._settings.limits.wait_seconds
+        decided = decide(observed, self._now())
+        if decided == self._last:
+            # The same again means that what is known did not show its effect: look.
+            self._fresh = False
+        self._last = decided
+        if any(not isinstance(action, (actions.Wait, actions.SetStatus)) for action in decided):
+            self._patience.reset()
+        waits = [action.seconds for action in decided if isinstance(action, actions.Wait)]
+        pause = min(waits) if waits else None
+        outcome = Outcome()
+        try:
+            await self._lane(decided, outcome)
+        finally:
+            self._take_in(outcome)
+        if pause is None:
+            return None if decided else self._settings.limits.wait_seconds
+        self._fresh = False
+        return min(pause, self._patience.next())
+
+    async def _act(self, action: actions.Action, outcome: Outcome) -> None:
+        if isinstance(action, actions.SetStatus) and self._only_progress(action):
+            return
+        try:
+            await self._hands.carry_out(self.assignment, action, outcome)
+        except CommitUncertain:
+            assert isinstance(action, actions.Commit)
+            self._uncertain.add(action.partition)
+            raise
+        finally:
+            self._memory = self._memory.after(action, self._now())
+        if isinstance(action, actions.SetStatus):
+            self._progress_written = self._now()
+            current = self._cluster.assignments.get(self.name)
+            if current is not None and current.metadata.uid == self.assignment.metadata.uid:
+                self.assignment = current
+            else:
+                self.assignment = msgspec.structs.replace(self.assignment, status=action.status)
+
+    async def _lane(self, steps: Iterable[actions.Action], outcome: Outcome) -> None:
+        """One after the other, up to the first failure.
+
+        A Partition's status tells people and nobody waits for it: it is written while workers are being told what
+        follows, so that writers are not held for it, and done before the Assignment's own status is.
+        """
+        beside: list[asyncio.Task[None]] = []
+        try:
+            for step in steps:
+                match step:
+                    case actions.Wait():
+                        pass
+                    case actions.Parallel():
+                        await _all(self._lane(lane, outcome) for lane in step.lanes)
+                    case actions.SetPartitionStatus():
+                        beside.append(asyncio.create_task(self._act(step, outcome)))
+                    case actions.SetStatus():
+                        await _all(beside)
+                        beside = []
+                        await self._act(step, outcome)
+                    case _:
+                        await self._act(step, outcome)
+        finally:
+            await _all(beside)
+
+    def _only_progress(self, action: actions.SetStatus) -> bool:
+        """Is nothing new but the progress, and that was written a moment ago?"""
+        current = self.assignment.status
+        if _without_progress(action.status) != _without_progress(current):
+            return False
+        interval = self._settings.progress_interval
+        if action.status.phase != AssignmentPhase.RUNNING:
+            interval *= 10  # the sentence that says for how long it has been waiting
+        return self._now() - self._progress_written < interval
+
+    def _take_in(self, outcome: Outcome) -> None:
+        for name, partition in outcome.written.items():
+            if partition is None:
+                self._partitions.pop(name, None)
+            else:
+                self._partitions[name] = partition
+        for worker, states in outcome.states:
+            view = self._views.get(worker)
+            if view is not None:
+                self._views[worker] = replace(view, parts=_merge(view.parts, states))
+        if outcome.stale:
+            self._fresh = False
+
+    async def _observe(self) -> Observed | None:
+        current = self._cluster.assignments.get(self.name)
+        deleted = current is None or current.metadata.uid != self.assignment.metadata.uid
+        if current is not None and not deleted:
+            self.assignment = current
+        assignment = self.assignment
+        if not self._fresh:
+            await self._look()
+        refusal = self._refusal()
+        keyspace = self._find_keyspace()
+        if keyspace is None and refusal is not None:
+            # It is refused for this very reason; nothing of the Keyspace is looked at.
+            keyspace = Keyspace(spec=KeyspaceSpec(key_length=1))
+        if keyspace is None:
+            log.warning("assignment %s: its partitions or their Keyspace are gone; waiting for them", self.name)
+            return None
+        return Observed(
+            assignment=assignment,
+            keyspace=keyspace,
+            partitions=dict(self._partitions),
+            workers=dict(self._views),
+            ahead=self._cluster.ahead(assignment, self.partition_names),
+            cancelled=deleted or assignment.metadata.deletion_timestamp is not None,
+            refusal=refusal,
+            uncertain=bool(self._uncertain),
+            term=self._term,
+            limits=self._settings.limits,
+            memory=self._memory,
+        )
+
+    async def _look(self) -> None:
+        """Objects first, workers after them."""
+        if self._uncertain:
+            await self._read_back()
+        keyspace = self._find_keyspace()
+        partitions = self._cluster.partitions
+        if keyspace is None:
+            spec = self.assignment.spec
+            self.partition_names, self.worker_names = (*spec.partitions, *spec.creates), ()
+        else:
+            names = touched(self.assignment, partitions.items, keyspace)
+            self.partition_names, self.worker_names = names.partitions, names.workers
+        self._partitions = {
+            name: partition for name in self.partition_names if (partition := partitions.get(name)) is not None
+        }
+        asked = list(self.partition_names)
+        views = await asyncio.gather(*(self._workers.look(name, asked) for name in self.worker_names))
+        self._views = {view.name: self._with_life(view) for view in views}
+        self._memory = self._memory.saw((view.name for view in views if not view.reachable), self._now())
+        self._fresh = True
+
+    async def _read_back(self) -> None:
+        """What an uncertain commit came to, from the API server itself; until it answers, it stays uncertain."""
+        for name in sorted(self._uncertain):
+            try:
+                live = await self._cluster.partitions.objects.find(name)
+            except DstkError as error:
+                log.info("assignment %s: partition %s cannot be read back: %s", self.name, name, error)
+                return
+            if live is not None:
+                self._cluster.partitions.learn(live)
+            self._uncertain.discard(name)
+
+    def _with_life(self, view: WorkerView) -> WorkerView:
+        """Note in which life a worker was seen to hold a partition of this Assignment; in another it is gone."""
+        if view.reachable and any(part.role != "disconnected" for part in view.parts.values()):
+            self._lives.setdefault(view.name, view.incarnation)
+        seen = self._lives.get(view.name, view.incarnation)
+        return view if seen == view.incarnation else replace(view, gone=True)
+
+    def _find_keyspace(self) -> Keyspace | None:
+        """The Keyspace of its partitions; the last one known when the object is gone."""
+        self._keyspace = self._cluster.keyspace_of(self.assignment) or self._keyspace
+        return self._keyspace
+
+    def _refusal(self) -> Refusal | None:
+        if self.assignment.status.phase not in (None, AssignmentPhase.PENDING):
+            return None
+        return check(
+            self.assignment,
+            self._cluster.partitions.items,
+            self._cluster.keyspaces.items,
+            self._workers.labels,
+            self._spans.meeting,
+        )
+
+
+def _merge(parts: Mapping[str, PartView], states: Mapping[str, PartView]) -> dict[str, PartView]:
+    """States that came back replace what was known; a partition that is not held any more is left out."""
+    merged = {**parts, **states}
+    return {name: part for name, part in merged.items() if part.role != "disconnected"}
+
+
+def _without_progress(status: AssignmentStatus) -> AssignmentStatus:
+    return msgspec.structs.replace(status, progress=None, message="", conditions=(), observed_generation=0)
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    """Await all of it; the first failure is raised when everything has ended."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

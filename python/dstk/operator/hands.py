@@ -1,0 +1,247 @@
+"""Carries out what the life cycle decided: one method a kind of action, no decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dstk.api import (
+    KEYSPACE_LABEL,
+    Assignment,
+    AssignmentStatus,
+    Condition,
+    ConditionStatus,
+    Partition,
+    PartitionPhase,
+    to_dict,
+)
+from dstk.api.conditions import with_condition
+from dstk.errors import ApiError, DstkError, OutcomeUnknown
+from dstk.kube import is_conflict, is_not_found
+from dstk.lifecycle import actions
+from dstk.lifecycle.observed import PartView
+from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
+from dstk.operator.metrics import Metrics
+from dstk.operator.workers import WorkerLinks
+from dstk.operator.writes import difference
+from dstk.wire import Request
+
+__all__ = ["CommitUncertain", "Hands", "Outcome"]
+
+log = logging.getLogger(__name__)
+
+
+class CommitUncertain(DstkError):
+    """A commit was sent and it is not known whether it took effect."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came back: objects written under a condition on their version, and states of partitions on workers."""
+
+    written: dict[str, Partition | None] = field(default_factory=dict)
+    states: list[tuple[str, dict[str, PartView]]] = field(default_factory=list)
+    stale: bool = False
+    """Something was written without such a condition: look at the objects anew."""
+
+
+class Hands:
+    """The only writer of objects and the only caller of workers in the reconciler.
+
+    ``term`` is what every call to a worker carries. ``writes`` bounds the API writes in flight.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        workers: WorkerLinks,
+        metrics: Metrics,
+        term: int,
+        writes: asyncio.Semaphore,
+        on_commit: Callable[[Partition], None],
+    ) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._metrics = metrics
+        self._term = term
+        self._writes = writes
+        self._on_commit = on_commit
+
+    async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
+        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed.
+
+        ``assignment`` is None when a worker is brought up to date, which no Assignment asks for.
+        """
+        match action:
+            case actions.Tell():
+                await self._tell(action, outcome)
+            case actions.Commit():
+                await self._commit(action, outcome)
+            case actions.Touch():
+                await self._touch(action, outcome)
+            case actions.CreatePartition():
+                await self._create(action, outcome)
+            case actions.DeletePartition():
+                await self._delete(action, outcome)
+            case actions.SetPartitionStatus():
+                await self._set_partition_status(action, outcome)
+            case actions.SetStatus() if assignment is not None:
+                await self._set_status(assignment, action.status)
+            case actions.Record():
+                self._record(assignment, action)
+            case _:
+                raise TypeError(f"{action!r} is not to be carried out")
+
+    async def _tell(self, tell: actions.Tell, outcome: Outcome) -> None:
+        request = Request(tell.incarnation, self._term, tell.keyspace, tell.partition, tell.epoch, tell.command)
+        states = await self._workers.tell(tell.worker, request)
+        log.debug("%s: %s %s: %s", tell.worker, type(tell.command).__name__, tell.partition, states)
+        outcome.states.append((tell.worker, states))
+
+    async def _commit(self, commit: actions.Commit, outcome: Outcome) -> None:
+        spec = {"primary": commit.primary or None, "proxy": commit.proxy or None, "epoch": commit.epoch}
+        try:
+            async with self._writes:
+                written = await self._cluster.partitions.objects.patch(
+                    commit.partition, {"spec": spec}, resource_version=commit.resource_version
+                )
+        except OutcomeUnknown as error:
+            raise CommitUncertain(str(error)) from error
+        except ApiError as error:
+            # An answer of 5xx can come from something in between, after the API server had done it.
+            if error.status >= 500:
+                raise CommitUncertain(str(error)) from error
+            if not is_conflict(error):
+                raise
+            # Told again after it took effect is a success.
+            live = await self._cluster.partitions.objects.get(commit.partition)
+            said = (live.spec.primary or "", live.spec.proxy or "", live.spec.epoch)
+            self._cluster.partitions.learn(live)
+            if said != (commit.primary, commit.proxy, commit.epoch):
+                raise
+            outcome.stale = True
+            written = live
+        self._learn(written, outcome)
+        self._on_commit(written)
+
+    async def _touch(self, touch: actions.Touch, outcome: Outcome) -> None:
+        # A merge patch that changes nothing moves no resourceVersion on, so an annotation says when.
+        annotations = {"dstk.io/touched": datetime.now(UTC).isoformat()}
+        async with self._writes:
+            written = await self._cluster.partitions.objects.patch(
+                touch.partition, {"metadata": {"annotations": annotations}}, resource_version=touch.resource_version
+            )
+        self._learn(written, outcome)
+
+    async def _create(self, create: actions.CreatePartition, outcome: Outcome) -> None:
+        partitions = self._cluster.partitions
+        body = {
+            "metadata": {"name": create.name, "labels": {KEYSPACE_LABEL: create.keyspace}},
+            "spec": {
+                "keyspace": create.keyspace,
+                "range": {"start": create.start, "end": create.end},
+                "primary": create.primary,
+                "epoch": create.epoch,
+            },
+        }
+        try:
+            async with self._writes:
+                created = await partitions.objects.create(body)
+        except (ApiError, OutcomeUnknown) as error:
+            if isinstance(error, ApiError) and error.reason != "AlreadyExists":
+                raise
+            created = await partitions.objects.get(create.name)
+            outcome.stale = True
+            if (created.spec.range.start, created.spec.range.end) != (create.start, create.end):
+                raise
+        status = {"phase": PartitionPhase.READY.value, "incarnation": create.incarnation}
+        if (created.status.phase, created.status.incarnation) != (PartitionPhase.READY, create.incarnation):
+            async with self._writes:
+                created = await partitions.objects.patch_status(create.name, status)
+        self._learn(created, outcome)
+        self._on_commit(created)
+
+    async def _delete(self, delete: actions.DeletePartition, outcome: Outcome) -> None:
+        try:
+            async with self._writes:
+                await self._cluster.partitions.objects.delete(delete.name, uid=delete.uid)
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                raise
+        outcome.written[delete.name] = None
+
+    async def _set_partition_status(self, change: actions.SetPartitionStatus, outcome: Outcome) -> None:
+        partition = self._cluster.partitions.get(change.partition)
+        if partition is None:
+            return
+        patch: dict[str, object] = {}
+        if partition.status.phase != change.phase:
+            patch["phase"] = change.phase.value
+        if change.incarnation and partition.status.incarnation != change.incarnation:
+            patch["incarnation"] = change.incarnation
+        if change.condition:
+            condition = Condition(
+                type=change.condition,
+                status=ConditionStatus.TRUE,
+                last_transition_time=datetime.now(UTC),
+                reason=change.reason or change.condition,
+                message=change.message,
+                observed_generation=partition.metadata.generation,
+            )
+            conditions = with_condition(partition.status.conditions, condition)
+            if conditions != partition.status.conditions:
+                patch["conditions"] = [to_dict(each) for each in conditions]
+        if not patch:
+            return
+        try:
+            async with self._writes:
+                written = await self._cluster.partitions.objects.patch_status(change.partition, patch)
+        except ApiError as error:
+            if is_not_found(error):
+                return
+            raise
+        self._cluster.partitions.learn(written)
+        outcome.stale = True
+
+    async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
+        """Write what differs. The version is the condition, so a deposed operator cannot write over its successor."""
+        assignments = self._cluster.assignments
+        name = assignment.metadata.name
+        known = assignments.get(name)
+        if known is None or known.metadata.uid != assignment.metadata.uid:
+            return  # deleted: nobody is left to be told
+        patch = difference(to_dict(known.status), to_dict(status))
+        patch.pop("conditions", None)
+        if patch.keys() <= {"observedGeneration"}:
+            return
+        patch["observedGeneration"] = known.metadata.generation
+        try:
+            async with self._writes:
+                written = await assignments.objects.patch_status(
+                    name, patch, resource_version=known.metadata.resource_version
+                )
+        except ApiError as error:
+            if is_not_found(error):
+                return
+            if is_conflict(error) and (live := await assignments.objects.find(name)) is not None:
+                assignments.learn(live)
+            raise
+        assignments.learn(written)
+        self._metrics.on_status(known, written)
+
+    def _record(self, assignment: Assignment | None, record: actions.Record) -> None:
+        partition = self._cluster.partitions.get(record.partition) if record.partition else None
+        if partition is not None:
+            about = reference(PARTITIONS, partition)
+        elif assignment is not None:
+            about = reference(ASSIGNMENTS, assignment)
+        else:
+            return
+        self._cluster.events.record(about, record.type, record.reason, record.message)
+
+    def _learn(self, partition: Partition, outcome: Outcome) -> None:
+        self._cluster.partitions.learn(partition)
+        outcome.written[partition.metadata.name] = partition

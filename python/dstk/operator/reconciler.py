@@ -1,0 +1,132 @@
+"""The AssignmentReconciler: one driver an unfinished Assignment, woken when something it depends on has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from dstk.api import GROUP, Assignment, Partition
+from dstk.operator.cluster import Cluster, is_approved, is_finished
+from dstk.operator.driver import Driver
+from dstk.operator.hands import Hands
+from dstk.operator.metrics import Metrics
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.spans import Spans
+from dstk.operator.workers import WorkerLinks
+
+__all__ = ["FINALIZER", "Reconciler"]
+
+log = logging.getLogger(__name__)
+
+FINALIZER = f"{GROUP}/reconciler"
+
+
+class Reconciler:
+    """Drives Assignments. ``start(name, uid)`` is what kopf's daemon awaits."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        workers: WorkerLinks,
+        spans: Spans,
+        hands: Hands,
+        metrics: Metrics,
+        settings: OperatorSettings,
+        term: int,
+    ) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._spans = spans
+        self._hands = hands
+        self._metrics = metrics
+        self._settings = settings
+        self._term = term
+        self._drivers: dict[str, Driver] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._by_partition: defaultdict[str, set[Driver]] = defaultdict(set)
+        cluster.partitions.on_change(self._on_partition)
+        cluster.assignments.on_change(self._on_assignment)
+        workers.on_change(self._on_worker)
+
+    @property
+    def driving(self) -> int:
+        return len(self._drivers)
+
+    async def start(self, name: str, uid: str) -> None:
+        """Drive the Assignment until it has ended, or until the reconciler stops (then it raises CancelledError)."""
+        task = asyncio.create_task(self._drive(name, uid), name=f"assignment {name}")
+        self._tasks.add(task)
+        try:
+            await task
+        finally:
+            self._tasks.discard(task)
+
+    async def stop(self) -> None:
+        """Stop driving; another operator, or this one started again, goes on from where it is."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _drive(self, name: str, uid: str) -> None:
+        # Nothing is begun that a deletion could make everybody forget.
+        assignments = self._cluster.assignments
+        known = assignments.get(name)
+        if known is None or known.metadata.uid != uid:
+            # kopf's watch can be ahead of the cache's.
+            live = await assignments.objects.find(name)
+            if live is None or live.metadata.uid != uid:
+                return
+            assignments.learn(live)
+        assignment = await assignments.wait_for(name, _is_guarded)
+        if assignment is None or assignment.metadata.uid != uid or is_finished(assignment):
+            return
+        driver = Driver(
+            assignment, self._cluster, self._workers, self._spans, self._hands, self._settings, self._term
+        )  # fmt: skip
+        named = {*assignment.spec.partitions, *assignment.spec.creates}
+        self._drivers[uid] = driver
+        for partition in named:
+            self._by_partition[partition].add(driver)
+        self._metrics.running.inc()
+        try:
+            await driver.run()
+            log.info("assignment %s: %s", name, driver.assignment.status.phase)
+        finally:
+            self._metrics.running.dec()
+            del self._drivers[uid]
+            for partition in named:
+                drivers = self._by_partition[partition]
+                drivers.discard(driver)
+                if not drivers:
+                    del self._by_partition[partition]
+
+    def _on_partition(self, old: Partition | None, new: Partition | None) -> None:
+        partition = new or old
+        assert partition is not None
+        name = partition.metadata.name
+        for driver in self._by_partition.get(name, ()):
+            driver.partition_changed(new, name)
+
+    def _on_assignment(self, old: Assignment | None, new: Assignment | None) -> None:
+        assignment = new or old
+        assert assignment is not None
+        driver = self._drivers.get(assignment.metadata.uid)
+        if driver is not None and (new is None or new.metadata.deletion_timestamp is not None):
+            driver.wake()
+        if new is None or is_finished(new) or (old is not None and is_approved(old) != is_approved(new)):
+            for partition in (*assignment.spec.partitions, *assignment.spec.creates):
+                for other in self._by_partition.get(partition, ()):
+                    if other is not driver:
+                        other.wake()
+
+    def _on_worker(self, name: str) -> None:
+        for driver in self._drivers.values():
+            if name in driver.worker_names:
+                driver.wake()
+
+
+def _is_guarded(assignment: Assignment | None) -> bool:
+    if assignment is None or assignment.metadata.deletion_timestamp is not None:
+        return True
+    return FINALIZER in assignment.metadata.finalizers

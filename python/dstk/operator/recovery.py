@@ -1,0 +1,148 @@
+"""Brings workers in line with the objects where no Assignment is in charge: after a (re)connect, and after an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from dstk.api import Assignment, AssignmentPhase, Partition
+from dstk.errors import DstkError
+from dstk.kube import Backoff
+from dstk.lifecycle import actions, recover, touched
+from dstk.operator.cluster import Cluster
+from dstk.operator.hands import CommitUncertain, Hands, Outcome
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.workers import WorkerLinks
+
+__all__ = ["Recovery"]
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do."""
+
+    def __init__(self, cluster: Cluster, workers: WorkerLinks, hands: Hands, settings: OperatorSettings) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._hands = hands
+        self._longest = settings.reconnect_longest
+        self._lives: dict[str, str] = {}
+        self._waiting: set[str] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        workers.on_change(self._on_worker)
+        cluster.assignments.on_change(self._on_assignment)
+
+    async def run(self) -> None:
+        """For ever."""
+        for link in self._workers:
+            self._on_worker(link.name)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for name in list(self._waiting):
+                    if name not in self._running:
+                        self._waiting.discard(name)
+                        self._running[name] = tasks.create_task(self._settle(name), name=f"recovery of {name}")
+
+    def _look_at(self, name: str) -> None:
+        self._waiting.add(name)
+        self._wake.set()
+
+    def _on_worker(self, name: str) -> None:
+        link = self._workers.get(name)
+        if link is None or not link.reachable:
+            self._lives.pop(name, None)
+        elif self._lives.get(name) != link.incarnation:
+            self._lives[name] = link.incarnation
+            self._look_at(name)
+
+    def _on_assignment(self, old: Assignment | None, new: Assignment | None) -> None:
+        assignment = new or old
+        assert assignment is not None
+        phase = assignment.status.phase
+        if phase is AssignmentPhase.COMPLETED or (new is not None and phase is not AssignmentPhase.ABORTED):
+            return
+        if old is None or (new is not None and old.status.phase is phase):
+            return
+        spec = assignment.spec
+        names = {spec.move_params.source, spec.move_params.to} if spec.move_params is not None else set()
+        for name in spec.partitions:
+            partition = self._cluster.partitions.get(name)
+            if partition is not None:
+                names.update(filter(None, (partition.spec.primary, partition.spec.proxy)))
+        for name in names:
+            self._look_at(name)
+
+    async def _settle(self, name: str) -> None:
+        backoff = Backoff(longest=self._longest)
+        try:
+            while name in self._lives:
+                try:
+                    if not await self._step(name):
+                        return
+                    pause = 0.0
+                except DstkError as error:
+                    pause = backoff.next()
+                    log.info("worker %s is not in line yet: %s; again in %.1f s", name, error, pause)
+                except Exception:
+                    pause = backoff.next()
+                    log.exception("worker %s could not be brought in line; again in %.1f s", name, pause)
+                await asyncio.sleep(pause or backoff.next())
+        finally:
+            del self._running[name]
+            if name in self._waiting:
+                self._wake.set()
+
+    async def _step(self, name: str) -> bool:
+        """Whether there was anything to do."""
+        objects = dict(self._cluster.partitions.items)
+        view = await self._workers.look(name, None)
+        if not view.reachable:
+            return False
+        mine: dict[str, dict[str, Partition]] = {}
+        for partition in objects.values():
+            spec = partition.spec
+            if name in (spec.primary, spec.proxy) or partition.metadata.name in view.parts:
+                mine.setdefault(spec.keyspace, {})[partition.metadata.name] = partition
+        addresses = {link.name: link.data_address for link in self._workers}
+        busy = self._busy()
+        decided: list[actions.Action] = []
+        for keyspace in self._cluster.keyspaces:
+            partitions = mine.get(keyspace.metadata.name, {})
+            decided += recover(partitions, view, keyspace, busy, addresses)
+        lanes = [lane for action in decided for lane in _lanes(action)]
+        if not lanes:
+            return False
+        log.info("worker %s: bringing %d partitions in line", name, len(lanes))
+        results = await asyncio.gather(*(self._lane(lane) for lane in lanes), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return True
+
+    async def _lane(self, steps: tuple[actions.Action, ...]) -> None:
+        for step in steps:
+            try:
+                await self._hands.carry_out(None, step, Outcome())
+            except CommitUncertain:
+                assert isinstance(step, actions.Commit)
+                live = await self._cluster.partitions.objects.find(step.partition)
+                if live is not None:
+                    self._cluster.partitions.learn(live)
+                raise
+
+    def _busy(self) -> set[str]:
+        busy: set[str] = set()
+        for assignment in self._cluster.open_assignments():
+            busy.update((*assignment.spec.partitions, *assignment.spec.creates))
+            keyspace = self._cluster.keyspace_of(assignment)
+            if keyspace is not None and assignment.spec.new_params is None:
+                busy.update(touched(assignment, self._cluster.partitions.items, keyspace).partitions)
+        return busy
+
+
+def _lanes(action: actions.Action) -> tuple[tuple[actions.Action, ...], ...]:
+    return action.lanes if isinstance(action, actions.Parallel) else ((action,),)

@@ -1,0 +1,217 @@
+"""Publishes the routing table to every worker: all of it once, then what changes.
+
+Workers lay what they are given over each other by epoch, so one entry a Partition is enough and no table is kept here.
+A Partition that was merged away, with a proxy and no primary, says nothing: the merged one owns its keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from dstk.api import Keyspace, Partition
+from dstk.api.span import span_of
+from dstk.errors import DstkError, InvalidRequest
+from dstk.kube import Backoff
+from dstk.operator.cluster import KEYSPACE, Cluster
+from dstk.operator.metrics import Metrics
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.spans import Spans
+from dstk.operator.workers import WorkerLink, WorkerLinks
+from dstk.wire import KeyspaceRoutes, Route, RoutesPusher, RoutesUpdate
+
+__all__ = ["RoutePublisher"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What one worker still has to be told."""
+
+    link: WorkerLink
+    task: asyncio.Task[None] | None = None
+    full: bool = True
+    partitions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Changed Partitions: keyspace and epoch last known, by name."""
+    workers: set[str] = field(default_factory=set)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    urgent: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class RoutePublisher:
+    """Follows the caches and the workers. ``publish_now(partition)`` is for what writers are waiting for."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        workers: WorkerLinks,
+        spans: Spans,
+        metrics: Metrics,
+        settings: OperatorSettings,
+        term: int,
+    ) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._spans = spans
+        self._metrics = metrics
+        self._delay = settings.route_delay
+        self._timeout = settings.control_timeout
+        self._term = term
+        self._streams: dict[str, _Stream] = {}
+        self._addresses: dict[str, str] = {}
+        self._ended: set[asyncio.Task[None]] = set()
+        cluster.keyspaces.on_change(self._on_keyspace)
+        cluster.partitions.on_change(self._on_partition)
+        workers.on_change(self._on_worker)
+
+    def publish_now(self, partition: Partition) -> None:
+        """Push to the workers that the Partition names without waiting for more changes."""
+        for name in (partition.spec.primary, partition.spec.proxy):
+            stream = self._streams.get(name or "")
+            if stream is not None:
+                stream.urgent.set()
+
+    async def stop(self) -> None:
+        """End all streams."""
+        tasks = [stream.task for stream in self._streams.values() if stream.task is not None]
+        self._streams.clear()
+        for task in (*tasks, *self._ended):
+            task.cancel()
+        await asyncio.gather(*tasks, *self._ended, return_exceptions=True)
+
+    def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
+        if old is None and new is not None:
+            for partition in self._cluster.partitions.by(KEYSPACE, new.metadata.name).values():
+                self._mark(partition)
+
+    def _on_partition(self, old: Partition | None, new: Partition | None) -> None:
+        if old is not None and new is not None and old.metadata.uid == new.metadata.uid and old.spec == new.spec:
+            return
+        partition = new or old
+        assert partition is not None
+        self._mark(partition)
+        if new is None:
+            self._reveal(partition)
+
+    def _reveal(self, gone: Partition) -> None:
+        """What the partition covered shows again only if it is said again."""
+        keyspace = self._cluster.keyspaces.get(gone.spec.keyspace)
+        if keyspace is None:
+            return
+        with contextlib.suppress(InvalidRequest):
+            span = span_of(gone.spec.range, keyspace.spec.key_length)
+            for name in self._spans.meeting(gone.spec.keyspace, span.start, span.end):
+                below = self._cluster.partitions.get(name)
+                if below is not None:
+                    self._mark(below)
+
+    def _mark(self, partition: Partition) -> None:
+        for stream in self._streams.values():
+            if not stream.full:
+                stream.partitions[partition.metadata.name] = (partition.spec.keyspace, partition.spec.epoch)
+                stream.changed.set()
+
+    def _on_worker(self, name: str) -> None:
+        link = self._workers.get(name)
+        address = link.data_address if link is not None else ""
+        if self._addresses.get(name, "") != address:
+            if address:
+                self._addresses[name] = address
+            else:
+                del self._addresses[name]
+            for other in self._streams.values():
+                other.workers.add(name)
+                other.changed.set()
+        stream = self._streams.get(name)
+        if stream is not None and stream.link is not link:
+            del self._streams[name]
+            if stream.task is not None:
+                stream.task.cancel()
+                self._ended.add(stream.task)
+                stream.task.add_done_callback(self._ended.discard)
+            stream = None
+        if stream is not None:
+            stream.changed.set()
+        elif link is not None:
+            stream = self._streams[name] = _Stream(link)
+            stream.task = asyncio.create_task(self._feed(stream), name=f"routes to {name}")
+
+    async def _feed(self, stream: _Stream) -> None:
+        backoff = Backoff(longest=1.0)
+        await self._cluster.synced()
+        while True:
+            pusher = stream.link.client.routes(self._term)
+            life, stream.full = stream.link.incarnation, True
+            try:
+                # Another life of the worker has lost what the earlier one was told.
+                while stream.link.incarnation == life:
+                    await self._push(stream, pusher)
+                    backoff.reset()
+                    await self._wait(stream)
+            except DstkError as error:
+                log.debug("routes to %s: %s", stream.link.name, error)
+                await asyncio.sleep(backoff.next())
+            finally:
+                pusher.close()
+
+    async def _wait(self, stream: _Stream) -> None:
+        await stream.changed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._delay):
+                await stream.urgent.wait()
+
+    async def _push(self, stream: _Stream, pusher: RoutesPusher) -> None:
+        stream.changed.clear()
+        stream.urgent.clear()
+        full, stream.full = stream.full, False
+        partitions, stream.partitions = stream.partitions, {}
+        workers, stream.workers = stream.workers, set()
+        if full:
+            update = self._everything()
+        else:
+            update = self._changes(partitions, workers)
+            if not update.keyspaces and not update.workers:
+                return
+        self._metrics.pushes.labels("full" if full else "delta").inc()
+        await pusher.push(update, timeout_seconds=self._timeout)
+
+    def _everything(self) -> RoutesUpdate:
+        keyspaces = []
+        for keyspace in self._cluster.keyspaces:
+            partitions = self._cluster.partitions.by(KEYSPACE, keyspace.metadata.name).values()
+            routes = [route for partition in partitions if (route := _route(partition, keyspace)) is not None]
+            keyspaces.append(KeyspaceRoutes(keyspace.metadata.name, keyspace.spec.key_length, routes))
+        return RoutesUpdate(True, keyspaces, dict(self._addresses))
+
+    def _changes(self, changed: dict[str, tuple[str, int]], workers: set[str]) -> RoutesUpdate:
+        routes: defaultdict[str, list[Route]] = defaultdict(list)
+        withdrawn: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        for name, (keyspace_name, epoch) in changed.items():
+            partition = self._cluster.partitions.get(name)
+            keyspace = self._cluster.keyspaces.get(keyspace_name)
+            if partition is None or partition.spec.keyspace != keyspace_name:
+                withdrawn[keyspace_name].append((name, epoch))
+            elif keyspace is not None and (route := _route(partition, keyspace)) is not None:
+                routes[keyspace_name].append(route)
+        keyspaces = [
+            KeyspaceRoutes(name, keyspace.spec.key_length, routes[name], withdrawn[name])
+            for name in {*routes, *withdrawn}
+            if (keyspace := self._cluster.keyspaces.get(name)) is not None
+        ]
+        return RoutesUpdate(False, keyspaces, {name: self._addresses.get(name, "") for name in workers})
+
+
+def _route(partition: Partition, keyspace: Keyspace) -> Route | None:
+    """The table's entry of a Partition. None when it says nothing about who owns its keys now."""
+    spec = partition.spec
+    if spec.primary is None and spec.proxy is not None:
+        return None
+    try:
+        span = span_of(spec.range, keyspace.spec.key_length)
+    except InvalidRequest:
+        return None
+    return Route(partition.metadata.name, span.start, span.end, spec.epoch, spec.primary or "")

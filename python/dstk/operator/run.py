@@ -1,0 +1,174 @@
+"""The operator process: which component runs when, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+
+from dstk.errors import Unavailable
+from dstk.kube import Connection, Election, connect
+from dstk.operator.assigner import Assigner
+from dstk.operator.cluster import Cluster
+from dstk.operator.hands import Hands
+from dstk.operator.kopf_thread import KopfThread
+from dstk.operator.metrics import Metrics, MetricsServer
+from dstk.operator.reconciler import Reconciler
+from dstk.operator.recovery import Recovery
+from dstk.operator.retention import Retention
+from dstk.operator.routes import RoutePublisher
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.spans import Spans
+from dstk.operator.workers import WorkerLinks
+
+__all__ = ["Operator", "run"]
+
+log = logging.getLogger(__name__)
+
+SILENT_SECONDS = 180.0
+"""The API server not heard for so long makes /healthz say so."""
+
+
+async def run(settings: OperatorSettings, stop: asyncio.Event) -> None:
+    """Run the components that ``settings`` names until ``stop`` is set.
+
+    Each starts when this process holds its lease. Raises Unavailable when a lease is lost: the process must then end,
+    as another one may be leading already. ConfigError for a wrong configuration.
+    """
+    connection = await connect(settings.kubeconfig)
+    try:
+        await Operator(connection, settings).run(stop)
+    finally:
+        await connection.close()
+
+
+class Operator:
+    """One process's worth of operator. ``metrics_address`` is what is bound, once it runs."""
+
+    def __init__(self, connection: Connection, settings: OperatorSettings, metrics: Metrics | None = None) -> None:
+        namespace = settings.namespace or connection.namespace
+        self.metrics = metrics or Metrics()
+        self.metrics_address: str | None = None
+        self.cluster = Cluster(connection, namespace, settings, self.metrics.on_write)
+        self.workers = WorkerLinks(self.cluster.pods, settings)
+        self.spans = Spans(self.cluster.keyspaces, self.cluster.partitions)
+        self._connection = connection
+        self._namespace = namespace
+        self._settings = settings
+        self._identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
+        self._started = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop`` is set; raises what ends a component before that."""
+        server = MetricsServer(self.metrics, self._unhealthy)
+        if self._settings.metrics_address is not None:
+            self.metrics_address = await server.start(self._settings.metrics_address)
+            log.info("metrics on http://%s/metrics", self.metrics_address)
+        leading = asyncio.Event()
+        work: list[Awaitable[None]] = [self._watch(leading)]
+        if self._settings.runs("reconciler"):
+            work.append(self._lead("reconciler", self._reconcile, leading))
+        if self._settings.runs("assigner"):
+            work.append(self._lead("assigner", self._assign, leading))
+        try:
+            await _until(stop, work)
+        finally:
+            await server.stop()
+
+    async def _watch(self, leading: asyncio.Event) -> None:
+        """Caches and links to workers, which only a leader needs."""
+        await leading.wait()
+        self._started = True
+        self.workers.on_change(lambda _: self.metrics.workers.set(sum(link.reachable for link in self.workers)))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.cluster.run())
+            tasks.create_task(self.workers.run())
+
+    async def _lead(self, component: str, work: Callable[[int], Awaitable[None]], leading: asyncio.Event) -> None:
+        name = f"{self._settings.lease}-{component}"
+        election = Election(self._connection, name, self._namespace, self._identity, self._settings.election)
+        if self._settings.leader_election:
+            term = await election.acquire()
+        else:
+            term = await election.take_over()
+        log.info("%s runs with term %d", component, term)
+        self.metrics.leader.labels(component).set(term)
+        leading.set()
+        try:
+            if self._settings.leader_election:
+                await _until_lost(election, work(term))
+            else:
+                await work(term)
+        finally:
+            await election.release()
+
+    async def _reconcile(self, term: int) -> None:
+        settings, cluster = self._settings, self.cluster
+        routes = RoutePublisher(cluster, self.workers, self.spans, self.metrics, settings, term)
+        writes = asyncio.Semaphore(settings.max_writes)
+        hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now)
+        reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)
+        recovery = Recovery(cluster, self.workers, hands, settings)
+        await cluster.synced()
+        retention = Retention(cluster)
+        kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(recovery.run())
+                tasks.create_task(retention.run())
+                tasks.create_task(kopf.run())
+        finally:
+            await routes.stop()
+
+    async def _assign(self, term: int) -> None:
+        assigner = Assigner(self.cluster, self.workers, self.spans, self.metrics, self._settings)
+        await self.cluster.synced()
+        await assigner.run()
+
+    def _unhealthy(self) -> str:
+        if not self._started:
+            return ""  # a candidate is healthy
+        cluster = self.cluster
+        for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments, cluster.pods):
+            if cache.silent_seconds > SILENT_SECONDS:
+                plural = cache.objects.kind.plural
+                return f"the API server has said nothing about {plural} for {cache.silent_seconds:.0f} s"
+        return ""
+
+
+async def _until(stop: asyncio.Event, work: list[Awaitable[None]]) -> None:
+    """Until ``stop``, or the first failure, which is raised when all the rest has ended."""
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (stopping, *tasks):
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseExceptionGroup):
+            raise result.exceptions[0]
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _until_lost(election: Election, work: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(work)
+    holding = asyncio.create_task(election.hold(), name=f"lease {election.name}")
+    try:
+        await asyncio.wait([task, holding], return_when=asyncio.FIRST_COMPLETED)
+        if holding.done():
+            reason = holding.result()
+            log.error("%s; this process stops", reason)
+            raise Unavailable(f"{reason}; this operator stops, another one may be leading")
+        task.result()
+    finally:
+        for each in (task, holding):
+            each.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(task, holding, return_exceptions=True)

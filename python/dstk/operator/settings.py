@@ -1,0 +1,62 @@
+"""Every bound and interval of the operator, with its unit, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dstk.errors import ConfigError
+from dstk.kube import CacheSettings, ElectionSettings
+from dstk.lifecycle.observed import Limits
+
+__all__ = ["COMPONENTS", "OperatorSettings"]
+
+COMPONENTS = ("assigner", "reconciler")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """What an operator process does, and within which bounds. Seconds unless a name says otherwise."""
+
+    namespace: str | None = None
+    """None: the namespace of the kubeconfig's context or of the operator's own pod."""
+    kubeconfig: str | None = None
+    components: frozenset[str] = frozenset(COMPONENTS)
+    leader_election: bool = True
+    """Without it this process takes the lease at once: for when it is known to be the only one."""
+    metrics_address: str | None = None
+    """host:port of /metrics and /healthz; port 0: any free one; None: no server."""
+    worker_selector: str = ""
+    """Label selector of worker pods. A worker's pod has container ports ``control`` and ``data`` besides."""
+
+    lease: str = "dstk"
+    """Each component has a Lease of its own, named ``<lease>-<component>``."""
+    election: ElectionSettings = field(default_factory=ElectionSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    limits: Limits = field(default_factory=Limits)
+
+    plan_interval: float = 1.0
+    load_interval: float = 1.0
+    """How often workers report their load."""
+    route_delay: float = 0.01
+    """Changes of the routing table are collected for so long before they are pushed."""
+    control_timeout: float = 10.0
+    """For a worker's answer to one control call."""
+    reconnect_longest: float = 2.0
+    """Longest pause between two tries to reach a worker."""
+    progress_interval: float = 2.0
+    """A status in which only the progress has changed is written so often at most."""
+    max_writes: int = 64
+    """API writes in flight at one time, over all Assignments."""
+    max_tells: int = 64
+    """Control calls in flight at one time to one worker."""
+    kopf_inactivity: float = 70.0
+    """A watch of kopf's that brings nothing for so long is opened again."""
+
+    def __post_init__(self) -> None:
+        unknown = self.components - set(COMPONENTS)
+        if unknown or not self.components:
+            named = ", ".join(sorted(unknown)) or "none"
+            raise ConfigError(f"unknown operator component: {named}; there are {' and '.join(COMPONENTS)}")
+
+    def runs(self, component: str) -> bool:
+        return component in self.components

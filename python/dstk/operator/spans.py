@@ -1,0 +1,94 @@
+"""Which Partitions have a key in a range: an index of all Partition objects, overlapping ones included."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from dstk.api import Keyspace, Partition
+from dstk.api.span import span_of
+from dstk.errors import InvalidRequest
+from dstk.kube import Cache
+
+__all__ = ["Spans"]
+
+_End = tuple[bool, bytes]
+"""An end that sorts: (True, b"") is +∞."""
+
+
+class _KeyspaceSpans:
+    """Ranges of one keyspace. Sorted when first asked after a change; a look-up walks only what it finds.
+
+    ``_reach[i]`` is the highest end of the first i + 1 ranges by start: where it is below the range looked for, no
+    earlier one can meet it.
+    """
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, tuple[bytes, _End]] = {}
+        self._sorted: list[tuple[bytes, _End, str]] | None = None
+        self._starts: list[bytes] = []
+        self._reach: list[_End] = []
+
+    def changed(self) -> None:
+        self._sorted = None
+
+    def meeting(self, start: bytes, end: bytes) -> Iterator[str]:
+        ranges = self._sorted if self._sorted is not None else self._sort()
+        last = bisect_left(self._starts, end) if end else len(ranges)
+        for i in range(last - 1, -1, -1):
+            if self._reach[i] <= (False, start):
+                return
+            _, range_end, name = ranges[i]
+            if range_end > (False, start):
+                yield name
+
+    def _sort(self) -> list[tuple[bytes, _End, str]]:
+        ranges = sorted((start, end, name) for name, (start, end) in self.by_name.items())
+        self._starts = [start for start, _, _ in ranges]
+        self._reach = []
+        highest: _End = (False, b"")
+        for _, end, _ in ranges:
+            highest = max(highest, end)
+            self._reach.append(highest)
+        self._sorted = ranges
+        return ranges
+
+
+class Spans:
+    """Follows the caches. Partitions whose bounds make no sense, or whose Keyspace is unknown, meet nothing."""
+
+    def __init__(self, keyspaces: Cache[Keyspace], partitions: Cache[Partition]) -> None:
+        self._keyspaces = keyspaces
+        self._partitions = partitions
+        self._spans: dict[str, _KeyspaceSpans] = {}
+        keyspaces.on_change(self._on_keyspace)
+        partitions.on_change(self._on_partition)
+
+    def meeting(self, keyspace: str, start: bytes, end: bytes) -> list[str]:
+        """Names of the Partitions of the keyspace with a key in [start, end); an empty end is +∞."""
+        spans = self._spans.get(keyspace)
+        return sorted(spans.meeting(start, end)) if spans is not None else []
+
+    def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
+        if new is None:
+            assert old is not None
+            self._spans.pop(old.metadata.name, None)
+        elif old is None:
+            for partition in self._partitions.by("keyspace", new.metadata.name).values():
+                self._on_partition(None, partition)
+
+    def _on_partition(self, old: Partition | None, new: Partition | None) -> None:
+        if old is not None and new is not None and old.metadata.uid == new.metadata.uid:
+            return
+        if old is not None and (spans := self._spans.get(old.spec.keyspace)) is not None:
+            spans.by_name.pop(old.metadata.name, None)
+            spans.changed()
+        if new is None or (keyspace := self._keyspaces.get(new.spec.keyspace)) is None:
+            return
+        try:
+            span = span_of(new.spec.range, keyspace.spec.key_length)
+        except InvalidRequest:
+            return
+        spans = self._spans.setdefault(new.spec.keyspace, _KeyspaceSpans())
+        spans.by_name[new.metadata.name] = (span.start, (not span.end, span.end))
+        spans.changed()

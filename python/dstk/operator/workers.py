@@ -1,0 +1,239 @@
+"""Links to workers: who is there, in which life, what it holds and how loaded it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dstk.api import CORDONED_ANNOTATION
+from dstk.errors import DstkError, Unavailable
+from dstk.kube import Backoff, Cache, Pod
+from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.operator.settings import OperatorSettings
+from dstk.wire import ControlClient, Load, Request, Status
+
+__all__ = ["WorkerLink", "WorkerLinks"]
+
+log = logging.getLogger(__name__)
+
+CONTROL_PORT = "control"
+DATA_PORT = "data"
+
+
+@dataclass(slots=True)
+class WorkerLink:
+    """One worker pod and the channel to it."""
+
+    name: str
+    uid: str
+    control_address: str
+    data_address: str
+    client: ControlClient
+    labels: Mapping[str, str]
+    cordoned: bool = False
+    incarnation: str = ""
+    """Of the life last heard; empty until the first answer."""
+    term: int = 0
+    reachable: bool = False
+    draining: bool = False
+    loads: dict[str, Load] = field(default_factory=dict)
+    """By partition name."""
+    tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
+
+
+class WorkerLinks:
+    """Keeps one link a worker pod.
+
+    ``on_change(name)`` handlers are called when a worker comes, goes, becomes reachable or silent, changes its life, or
+    starts to drain.
+    """
+
+    def __init__(
+        self,
+        pods: Cache[Pod],
+        settings: OperatorSettings,
+    ) -> None:
+        self._pods = pods
+        self._settings = settings
+        self._links: dict[str, WorkerLink] = {}
+        self._labels: dict[str, Mapping[str, str]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._handlers: list[Callable[[str], None]] = []
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+        pods.on_change(self._on_pod)
+
+    def on_change(self, handler: Callable[[str], None]) -> None:
+        self._handlers.append(handler)
+
+    def get(self, name: str) -> WorkerLink | None:
+        return self._links.get(name)
+
+    def __iter__(self) -> Iterator[WorkerLink]:
+        return iter(self._links.values())
+
+    @property
+    def labels(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of the worker pods that Kubernetes knows, by name."""
+        return self._labels
+
+    def exists(self, name: str) -> bool:
+        """Is there a pod of that name that can still be a worker?"""
+        return name in self._labels
+
+    def is_leaving(self, name: str) -> bool:
+        """Is the pod being deleted?"""
+        pod = self._pods.get(name)
+        return pod is not None and bool(pod.metadata.deletion_timestamp)
+
+    async def look(self, name: str, partitions: list[str] | None) -> WorkerView:
+        """What the worker answers just now about these partitions (None: all).
+
+        When it does not answer: what was known of it last, and nothing of what it holds.
+        """
+        link = self._links.get(name)
+        if link is None:
+            return WorkerView(name=name, reachable=False, gone=not self.exists(name))
+        try:
+            async with link.tells:
+                status = await link.client.status(partitions)
+        except DstkError as error:
+            log.debug("worker %s does not answer: %s", name, error)
+            return self._view(link, {}, reachable=False)
+        self._heard(link, status)
+        return self._view(link, status.partitions, reachable=True)
+
+    async def tell(self, name: str, request: Request) -> dict[str, PartView]:
+        """One action on a worker; the states of the partitions it names. Raises what the worker or the wire says."""
+        link = self._links.get(name)
+        if link is None:
+            raise Unavailable(f"there is no worker pod {name!r}")
+        async with link.tells:
+            return await link.client.act(request)
+
+    async def run(self) -> None:
+        """Follow the pods, for ever."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                changed, self._changed = self._changed, set()
+                for name in changed:
+                    await self._follow_pod(name)
+        finally:
+            for name in list(self._links):
+                await self._disconnect(name)
+
+    def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
+        pod = new or old
+        assert pod is not None
+        if new is not None and is_worker(new):
+            self._labels[pod.metadata.name] = new.metadata.labels
+        else:
+            self._labels.pop(pod.metadata.name, None)
+        self._changed.add(pod.metadata.name)
+        self._wake.set()
+
+    async def _follow_pod(self, name: str) -> None:
+        pod = self._pods.get(name)
+        control = pod.address(CONTROL_PORT) if pod else None
+        data = pod.address(DATA_PORT) if pod else None
+        link = self._links.get(name)
+        if link is not None and (
+            pod is None or (pod.metadata.uid, control, data) != (link.uid, link.control_address, link.data_address)
+        ):
+            await self._disconnect(name)
+            link = None
+        if pod is None or control is None or data is None:
+            self._tell(name)
+            return
+        cordoned = pod.metadata.annotations.get(CORDONED_ANNOTATION) == "true"
+        if link is None:
+            client = ControlClient(control, timeout_seconds=self._settings.control_timeout)
+            link = WorkerLink(
+                name, pod.metadata.uid, control, data, client, pod.metadata.labels, cordoned,
+                tells=asyncio.Semaphore(self._settings.max_tells),
+            )  # fmt: skip
+            self._links[name] = link
+            self._tasks[name] = asyncio.create_task(self._keep(link), name=f"worker {name}")
+        link.labels, link.cordoned = pod.metadata.labels, cordoned
+        self._tell(name)
+
+    async def _disconnect(self, name: str) -> None:
+        link = self._links.pop(name)
+        link.reachable = False
+        task = self._tasks.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await link.client.close()
+
+    async def _keep(self, link: WorkerLink) -> None:
+        backoff = Backoff(longest=self._settings.reconnect_longest)
+        while True:
+            try:
+                status = await link.client.status(())
+                self._heard(link, status)
+                link.reachable = True
+                log.info("worker %s is connected (%s)", link.name, link.incarnation)
+                self._tell(link.name)
+                backoff.reset()
+                await self._read_loads(link)
+                log.info("worker %s ended its load reports", link.name)
+            except DstkError as error:
+                log.log(logging.INFO if link.reachable else logging.DEBUG, "worker %s: %s", link.name, error)
+            except Exception:
+                log.exception("link to worker %s failed", link.name)
+            if link.reachable:
+                link.reachable = False
+                self._tell(link.name)
+            await asyncio.sleep(backoff.next())
+
+    async def _read_loads(self, link: WorkerLink) -> None:
+        first = True
+        async for report in link.client.loads(self._settings.load_interval):
+            if report.incarnation != link.incarnation:
+                raise Unavailable(f"it was restarted ({report.incarnation})")
+            if first:
+                link.loads.clear()
+                first = False
+            for load in report.loads:
+                link.loads[load.partition] = load
+            for partition in report.gone:
+                link.loads.pop(partition, None)
+            if report.draining != link.draining:
+                link.draining = report.draining
+                self._tell(link.name)
+
+    def _heard(self, link: WorkerLink, status: Status) -> None:
+        link.term = max(link.term, status.term)
+        link.draining = status.draining
+        if status.incarnation != link.incarnation:
+            link.incarnation = status.incarnation
+            link.loads.clear()
+            self._tell(link.name)
+
+    def _view(self, link: WorkerLink, parts: Mapping[str, PartView], *, reachable: bool) -> WorkerView:
+        return WorkerView(
+            name=link.name,
+            incarnation=link.incarnation,
+            address=link.data_address,
+            reachable=reachable,
+            gone=not reachable and not self.exists(link.name),
+            draining=link.draining,
+            term=link.term,
+            parts=parts,
+        )
+
+    def _tell(self, name: str) -> None:
+        for handler in self._handlers:
+            handler(name)
+
+
+def is_worker(pod: Pod) -> bool:
+    """Has the pod the ports of a worker, and can it still run?"""
+    names = {port.name for container in pod.spec.containers for port in container.ports}
+    return {CONTROL_PORT, DATA_PORT} <= names and pod.status.phase not in ("Succeeded", "Failed")
