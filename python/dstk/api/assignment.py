@@ -111,7 +111,6 @@ class SplitParams(Model, frozen=True, kw_only=True):
             rule="!has(self.names) || !(self.partition in self.names)",
             message="a piece cannot have the name of the partition that is split",
             field=".names",
-            reason="FieldValueDuplicate",
         ),
     )
 
@@ -147,7 +146,6 @@ class MergeParams(Model, frozen=True, kw_only=True):
             rule="!has(self.name) || !(self.name in self.partitions)",
             message="the merged partition cannot have the name of a part",
             field=".name",
-            reason="FieldValueDuplicate",
         ),
     )
 

@@ -146,21 +146,17 @@ RESOURCES: Final = (
         short="asg",
         columns=(
             Column("Type", ".spec.type", "The operation."),
-            Column(
-                "Partition",
-                ".spec['newParams','splitParams','mergeParams','moveParams']['partition','partitions']",
-                "The partition or partitions it works on.",
-            ),
+            # A wildcard finds the field in whichever params and status the type has.
+            Column("Partition", ".spec.*.partition", "The partition it works on."),
+            Column("Parts", ".spec.mergeParams.partitions", "The partitions that it merges."),
+            Column("Primary", ".spec.newParams.primary", "The pod that shall serve a new one."),
             Column("From", ".spec.moveParams.from", "The pod that a partition leaves."),
-            Column(
-                "To",
-                ".spec['newParams','moveParams']['primary','to']",
-                "The pod that shall serve.",
-            ),
+            Column("To", ".spec.moveParams.to", "The pod that it goes to."),
             Column("Phase", ".status.phase", "How far it is."),
-            Column("Step", ".status['new','split','merge','move'].status", "The step of the operation."),
+            Column("Step", ".status.*.status", "The step of the operation."),
             Column("Reason", ".status.reason", "Why it waits, aborted or stalled."),
             Column("Message", ".status.message", "The same for people.", wide=True),
+            Column("Partitions", ".spec.newParams.partitions", "All that a New for several serves.", wide=True),
             Column("Why", ".spec.reason", "Why it was created.", wide=True),
             _AGE,
         ),

@@ -175,7 +175,15 @@ class Policy(Model, frozen=True, kw_only=True):
 class KeyspaceSpec(Model, frozen=True, kw_only=True):
     """What a keyspace is and how it is served."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (immutable("keyLength"), immutable("durability"))
+    rules: ClassVar[tuple[Rule, ...]] = (
+        immutable("keyLength"),
+        immutable("durability"),
+        Rule(
+            rule="self.keyLength > 2 || self.partitions.initial <= (self.keyLength == 1 ? 256 : 65536)",
+            message="there are not so many keys of keyLength bytes as partitions.initial asks for partitions",
+            field=".partitions.initial",
+        ),
+    )
 
     key_length: Annotated[int, Meta(ge=1, le=1024, description="Bytes of every key. Cannot change.")]
     workers: Annotated[Workers, Meta(description="The pods that serve it.")] = field(default_factory=Workers)
@@ -230,7 +238,6 @@ class Keyspace(Model, frozen=True, kw_only=True, tag_field="kind", tag="Keyspace
         Rule(
             rule="size(self.metadata.name) <= 63",
             message="a Keyspace's name is at most 63 characters: it is a label, and part of its Partitions' names",
-            field=".metadata.name",
         ),
     )
 

@@ -19,9 +19,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     field: str = ""
     """Path below the struct, such as ``.epoch``; empty for the struct itself."""
-    reason: Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"] = (
-        "FieldValueInvalid"
-    )
+    reason: Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"] = "FieldValueInvalid"
 
     def schema(self) -> dict[str, Any]:
         """The rule as the CustomResourceDefinition spells it."""

@@ -36,8 +36,8 @@ def child_name(keyspace: str, parents: Sequence[str], start: bytes, end: bytes, 
     return f"{keyspace}-{_hash(keyspace, sorted(parents), start.hex(), end.hex(), epoch)}"
 
 
-def assignment_name(spec: AssignmentSpec, epochs: Sequence[int]) -> str:
-    """Name of an Assignment that the Assigner proposes for partitions that are at ``epochs``.
+def assignment_name(spec: AssignmentSpec, state: Sequence[int | str]) -> str:
+    """Name of an Assignment that the Assigner proposes in a ``state``: epochs of its partitions, failed earlier tries.
 
     The same proposal in the same state has the same name, so creating it again fails with AlreadyExists. The reason
     is left out: it carries measurements, which differ from one look to the next.
@@ -46,7 +46,7 @@ def assignment_name(spec: AssignmentSpec, epochs: Sequence[int]) -> str:
     verb = _VERBS[spec.type]
     partitions = spec.partitions
     subject = partitions[0] if len(partitions) == 1 else spec.new_params.primary if spec.new_params else partitions[0]
-    tail = _hash(content, list(epochs))
+    tail = _hash(content, list(state))
     room = _NAME_MAX - len(verb) - len(tail) - 2
     return f"{verb}-{subject[:room].rstrip('-.')}-{tail}"
 

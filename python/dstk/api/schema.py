@@ -48,16 +48,20 @@ def _struct(info: inspect.StructType) -> dict[str, Any]:
 
 def _field(field: inspect.Field) -> dict[str, Any]:
     schema = _type(field.type)
-    default = _default(field)
+    default = _default(field, schema)
     if default is not None:
         schema["default"] = default
     return _ordered(schema)
 
 
-def _default(field: inspect.Field) -> Any:
-    """What the API server fills in. An empty text, tuple or mapping says no more than an absent one."""
+def _default(field: inspect.Field, schema: dict[str, Any]) -> Any:
+    """What the API server fills in. An empty text, tuple or mapping says no more than an absent one.
+
+    The default of a struct is spelled out: the API server tries its rules on it without filling in the inner ones.
+    """
     if isinstance(field.default_factory, type) and issubclass(field.default_factory, Model):
-        return {}
+        inner = schema["properties"]
+        return {name: value["default"] for name, value in inner.items() if "default" in value}
     if field.default in (msgspec.NODEFAULT, None, "", ()):
         return None
     return msgspec.to_builtins(field.default)

@@ -1,0 +1,61 @@
+"""The Assigner's decisions: one pure function from what is to what should be done next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dstk.api import Assignment, Mode, Partition
+from dstk.plan.balance import balance
+from dstk.plan.cut import is_cut, missing_partitions
+from dstk.plan.draft import Draft
+from dstk.plan.drain import drain
+from dstk.plan.merge import merge
+from dstk.plan.place import place
+from dstk.plan.split import split
+from dstk.plan.view import Cluster, View, views
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to create next. Creating an object that is there already (AlreadyExists) is no error: it was planned before.
+
+    ``partitions``: initial Partitions of new keyspaces. ``cut``: keyspaces whose initial Partitions are all there; they
+    get the condition ``Keyspace.CUT``, and nothing else is planned for them until they have it. ``assignments``: each
+    with its reason in ``spec.reason``; no two of them name the same partition.
+    """
+
+    partitions: tuple[Partition, ...] = ()
+    cut: tuple[str, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+
+
+def plan(cluster: Cluster, now: float) -> Plan:
+    """The next things to do at ``now`` (seconds since 1970), the same for the same arguments.
+
+    Takes O(n log n) for n partitions. Keyspaces with policy.mode Off are left alone; with Propose, the Assignments
+    carry the label that makes them wait for approval.
+    """
+    partitions: list[Partition] = []
+    cut: list[str] = []
+    assignments: list[Assignment] = []
+    for view in views(cluster, now):
+        if view.policy.mode is Mode.OFF:
+            continue
+        if not is_cut(view.keyspace):
+            missing = missing_partitions(view)
+            partitions.extend(missing)
+            if not missing:
+                cut.append(view.keyspace.metadata.name)
+            continue
+        assignments.extend(_operations(view))
+    return Plan(tuple(partitions), tuple(cut), tuple(assignments))
+
+
+def _operations(view: View) -> list[Assignment]:
+    """The most urgent first: each stage leaves alone what an earlier one has taken."""
+    draft = Draft(view)
+    for stage in (place, drain, split, merge, balance):
+        stage(draft)
+    return draft.assignments

@@ -1,0 +1,58 @@
+"""Balance: even out how many partitions the workers hold, with as few moves as that takes."""
+
+from __future__ import annotations
+
+import math
+
+from dstk.plan.draft import Draft
+from dstk.plan.view import Part
+
+__all__ = ["balance", "bounds"]
+
+
+def bounds(total: int, workers: int, tolerance_percent: int) -> tuple[int, int]:
+    """How few and how many of ``total`` partitions a worker may hold.
+
+    The even share rounded either way is always allowed, and ``tolerance_percent`` of it on top.
+    """
+    low = min(total // workers, math.ceil(total * (100 - tolerance_percent) / (100 * workers)))
+    high = max(-(-total // workers), total * (100 + tolerance_percent) // (100 * workers))
+    return low, high
+
+
+def balance(draft: Draft) -> None:
+    """Proposes moves from who holds most to who holds least until all are within bounds.
+
+    Each move brings the worker that is out of bounds nearer, so their number is the least that can do it: the larger of
+    what is above and what is missing below. Among a worker's partitions, the cheapest to copy goes.
+    """
+    view = draft.view
+    takers = [worker.name for worker in view.takers]
+    if len(takers) < 2 or not draft.moves_left:
+        return
+    low, high = bounds(sum(draft.held[name] for name in takers), len(takers), view.policy.balance_tolerance_percent)
+    givers = set(takers)
+    movable: dict[str, list[Part]] = {}
+    while draft.moves_left and givers:
+        most, least = max(givers, key=draft.rank), min(takers, key=draft.rank)
+        if draft.held[most] <= high and draft.held[least] >= low:
+            return
+        if draft.held[most] - draft.held[least] < 2:
+            return
+        if most not in movable:
+            movable[most] = sorted(_movable(draft, most), key=lambda part: part.weight, reverse=True)
+        if not movable[most]:
+            givers.discard(most)
+            continue
+        part = movable[most].pop()
+        counts = f"{most} holds {draft.held[most]}, {least} {draft.held[least]}"
+        draft.move(part, least, f"{counts}; {low} to {high} is even")
+
+
+def _movable(draft: Draft, worker: str) -> list[Part]:
+    view = draft.view
+    return [
+        part
+        for part in view.parts
+        if part.primary == worker and not part.proxy and draft.free(part) and view.cooled(part)
+    ]

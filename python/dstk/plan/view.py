@@ -1,0 +1,240 @@
+"""What a plan is made from, as plain data: a picture of the whole cluster, and of one keyspace in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dstk.api import Assignment, AssignmentPhase, AssignmentType, Keyspace, Partition, PartitionPhase, Policy, Step
+from dstk.api.span import Span, span_of
+from dstk.errors import InvalidRequest
+
+__all__ = ["Cluster", "Load", "Part", "View", "Worker", "views"]
+
+RETRY_SECONDS = 5.0
+"""Pause after an operation on a partition was aborted; doubled with every further one up to the policy's cool-down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ready: bool = True
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a partition carries, as its worker last reported it.
+
+    ``median_key`` halves the rows. ``sample`` holds keys with the operations/s that each stands for, in any order.
+    """
+
+    rows: int = 0
+    operations_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    median_key: bytes | None = None
+    sample: Sequence[tuple[bytes, float]] = ()
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All that a plan may depend on.
+
+    ``workers``: every worker pod that Kubernetes knows. ``assignments``: finished ones too, for cool-downs.
+    ``loads``: by partition name. ``absent``: since when (seconds since 1970) a pod has been gone, by name; the
+    partitions of a pod that is neither here nor among the workers are left alone.
+    """
+
+    keyspaces: Sequence[Keyspace] = ()
+    partitions: Iterable[Partition] = ()
+    workers: Sequence[Worker] = ()
+    assignments: Sequence[Assignment] = ()
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    absent: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A Partition as planning sees it. ``created``: seconds since 1970, 0 when unknown."""
+
+    name: str
+    span: Span
+    primary: str | None = None
+    proxy: str | None = None
+    epoch: int = 0
+    created: float = 0.0
+    load: Load | None = None
+
+    @property
+    def weight(self) -> tuple[int, str]:
+        """Sorts the cheapest to copy first, whatever the order of the input."""
+        return (self.load.bytes if self.load else 0, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One keyspace and what concerns it. Times are seconds since 1970.
+
+    ``parts`` in key order; ``workers`` that the keyspace selects, by name; ``pods``: names of all workers.
+    ``busy``: partitions that an unfinished Assignment names. ``heading``: where unfinished ones bring partitions.
+    ``moving`` and ``reshaping``: how many of them copy, or split and merge. ``moved``: end of the last completed move.
+    ``retry``: when an aborted operation may be tried again, and ``aborted`` its name. ``elsewhere``: partitions that
+    each worker has of other keyspaces.
+    """
+
+    keyspace: Keyspace
+    parts: tuple[Part, ...]
+    workers: tuple[Worker, ...]
+    pods: frozenset[str]
+    now: float
+    busy: frozenset[str] = frozenset()
+    heading: Mapping[str, str] = field(default_factory=dict)
+    moving: int = 0
+    reshaping: int = 0
+    moved: Mapping[str, float] = field(default_factory=dict)
+    retry: Mapping[str, float] = field(default_factory=dict)
+    aborted: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, float] = field(default_factory=dict)
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> Policy:
+        """The keyspace's policy."""
+        return self.keyspace.spec.policy
+
+    @property
+    def takers(self) -> tuple[Worker, ...]:
+        """The workers that may be given partitions."""
+        return tuple(worker for worker in self.workers if worker.ready and not worker.leaving)
+
+    def owner(self, part: Part) -> str | None:
+        """The worker that has the partition, or will once what is under way has ended."""
+        return self.heading.get(part.name, part.primary)
+
+    def cooled(self, part: Part) -> bool:
+        """Whether the last move of the partition is a cool-down ago."""
+        return self.now - self.moved.get(part.name, float("-inf")) >= self.policy.cooldown_seconds
+
+    def settled(self, part: Part) -> bool:
+        """Whether the partition is also as old as a cool-down: what a split or merge made is new."""
+        return self.cooled(part) and self.now - part.created >= self.policy.cooldown_seconds
+
+
+def views(cluster: Cluster, now: float) -> list[View]:
+    """One view a keyspace, by name. Partitions whose bounds make no sense, or that are being deleted, are left out."""
+    keyspaces = {keyspace.metadata.name: keyspace for keyspace in cluster.keyspaces}
+    parts: dict[str, list[Part]] = {name: [] for name in keyspaces}
+    for partition in cluster.partitions:
+        keyspace = keyspaces.get(partition.spec.keyspace)
+        if keyspace is None or partition.metadata.deletion_timestamp is not None:
+            continue
+        if partition.status.phase is PartitionPhase.INVALID:
+            continue
+        try:
+            part = _part(partition, keyspace, cluster.loads)
+        except InvalidRequest:
+            continue
+        parts[partition.spec.keyspace].append(part)
+    owners = {name: Counter(part.primary for part in found if part.primary) for name, found in parts.items()}
+    everywhere = sum(owners.values(), Counter())
+    history = _History.of(cluster.assignments)
+    pods = frozenset(worker.name for worker in cluster.workers)
+    return [
+        View(
+            keyspace=keyspace,
+            parts=tuple(sorted(parts[name], key=lambda part: (part.span, part.name))),
+            workers=tuple(
+                sorted((w for w in cluster.workers if keyspace.spec.selects(w.labels)), key=lambda worker: worker.name)
+            ),
+            pods=pods,
+            now=now,
+            busy=history.busy,
+            heading=history.heading,
+            moving=sum(part.name in history.copying for part in parts[name]),
+            reshaping=sum(part.name in history.reshaping for part in parts[name]),
+            moved=history.moved,
+            retry=history.retry(keyspace.spec.policy.cooldown_seconds),
+            aborted=history.aborted,
+            absent=cluster.absent,
+            elsewhere=everywhere - owners[name],
+        )
+        for name, keyspace in sorted(keyspaces.items())
+    ]
+
+
+def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load]) -> Part:
+    name = partition.metadata.name
+    return Part(
+        name=name,
+        span=span_of(partition.spec.range, keyspace.spec.key_length),
+        primary=partition.spec.primary,
+        proxy=partition.spec.proxy,
+        epoch=partition.spec.epoch,
+        created=_seconds(partition.metadata.creation_timestamp),
+        load=loads.get(name),
+    )
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What the Assignments say about partitions."""
+
+    busy: frozenset[str]
+    heading: Mapping[str, str]
+    copying: frozenset[str]
+    reshaping: frozenset[str]
+    moved: Mapping[str, float]
+    aborted: Mapping[str, str]
+    aborts: Mapping[str, tuple[int, float]]
+
+    @classmethod
+    def of(cls, assignments: Iterable[Assignment]) -> _History:
+        busy: set[str] = set()
+        heading: dict[str, str] = {}
+        copying: set[str] = set()
+        reshaping: set[str] = set()
+        moved: dict[str, float] = {}
+        aborted: dict[str, str] = {}
+        aborts: dict[str, tuple[int, float]] = {}
+        for assignment in sorted(assignments, key=_ended):
+            spec, ended = assignment.spec, _seconds(assignment.status.finished_at)
+            if assignment.status.phase is AssignmentPhase.COMPLETED:
+                if spec.move_params is not None:
+                    moved[spec.move_params.partition] = ended
+            elif assignment.status.phase is AssignmentPhase.ABORTED:
+                for name in spec.partitions:
+                    aborted[name] = assignment.metadata.name
+                    aborts[name] = (aborts.get(name, (0, 0.0))[0] + 1, ended)
+            else:
+                busy.update(spec.partitions, spec.creates)
+                if spec.move_params is not None:
+                    heading[spec.move_params.partition] = spec.move_params.to
+                    if assignment.status.step is not Step.PROXYING:
+                        copying.add(spec.move_params.partition)
+                elif spec.new_params is not None:
+                    heading.update(dict.fromkeys(spec.partitions, spec.new_params.primary))
+                elif spec.type in (AssignmentType.SPLIT, AssignmentType.MERGE) and spec.partitions:
+                    reshaping.add(spec.partitions[0])
+        return cls(
+            frozenset(busy), heading, frozenset(copying), frozenset(reshaping), moved, aborted, aborts
+        )  # fmt: skip
+
+    def retry(self, longest: float) -> dict[str, float]:
+        return {
+            name: ended + min(longest, RETRY_SECONDS * 2.0 ** min(count - 1, 30))
+            for name, (count, ended) in self.aborts.items()
+        }
+
+
+def _ended(assignment: Assignment) -> tuple[float, str]:
+    return (_seconds(assignment.status.finished_at), assignment.metadata.name)
