@@ -1,1 +1,20 @@
 //! The Python binding: one file per Python-visible class, one error map.
+
+mod allocator;
+mod errors;
+mod keys_in;
+mod range_index;
+mod routing_table;
+
+/// `dstk._core`: what of dstk is written in Rust.
+#[pyo3::pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::range_index::PyRangeIndex;
+    #[pymodule_export]
+    use crate::routing_table::PyRoutingTable;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}
