@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dstk.lifecycle.decision import decide as decide
     from dstk.lifecycle.recovery import recover as recover
-    from dstk.lifecycle.touched import Touched as Touched
-    from dstk.lifecycle.touched import touched as touched
+    from dstk.lifecycle.scope import Touched as Touched
+    from dstk.lifecycle.scope import touched as touched
 
 __all__ = ["Touched", "decide", "recover", "touched"]
 
-_HOMES = {"decide": "decision", "recover": "recovery", "Touched": "touched", "touched": "touched"}
+_HOMES = {"decide": "decision", "recover": "recovery", "Touched": "scope", "touched": "scope"}
 
 
 def __getattr__(name: str) -> Any:

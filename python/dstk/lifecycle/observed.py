@@ -16,7 +16,8 @@ from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.vocabulary import Role
 
 if TYPE_CHECKING:
-    from dstk.api import Assignment, Keyspace, Partition, Refusal
+    from dstk.api import Assignment, Keyspace, Partition
+    from dstk.api.validation import Refusal
 
 __all__ = ["Limits", "Observed", "PartView", "WorkerView"]
 
