@@ -47,7 +47,7 @@ def to_dict(resource: msgspec.Struct) -> dict[str, Any]:
 
     A whole resource gets its apiVersion and kind. Any part of one (a spec, a status) can be given too.
     """
-    plain: dict[str, Any] = msgspec.to_builtins(resource)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(resource))
     if isinstance(resource, Resource):
         return {"apiVersion": API_VERSION, **{name: value for name, value in plain.items() if value != {}}}
     return plain

@@ -36,8 +36,8 @@ def child_name(keyspace: str, parents: Sequence[str], start: bytes, end: bytes, 
     return f"{keyspace}-{_hash(keyspace, sorted(parents), start.hex(), end.hex(), epoch)}"
 
 
-def assignment_name(spec: AssignmentSpec, state: Sequence[int | str]) -> str:
-    """Name of an Assignment that the Assigner proposes in a ``state``: epochs of its partitions, failed earlier tries.
+def assignment_name(spec: AssignmentSpec, state: Sequence[str]) -> str:
+    """Name of an Assignment that is proposed in a ``state``: epochs of its partitions, names of earlier tries.
 
     The same proposal in the same state has the same name, so creating it again fails with AlreadyExists. The reason
     is left out: it carries measurements, which differ from one look to the next.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from dstk.api import KEYSPACE_LABEL, KeyRange, Keyspace, ObjectMeta, Partition, PartitionSpec
 from dstk.api.conditions import ConditionStatus, find
 from dstk.api.names import initial_name
 from dstk.api.span import span_of
-from dstk.keys import even_bounds, format_bound
+from dstk.keys import even_bounds
 from dstk.plan.coverage import Coverage
 from dstk.plan.view import View
 
@@ -26,16 +24,21 @@ def initial_partitions(keyspace: Keyspace) -> list[Partition]:
     count, name = keyspace.spec.partitions.initial, keyspace.metadata.name
     if count == 0:
         return []
-    inner = [format_bound(bound) for bound in even_bounds(count, keyspace.spec.key_length)]
+    bounds = even_bounds(count, keyspace.spec.key_length)
     return [
         Partition(
             metadata=ObjectMeta(
                 name=initial_name(name, index), namespace=keyspace.metadata.namespace, labels={KEYSPACE_LABEL: name}
             ),
-            spec=PartitionSpec(keyspace=name, range=KeyRange(start=start, end=end)),
+            spec=PartitionSpec(keyspace=name, range=KeyRange(start=_hex(start), end=_hex(end))),
         )
-        for index, (start, end) in enumerate(pairwise(["", *inner, ""]))
+        for index, (start, end) in enumerate(bounds)
     ]
+
+
+def _hex(bound: bytes) -> str:
+    """Always hex: a cut that happens to be printable would look odd between the others."""
+    return f"0x{bound.rstrip(bytes(1)).hex()}" if bound else ""
 
 
 def missing_partitions(view: View) -> list[Partition]:

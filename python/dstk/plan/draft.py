@@ -65,9 +65,12 @@ class Draft:
         labels = {KEYSPACE_LABEL: view.keyspace.metadata.name}
         if view.policy.mode is Mode.PROPOSE:
             labels[PROPOSED_LABEL] = "true"
-        name = assignment_name(spec, [*(part.epoch for part in parts), *before])
+        # The uid: a Partition that is deleted and created again starts at the same epoch.
+        state = [*(f"{part.uid}/{part.epoch}" for part in parts), *before]
         keep = max(_KEEP_SECONDS, 2 * view.policy.cooldown_seconds)
-        metadata = ObjectMeta(name=name, namespace=view.keyspace.metadata.namespace, labels=labels)
+        metadata = ObjectMeta(
+            name=assignment_name(spec, state), namespace=view.keyspace.metadata.namespace, labels=labels
+        )
         self.assignments.append(
             Assignment(metadata=metadata, spec=replace(spec, reason=why, ttl_seconds_after_finished=keep))
         )

@@ -70,6 +70,7 @@ class Part:
     epoch: int = 0
     created: float = 0.0
     load: Load | None = None
+    uid: str = ""
 
     @property
     def weight(self) -> tuple[int, str]:
@@ -178,6 +179,7 @@ def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load]) -
         epoch=partition.spec.epoch,
         created=_seconds(partition.metadata.creation_timestamp),
         load=loads.get(name),
+        uid=partition.metadata.uid,
     )
 
 
