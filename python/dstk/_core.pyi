@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, final
 
+import numpy as np
+import numpy.typing as npt
+
 __version__: str
 
 Role: TypeAlias = Literal["loading", "following", "primary", "proxy", "disconnected"]
@@ -112,3 +115,95 @@ class Client:
     def routes(self) -> list[tuple[bytes, bytes, str, int, str]]:
         """The routing table: (start, end, partition, epoch, owner), sorted."""
     def counters(self) -> dict[str, int]: ...
+
+Route: TypeAlias = tuple[bytes, bytes, str, int, str]
+"""(start, end, partition, epoch, owner); an empty end means none, an empty owner nobody."""
+
+@final
+class RangeIndex:
+    """An immutable index over closed-open ranges of keys of one length (1..1024 bytes), gaps allowed.
+
+    Keys and bounds shorter than the key length stand for themselves padded with zero bytes; numpy's ``S{n}`` drops
+    those, so nothing is lost. Many keys come as an array of dtype ``S{n}``, as ``(keys, n)`` uint8 of any strides
+    (contiguous ones are read in place, with the interpreter released), or as any iterable of bytes.
+
+    Raises KeyLengthError for what is too long, WrongType for what is no key, InvalidRange for ranges that are empty,
+    unsorted or overlap.
+    """
+
+    def __new__(cls, starts: Any, ends: Any = None, owners: Any = None, *, key_length: int | None = None) -> RangeIndex:
+        """Ranges by column, sorted by start.
+
+        An end without bytes (or of zeros alone) means no end; without `ends` each range goes up to the next start and
+        the last one has no end. `owners` are numbers from 0 up to 2**24 - 1; without them each range has its own,
+        numbered by position. The key length is that of the widest bound unless given.
+        """
+    def find(self, key: bytes) -> int:
+        """Position of the range that holds `key`, in the order of keys; -1 in a gap."""
+    def owner(self, key: bytes) -> int:
+        """Owner of the range that holds `key`; -1 in a gap."""
+    def find_many(self, keys: Any, out: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """:meth:`find` for each of `keys`; into `out`, if given: one contiguous int64 a key."""
+    def group(self, keys: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Which keys go to which owner: (order, offsets).
+
+        ``order[offsets[o]:offsets[o + 1]]`` are the positions in `keys` of those that owner ``o`` has, in the order of
+        `keys`. Keys in gaps come last, from ``offsets[owners]`` on. `offsets` has :attr:`owners` + 2 entries.
+        """
+    def apply(self, remove: Sequence[bytes], add: Sequence[tuple[bytes, bytes | None, int]]) -> RangeIndex:
+        """The next version: without the ranges that start at `remove`, with those of `add` (start, end, owner).
+
+        This version stays as it is. Costs microseconds a change, however many ranges there are.
+        """
+    def bounds(self, position: int) -> tuple[bytes, bytes]:
+        """(start, end) of a range, the end empty if there is none. Raises IndexError."""
+    def __len__(self) -> int: ...
+    @property
+    def key_length(self) -> int: ...
+    @property
+    def owners(self) -> int:
+        """One more than the highest owner of this version and those it came from."""
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes, what is shared with other versions included."""
+
+@final
+class RoutingTable:
+    """The overlay of all partitions of one keyspace by epoch, and where their owners listen. Safe to share by threads.
+
+    A partition has the keys of its range that no partition of a higher epoch claims; of two in one epoch, the one that
+    shows stays. A partition counts in its newest epoch only; routes of it in one epoch add up. What was cut off does
+    not come back by a withdrawal: apply it again. Each change costs microseconds, however many routes there are.
+    """
+
+    def __new__(cls, key_length: int) -> RoutingTable: ...
+    def apply(self, start: bytes, end: bytes | None, partition: str, epoch: int, owner: str = "") -> bool:
+        """Lays a route over the table; whether that changed anything. Raises KeyLengthError, InvalidRange."""
+    def withdraw(self, partition: str, epoch: int) -> bool:
+        """Takes out what `partition` shows at `epoch` or older; whether that was anything."""
+    def replace_all(self, entries: Sequence[Route]) -> bool:
+        """Makes the table what shows of `entries`, whatever their order; whether that changed anything."""
+    def lookup(self, key: bytes) -> Route | None:
+        """The route that has `key`; None in a gap."""
+    def entries(self) -> list[Route]:
+        """All routes, sorted; they do not overlap."""
+    def entries_of(self, partition: str) -> list[Route]:
+        """What `partition` shows, sorted."""
+    def overlapping(self, start: bytes, end: bytes | None) -> list[Route]:
+        """The routes that share a key with the range, sorted."""
+    def set_worker(self, name: str, address: str) -> bool:
+        """Sets where a worker's data plane listens (host:port); whether that changed anything."""
+    def remove_worker(self, name: str) -> bool:
+        """Forgets where a worker listens; whether it was known."""
+    def address(self, name: str) -> str | None: ...
+    def addresses(self) -> dict[str, str]: ...
+    def snapshot(self) -> RoutingTable:
+        """A table of its own with the same content; costs no copy."""
+    def changes_since(self, older: RoutingTable) -> tuple[list[tuple[str, int]], list[Route], dict[str, str]]:
+        """What makes `older` into this: withdrawals (partition, epoch) first, then routes, and addresses ("": gone)."""
+    def __len__(self) -> int: ...
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+    @property
+    def key_length(self) -> int: ...

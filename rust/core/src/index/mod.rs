@@ -73,6 +73,12 @@ impl RangeIndex {
             }
         }
         let starts = padded_rows(starts, key_length)?;
+        for (place, pair) in starts.windows(2).enumerate() {
+            if pair[0] >= pair[1] {
+                let (start, before) = (readable(&pair[1]), readable(&pair[0]));
+                return Err(IndexError::NotAscending { position: place + 1, start, before });
+            }
+        }
         let ends = ends.map(|ends| padded_rows(ends, key_length)).transpose()?;
         let row = |rows: &'_ [Box<[u8]>], position: usize| rows.get(position).cloned();
         let mut ranges = Vec::with_capacity(starts.len());
@@ -81,18 +87,6 @@ impl RangeIndex {
                 Some(ends) => row(ends, position).filter(|end| end.iter().any(|byte| *byte != 0)),
                 None => row(&starts, position + 1),
             };
-            if let Some(before) = position
-                .checked_sub(1)
-                .and_then(|before| starts.get(before))
-                && before >= start
-            {
-                let (start, before) = (readable(start), readable(before));
-                return Err(IndexError::NotAscending {
-                    position,
-                    start,
-                    before,
-                });
-            }
             let owner = match owners {
                 Some(owners) => owners[position],
                 None => u32::try_from(position).unwrap_or(u32::MAX),
