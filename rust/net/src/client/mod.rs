@@ -1,0 +1,373 @@
+//! The client: routing table, connections, batching, retries.
+
+mod attempt;
+mod many;
+mod runtime;
+mod scan;
+mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dstk_core::key::readable;
+use dstk_core::routing::{Entry, RoutingTable};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use self::attempt::Attempt;
+use self::table::Table;
+use crate::error::ClientError;
+use crate::operation::{Condition, Operation};
+use crate::peers::Peers;
+use crate::settings::ClientSettings;
+
+pub use self::runtime::runtime;
+pub use self::scan::{ScanRange, Scanned};
+
+/// A row as it was read, or the version of what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The value of a get; empty for a write.
+    pub value: Bytes,
+    /// Version of the row read or written; of a delete, the sequence of the delete.
+    pub version: u64,
+}
+
+/// How an operation ended: none when a get or delete found no row.
+pub type OpResult = Result<Option<Row>, ClientError>;
+
+/// A client of one keyspace. Clones share everything; it closes with the last of them.
+///
+/// Its work is done by two threads that all clients of the process share. They do not survive a fork: in the child,
+/// every call ends as [`ClientError::Invalid`], and a new client has to be made there.
+#[derive(Clone)]
+pub struct Client {
+    closer: Arc<Closer>,
+}
+
+struct Closer(Arc<Inner>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What a client has done so far.
+#[derive(Debug, Default)]
+struct Counters {
+    operations: AtomicU64,
+    retries: AtomicU64,
+    hints: AtomicU64,
+    outcome_unknown: AtomicU64,
+}
+
+struct Inner {
+    keyspace: Arc<str>,
+    settings: ClientSettings,
+    seeds: Vec<Arc<str>>,
+    table: Table,
+    peers: Peers<Box<Attempt>>,
+    runtime: Handle,
+    process: u32,
+    turn: AtomicUsize,
+    closed: AtomicBool,
+    counters: Counters,
+}
+
+impl Client {
+    /// Connects to one of `addresses` (`host:port` of workers) and fetches the routing table of `keyspace`.
+    ///
+    /// Tries until the settings' timeout. Errors: `UnknownKeyspace`, `Unavailable`, `Invalid` for no address at all.
+    pub async fn connect(
+        addresses: &[String],
+        keyspace: &str,
+        settings: ClientSettings,
+    ) -> Result<Self, ClientError> {
+        if addresses.is_empty() {
+            return Err(ClientError::Invalid(
+                "no address to connect to: name at least one worker, host:port".into(),
+            ));
+        }
+        let runtime = runtime()?;
+        let peers = Peers::new(settings.connection.clone(), runtime.clone());
+        let seeds: Vec<Arc<str>> = addresses
+            .iter()
+            .map(|address| Arc::from(address.as_str()))
+            .collect();
+        let deadline = Instant::now() + settings.timeout;
+        let (table, updates) = table::fetch(&peers, &seeds, keyspace, &settings, deadline).await?;
+        let inner = Arc::new(Inner {
+            keyspace: keyspace.into(),
+            settings,
+            seeds,
+            table,
+            peers,
+            runtime: runtime.clone(),
+            process: std::process::id(),
+            turn: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        runtime.spawn(table::keep(Arc::downgrade(&inner), updates));
+        Ok(Self {
+            closer: Arc::new(Closer(inner)),
+        })
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.closer.0
+    }
+
+    /// Length of the keyspace's keys, in bytes.
+    pub fn key_length(&self) -> usize {
+        self.inner().table.key_length()
+    }
+
+    /// The bounds of this client.
+    pub fn settings(&self) -> &ClientSettings {
+        &self.inner().settings
+    }
+
+    /// Starts an operation; `completion` is called once with how it ended, from a thread of the client's, or at once
+    /// when the operation itself is wrong. It must not block. No `timeout`: the settings'.
+    pub fn submit(
+        &self,
+        operation: Operation,
+        timeout: Option<Duration>,
+        completion: impl FnOnce(OpResult) + Send + 'static,
+    ) {
+        let inner = self.inner();
+        match inner.check(&operation) {
+            Ok(()) => Attempt::start(
+                inner,
+                operation,
+                inner.deadline(timeout),
+                Box::new(completion),
+            ),
+            Err(error) => completion(Err(error)),
+        }
+    }
+
+    /// Starts many operations that share one `completion`, called with how each ended, in their order.
+    pub fn submit_many(
+        &self,
+        operations: Vec<Operation>,
+        timeout: Option<Duration>,
+        completion: impl FnOnce(Vec<OpResult>) + Send + 'static,
+    ) {
+        let inner = self.inner();
+        many::start(
+            inner,
+            operations,
+            inner.deadline(timeout),
+            Box::new(completion),
+        );
+    }
+
+    /// Starts a scan over as many partitions as it takes.
+    pub fn submit_scan(
+        &self,
+        range: ScanRange,
+        timeout: Option<Duration>,
+        completion: impl FnOnce(Result<Scanned, ClientError>) + Send + 'static,
+    ) {
+        let inner = Arc::clone(self.inner());
+        if let Err(error) = inner.alive() {
+            return completion(Err(error));
+        }
+        let deadline = inner.deadline(timeout);
+        self.inner()
+            .runtime
+            .spawn(async move { completion(scan::run(&inner, range, deadline).await) });
+    }
+
+    /// Reads a row.
+    pub async fn get(&self, key: impl Into<Bytes>) -> OpResult {
+        self.run(Operation::get(key)).await
+    }
+
+    /// Writes a row; its version.
+    pub async fn put(
+        &self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        condition: Condition,
+    ) -> Result<u64, ClientError> {
+        let row = self.run(Operation::put(key, value, condition)).await?;
+        Ok(row.map_or(0, |row| row.version))
+    }
+
+    /// Removes a row; the sequence of that, none when there was no row.
+    pub async fn delete(
+        &self,
+        key: impl Into<Bytes>,
+        condition: Condition,
+    ) -> Result<Option<u64>, ClientError> {
+        Ok(self
+            .run(Operation::delete(key, condition))
+            .await?
+            .map(|row| row.version))
+    }
+
+    /// Reads rows of a range.
+    pub async fn scan(&self, range: ScanRange) -> Result<Scanned, ClientError> {
+        let (ended, end) = oneshot::channel();
+        self.submit_scan(range, None, |result| _ = ended.send(result));
+        end.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn run(&self, operation: Operation) -> OpResult {
+        let (ended, end) = oneshot::channel();
+        self.submit(operation, None, |result| _ = ended.send(result));
+        end.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// The routing table as it is now.
+    pub fn routes(&self) -> Arc<RoutingTable> {
+        self.inner().table.now()
+    }
+
+    /// Counters since the start, by name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let counters = &self.inner().counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("operations", read(&counters.operations)),
+            ("retries", read(&counters.retries)),
+            ("hints", read(&counters.hints)),
+            ("outcome_unknown", read(&counters.outcome_unknown)),
+            ("connections", self.inner().peers.len() as u64),
+            ("routes", self.inner().table.now().len() as u64),
+            ("routes_version", self.inner().table.now().version()),
+        ]
+    }
+
+    /// Ends it: what is under way ends as it would if the connections broke, and later calls are refused.
+    pub fn close(&self) {
+        self.inner().close();
+    }
+}
+
+fn closed() -> ClientError {
+    ClientError::Invalid("this client is closed: connect anew".into())
+}
+
+impl Inner {
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if self.process == std::process::id() {
+            self.peers.retain(|_| false);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        Instant::now() + timeout.unwrap_or(self.settings.timeout)
+    }
+
+    fn alive(&self) -> Result<(), ClientError> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        let process = std::process::id();
+        if process != self.process {
+            return Err(ClientError::Invalid(format!(
+                "this client was made in process {} and this is its fork {process}, which has none of its threads: \
+                 connect anew here",
+                self.process,
+            )));
+        }
+        Ok(())
+    }
+
+    fn check(&self, operation: &Operation) -> Result<(), ClientError> {
+        self.alive()?;
+        let (found, expected) = (operation.key.len(), self.table.key_length());
+        if found != expected {
+            return Err(ClientError::KeyLength(format!(
+                "key {} is {found} bytes; keyspace {:?} takes {expected} (dstk.keys.text pads)",
+                readable(&operation.key),
+                &*self.keyspace,
+            )));
+        }
+        let (bytes, limit) = (operation.value.len(), self.settings.connection.value_limit);
+        if bytes > limit {
+            return Err(ClientError::TooLarge(format!(
+                "value of {} is {bytes} bytes; at most {limit} are taken: split it up",
+                readable(&operation.key),
+            )));
+        }
+        Ok(())
+    }
+
+    /// Where to ask for `key`: its owner, or on every second try any other worker, who may know better.
+    fn address_for(&self, key: &[u8], tries: u32) -> Arc<str> {
+        let table = self.table.now();
+        let owner = |entry: &Arc<Entry>| table.address(&entry.owner).cloned();
+        match table.lookup(key).and_then(owner) {
+            Some(address) if tries.is_multiple_of(2) => address,
+            _ => self.any_address(&table),
+        }
+    }
+
+    /// An address of some worker, another one with each call.
+    fn any_address(&self, table: &RoutingTable) -> Arc<str> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let known = table.addresses();
+        match turn % (known.len() + self.seeds.len()) {
+            index if index < known.len() => known
+                .values()
+                .nth(index)
+                .cloned()
+                .unwrap_or_else(|| self.seeds[0].clone()),
+            index => self.seeds[index - known.len()].clone(),
+        }
+    }
+
+    /// The wait before try number `tries` (1: the first repetition): doubles up to the limit, of which a random half.
+    fn pause(&self, tries: u32) -> Duration {
+        backoff(
+            self.settings.backoff,
+            self.settings.backoff_limit,
+            tries,
+            fastrand::f64(),
+        )
+    }
+}
+
+/// `first` × 2^(tries - 1), at most `limit`; between half and all of it as `random` in 0..1 says.
+fn backoff(first: Duration, limit: Duration, tries: u32, random: f64) -> Duration {
+    let doubled = first
+        .saturating_mul(1 << tries.saturating_sub(1).min(20))
+        .min(limit);
+    doubled.mul_f64(0.5 + random / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_its_limit_and_is_spread() {
+        let wait = |tries, random| {
+            backoff(
+                Duration::from_millis(2),
+                Duration::from_millis(200),
+                tries,
+                random,
+            )
+        };
+        assert_eq!(wait(1, 1.0), Duration::from_millis(2));
+        assert_eq!(wait(1, 0.0), Duration::from_millis(1));
+        assert_eq!(wait(4, 1.0), Duration::from_millis(16));
+        assert_eq!(wait(8, 1.0), Duration::from_millis(200));
+        assert_eq!(wait(u32::MAX, 0.0), Duration::from_millis(100));
+    }
+}

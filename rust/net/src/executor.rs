@@ -1,0 +1,400 @@
+//! Carries out operations on a node: at once, or later when they are held or passed on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use dstk_core::node::{Node, Outcome, Shard};
+use dstk_core::partition::{
+    Code as CoreCode, Nanos, Op, Reply as CoreReply, Target, Verdict, Waiter,
+};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::codec::{BatchItem, RepliesWriter, hint_covers};
+use crate::connection::{Call, Cause, Ended};
+use crate::operation::{Operation, Reply, Verb};
+use crate::peers::Peers;
+use crate::settings::WorkerSettings;
+use crate::wire::{Code, Hint, Route};
+
+/// Where an operation that did not end at once reports to.
+pub type LateSender = mpsc::UnboundedSender<Late>;
+
+/// What becomes of an operation later.
+#[derive(Debug)]
+pub enum Late {
+    /// It ended.
+    Reply {
+        /// The sender's id.
+        id: u64,
+        /// The answer.
+        reply: Reply,
+        /// Where the key lives now, if the answer came from there.
+        hint: Option<Box<Hint>>,
+    },
+    /// It has to be carried out anew.
+    Retry(Box<Asked>),
+}
+
+/// An operation with what belongs to it, independent of the message it came in.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The sender's id.
+    pub id: u64,
+    /// Of which keyspace.
+    pub keyspace: Arc<str>,
+    /// Workers that have passed it on, before this one.
+    pub hops: u32,
+    /// What is asked.
+    pub operation: Operation,
+}
+
+/// Operations passed on, held and refused, since the start.
+#[derive(Debug, Default)]
+pub struct ExecutorCounters {
+    /// Operations carried out or refused here at once.
+    pub answered: AtomicU64,
+    /// Operations passed on to another worker.
+    pub forwarded: AtomicU64,
+    /// Operations held behind a fence.
+    pub held: AtomicU64,
+    /// Operations whose key nobody is known to serve.
+    pub unowned: AtomicU64,
+}
+
+/// Carries out operations on one node.
+pub struct Executor {
+    node: Arc<Node>,
+    peers: Arc<Peers<Passed>>,
+    settings: WorkerSettings,
+    started: Instant,
+    stopping: AtomicBool,
+    counters: Arc<ExecutorCounters>,
+}
+
+impl Executor {
+    /// Carries operations out on `node`, and passes on over `peers`.
+    pub fn new(node: Arc<Node>, peers: Arc<Peers<Passed>>, settings: WorkerSettings) -> Self {
+        let counters = Arc::default();
+        Self {
+            node,
+            peers,
+            settings,
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+            counters,
+        }
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Connections to other workers.
+    pub fn peers(&self) -> &Arc<Peers<Passed>> {
+        &self.peers
+    }
+
+    /// The bounds.
+    pub fn settings(&self) -> &WorkerSettings {
+        &self.settings
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> &ExecutorCounters {
+        &self.counters
+    }
+
+    /// Nanoseconds since this executor was made: the node's clock.
+    pub fn now(&self) -> Nanos {
+        self.started.elapsed().as_nanos() as Nanos
+    }
+
+    /// From now on every new operation is refused as unavailable, and so is what is held.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.node.refuse_held(&self.stopping_text());
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn stopping_text(&self) -> String {
+        format!("worker {} is stopping: ask another", self.node.name())
+    }
+
+    /// Carries out one operation. Its answer is in `replies`, or comes to `late`: true then.
+    pub fn execute(
+        self: &Arc<Self>,
+        shard: &Shard,
+        item: BatchItem<'_>,
+        hops: u32,
+        now: Nanos,
+        late: &LateSender,
+        replies: &mut RepliesWriter,
+    ) -> bool {
+        if self.is_stopping() {
+            replies.ended(item.id, Code::Unavailable, 0, &self.stopping_text());
+            return false;
+        }
+        let operation = match item.verb {
+            Verb::Get => Op::Get { key: item.key },
+            Verb::Put => Op::Put {
+                key: item.key,
+                value: item.value.into(),
+                condition: item.condition.0,
+            },
+            Verb::Delete => Op::Delete {
+                key: item.key,
+                condition: item.condition.0,
+            },
+        };
+        let asked = || Asked {
+            id: item.id,
+            keyspace: Arc::clone(shard.name()),
+            hops,
+            operation: item.to_operation(),
+        };
+        let park = || -> Box<dyn Waiter> {
+            Box::new(Held {
+                asked: asked(),
+                executor: Arc::clone(self),
+                late: late.clone(),
+            })
+        };
+        match shard.execute(operation, now, park) {
+            Outcome::Done(reply) => {
+                self.counters.answered.fetch_add(1, Ordering::Relaxed);
+                write_reply(replies, item.id, &reply);
+                false
+            }
+            Outcome::Parked => {
+                self.counters.held.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Outcome::Forward(target) => {
+                self.pass_on(asked(), target, late.clone());
+                true
+            }
+            Outcome::NotHere => {
+                self.counters.unowned.fetch_add(1, Ordering::Relaxed);
+                replies.ended(item.id, Code::Unavailable, 0, &nobody_owns(shard, item.key));
+                false
+            }
+        }
+    }
+
+    /// Passes an operation on to where its key is served, in the order of the calls; the answer goes to `late`.
+    fn pass_on(self: &Arc<Self>, asked: Asked, target: Target, late: LateSender) {
+        let refusal = self.may_pass_on(asked.hops, &target).err();
+        let address = Arc::clone(&target.address);
+        let deadline = Instant::now() + self.settings.forward_timeout;
+        let passed = Passed {
+            hops: asked.hops + 1,
+            asked,
+            target,
+            deadline,
+            late,
+        };
+        match refusal {
+            Some(text) => passed.answer(Reply::failed(Code::Unavailable, text), None),
+            None => {
+                self.counters.forwarded.fetch_add(1, Ordering::Relaxed);
+                self.peers.connection(&address).submit(passed);
+            }
+        }
+    }
+
+    /// Whether something that `hops` workers have passed on may go on to `target`; why not.
+    pub fn may_pass_on(&self, hops: u32, target: &Target) -> Result<(), String> {
+        if hops >= self.settings.forward_hops {
+            return Err(format!(
+                "partition {} was passed on {hops} times and is said to be at {} now: the routes are changing, try again",
+                target.partition, target.worker,
+            ));
+        }
+        if target.address.is_empty() {
+            return Err(format!(
+                "partition {} is at {}, whose address is not known yet",
+                target.partition, target.worker
+            ));
+        }
+        if target.worker == *self.node.name() {
+            return Err(format!(
+                "partition {} is to be served by {} but is not yet",
+                target.partition, target.worker
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Says that a key has no owner.
+pub fn nobody_owns(shard: &Shard, key: &[u8]) -> String {
+    format!(
+        "nobody owns key {} of keyspace {:?}",
+        dstk_core::key::readable(key),
+        &**shard.name()
+    )
+}
+
+/// Where a target is, as clients are told.
+pub fn hint_of(target: &Target) -> Hint {
+    let route = Route {
+        partition: target.partition.to_string(),
+        start: Bytes::copy_from_slice(&target.bounds.start),
+        end: Bytes::copy_from_slice(target.bounds.end().unwrap_or_default()),
+        epoch: target.epoch,
+        owner: target.worker.to_string(),
+    };
+    Hint {
+        route: Some(route),
+        address: target.address.to_string(),
+    }
+}
+
+/// A code of the core on the wire: they have the same numbers.
+pub fn wire_code(code: CoreCode) -> Code {
+    Code::try_from(i32::from(code as u8)).unwrap_or(Code::Unavailable)
+}
+
+fn write_reply(replies: &mut RepliesWriter, id: u64, reply: &CoreReply) {
+    match &reply.value {
+        Some(value) => replies.found(id, reply.version, value),
+        None => replies.ended(
+            id,
+            wire_code(reply.code),
+            reply.version,
+            reply.message.as_deref().unwrap_or_default(),
+        ),
+    }
+}
+
+fn reply_of(reply: CoreReply) -> Reply {
+    Reply {
+        code: wire_code(reply.code),
+        version: reply.version,
+        value: reply.value.map(|value| Bytes::copy_from_slice(&value)),
+        message: reply.message.unwrap_or_default().into(),
+    }
+}
+
+/// An operation behind a fence.
+struct Held {
+    asked: Asked,
+    executor: Arc<Executor>,
+    late: LateSender,
+}
+
+impl Waiter for Held {
+    fn resume(self: Box<Self>, verdict: Verdict) {
+        let id = self.asked.id;
+        let reply = match verdict {
+            Verdict::Done(reply) => reply_of(reply),
+            Verdict::Unavailable(reason) => Reply::failed(Code::Unavailable, reason),
+            Verdict::Retry => {
+                let _ = self.late.send(Late::Retry(Box::new(self.asked)));
+                return;
+            }
+            // From here and not from the stream's task, so that nothing that comes later overtakes it.
+            Verdict::Forward(target) => {
+                return self.executor.pass_on(self.asked, target, self.late);
+            }
+        };
+        // A sender whose stream has ended waits for nothing.
+        let _ = self.late.send(Late::Reply {
+            id,
+            reply,
+            hint: None,
+        });
+    }
+}
+
+/// An operation passed on to another worker.
+pub struct Passed {
+    asked: Asked,
+    hops: u32,
+    target: Target,
+    deadline: Instant,
+    late: LateSender,
+}
+
+impl Passed {
+    fn answer(self, reply: Reply, hint: Option<Hint>) {
+        let hint = hint.map(Box::new);
+        let _ = self.late.send(Late::Reply {
+            id: self.asked.id,
+            reply,
+            hint,
+        });
+    }
+
+    fn failed(self, code: Code, cause: &Cause) {
+        let Target {
+            partition, worker, ..
+        } = &self.target;
+        let text = match cause {
+            Cause::Broken(reason) => {
+                format!("passing on to {worker} for partition {partition}: {reason}")
+            }
+            Cause::Deadline => format!("{worker} did not answer for partition {partition} in time"),
+            Cause::Full(most) => {
+                format!("{most} operations are being passed on to {worker}: try again later")
+            }
+        };
+        self.answer(Reply::failed(code, text), None);
+    }
+}
+
+impl Call for Passed {
+    fn operation(&self) -> &Operation {
+        &self.asked.operation
+    }
+
+    fn keyspace(&self) -> &Arc<str> {
+        &self.asked.keyspace
+    }
+
+    fn hops(&self) -> u32 {
+        self.hops
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn complete(self, ended: Ended) {
+        match ended {
+            Ended::Answered { reply, hints } => match reply.code {
+                Code::Ok | Code::NoRow | Code::VersionMismatch => {
+                    let key = &self.asked.operation.key;
+                    // Where the worker asked has passed it on itself, its news are newer.
+                    let newer = hints.and_then(|hints| {
+                        hints.iter().find(|hint| hint_covers(hint, key)).cloned()
+                    });
+                    let hint = newer.unwrap_or_else(|| hint_of(&self.target));
+                    self.answer(reply, Some(hint));
+                }
+                // Known here, so it only has not heard of it yet.
+                Code::UnknownKeyspace => self.answer(
+                    Reply {
+                        code: Code::Unavailable,
+                        ..reply
+                    },
+                    None,
+                ),
+                _ => self.answer(reply, None),
+            },
+            Ended::NotSent(Cause::Full(most)) => self.failed(Code::Limit, &Cause::Full(most)),
+            Ended::NotSent(cause) => self.failed(Code::Unavailable, &cause),
+            Ended::Unanswered(cause) if self.asked.operation.verb == Verb::Get => {
+                self.failed(Code::Unavailable, &cause)
+            }
+            Ended::Unanswered(cause) => self.failed(Code::OutcomeUnknown, &cause),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Connections of a worker to other workers, one an address, over which it passes on what it does not serve.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::connection::{Call, Connection};
+use crate::settings::ConnectionSettings;
+
+/// How long a connection that broke is left as it is, so that a dead peer is not called for every operation.
+const REST: Duration = Duration::from_millis(100);
+
+/// Connections by address; made when they are first needed, and again after they broke.
+pub struct Peers<C: Call> {
+    connections: Mutex<HashMap<Arc<str>, Peer<C>>>,
+    settings: ConnectionSettings,
+    runtime: Handle,
+}
+
+struct Peer<C: Call> {
+    connection: Connection<C>,
+    opened: Instant,
+}
+
+impl<C: Call> Peers<C> {
+    /// Connections whose tasks run on `runtime`.
+    pub fn new(settings: ConnectionSettings, runtime: Handle) -> Self {
+        Self {
+            connections: Mutex::default(),
+            settings,
+            runtime,
+        }
+    }
+
+    /// The connection to `address`, new if there was none or it broke a while ago.
+    pub fn connection(&self, address: &Arc<str>) -> Connection<C> {
+        let mut connections = self.connections.lock();
+        if let Some(peer) = connections.get(address)
+            && (!peer.connection.is_closed() || peer.opened.elapsed() < REST)
+        {
+            return peer.connection.clone();
+        }
+        let connection = Connection::open(address, &self.settings, &self.runtime);
+        let peer = Peer {
+            connection: connection.clone(),
+            opened: Instant::now(),
+        };
+        connections.insert(Arc::clone(address), peer);
+        connection
+    }
+
+    /// Number of connections, broken ones included.
+    pub fn len(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes the connections to addresses that `keep` does not want, and all broken ones that have rested.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        let mut connections = self.connections.lock();
+        connections.retain(|address, peer| {
+            keep(address) && (!peer.connection.is_closed() || peer.opened.elapsed() < REST)
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! The worker's end of a client's stream: operations in the order they were sent, answers as they come.
+
+use std::sync::Arc;
+
+use dstk_core::node::Shard;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::codec::{BatchItem, CodecError, RepliesWriter, read_batch};
+use crate::executor::{Asked, Executor, Late, LateSender};
+use crate::server::{Stopping, find_shard};
+use crate::wire::{Batch, Code, Replies};
+
+/// Bytes of values after which a message of replies leaves.
+const REPLY_BYTES: usize = 1 << 20;
+
+/// Replies after which a message leaves.
+const REPLY_COUNT: usize = 4096;
+
+/// Operations after which other streams have their turn.
+const TURN: usize = 256;
+
+/// Late answers taken into one message.
+const LATE_AT_ONCE: usize = 1024;
+
+/// Refusals of one message that carry a text; the text is the same for all of them.
+const TEXTS: usize = 64;
+
+struct Session {
+    executor: Arc<Executor>,
+    replies: mpsc::Sender<Result<Replies, Status>>,
+    writer: RepliesWriter,
+    late: LateSender,
+    /// Operations held or passed on, whose answers are still to come.
+    open: usize,
+    shard: Option<Arc<Shard>>,
+}
+
+/// Nobody listens to the answers any more.
+struct Gone;
+
+/// Serves one stream until its sender ends it, or until the worker stops and all that was taken is answered.
+pub(crate) async fn serve(
+    executor: Arc<Executor>,
+    stopping: Stopping,
+    mut batches: Streaming<Batch>,
+    replies: mpsc::Sender<Result<Replies, Status>>,
+) {
+    let (late, mut ended) = mpsc::unbounded_channel();
+    let writer = RepliesWriter::default();
+    let mut session = Session {
+        executor,
+        replies,
+        writer,
+        late,
+        open: 0,
+        shard: None,
+    };
+    let mut stop = std::pin::pin!(stopping.stopped());
+    let (mut no_more, mut stopped) = (false, false);
+    while session.open > 0 || !(no_more || stopped) {
+        let done = tokio::select! {
+            batch = batches.message(), if !no_more => match batch {
+                Ok(Some(batch)) => session.take(&batch).await,
+                Ok(None) => {
+                    no_more = true;
+                    Ok(())
+                }
+                Err(_) => Err(Gone),
+            },
+            Some(first) = ended.recv() => {
+                session.finish(first);
+                while session.writer.len() < LATE_AT_ONCE && session.writer.bytes() < REPLY_BYTES {
+                    match ended.try_recv() {
+                        Ok(next) => session.finish(next),
+                        Err(_) => break,
+                    }
+                }
+                session.flush().await
+            }
+            () = &mut stop, if !stopped => {
+                stopped = true;
+                Ok(())
+            }
+        };
+        if done.is_err() {
+            return;
+        }
+    }
+}
+
+impl Session {
+    /// Carries out the operations of a message.
+    async fn take(&mut self, batch: &Batch) -> Result<(), Gone> {
+        let named =
+            |shard: &Arc<Shard>| batch.keyspace.is_empty() || **shard.name() == *batch.keyspace;
+        let shard = match self.shard.clone().filter(named) {
+            Some(shard) => shard,
+            None => match find_shard(&self.executor, &batch.keyspace) {
+                Ok(shard) => Arc::clone(self.shard.insert(shard)),
+                Err((code, text)) => {
+                    self.shard = None;
+                    return self.refuse(batch, code, &text).await;
+                }
+            },
+        };
+        let limit = self.executor.node().settings().batch_limit_bytes;
+        let bytes = batch.keys.len() + batch.values.len();
+        if bytes > limit {
+            let text = format!(
+                "batch is {bytes} bytes of keys and values; at most {limit} are taken: send it in parts"
+            );
+            return self.refuse(batch, Code::TooLarge, &text).await;
+        }
+        let items = match read_batch(batch, shard.name(), shard.key_length()) {
+            Ok(items) => items,
+            Err(error @ CodecError::KeyLength { .. }) => {
+                return self.refuse(batch, Code::Invalid, &error.to_string()).await;
+            }
+            Err(error) => {
+                let _ = self
+                    .replies
+                    .send(Err(Status::invalid_argument(error.to_string())))
+                    .await;
+                return Err(Gone);
+            }
+        };
+        let now = self.executor.now();
+        for (index, item) in items.enumerate() {
+            self.start(&shard, item, batch.hops, now);
+            if self.writer.bytes() >= REPLY_BYTES || self.writer.len() >= REPLY_COUNT {
+                self.flush().await?;
+            }
+            if index % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.flush().await
+    }
+
+    fn start(&mut self, shard: &Shard, item: BatchItem<'_>, hops: u32, now: u64) {
+        let most = self.executor.settings().connection.open_operations;
+        if self.open >= most {
+            let text = format!(
+                "{most} operations of this connection are held or passed on: try again later"
+            );
+            self.writer.ended(item.id, Code::Limit, 0, &text);
+            return;
+        }
+        if self
+            .executor
+            .execute(shard, item, hops, now, &self.late, &mut self.writer)
+        {
+            self.open += 1;
+        }
+    }
+
+    fn finish(&mut self, late: Late) {
+        self.open -= 1;
+        match late {
+            Late::Reply { id, reply, hint } => {
+                self.writer.reply(id, &reply);
+                if let Some(hint) = hint {
+                    self.writer.hint(*hint);
+                }
+            }
+            Late::Retry(asked) => {
+                let Asked {
+                    id,
+                    keyspace,
+                    hops,
+                    operation,
+                } = *asked;
+                match find_shard(&self.executor, &keyspace) {
+                    Ok(shard) => {
+                        let item = BatchItem {
+                            id,
+                            verb: operation.verb,
+                            key: &operation.key,
+                            value: &operation.value,
+                            condition: operation.condition,
+                        };
+                        self.start(&shard, item, hops, self.executor.now());
+                    }
+                    Err((code, text)) => self.writer.ended(id, code, 0, &text),
+                }
+            }
+        }
+    }
+
+    async fn refuse(&mut self, batch: &Batch, code: Code, text: &str) -> Result<(), Gone> {
+        for (index, id) in batch.ids.iter().enumerate() {
+            self.writer
+                .ended(*id, code, 0, if index < TEXTS { text } else { "" });
+            if self.writer.len() >= REPLY_COUNT {
+                self.flush().await?;
+            }
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        let replies = self.writer.take();
+        self.replies.send(Ok(replies)).await.map_err(|_| Gone)
+    }
+}
