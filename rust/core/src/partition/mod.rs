@@ -1,9 +1,131 @@
 //! A partition: rows of one range, with a role, an epoch and a sequence.
 
+mod following;
 mod hold;
+mod load;
 mod operation;
+mod rows;
 mod state;
 
+use std::sync::Arc;
+
+pub(crate) use following::Following;
+pub(crate) use hold::{HoldLimits, HoldQueue};
 pub use hold::{Target, Verdict, Waiter};
+pub(crate) use load::{Counts, Load, Rates};
 pub use operation::{Code, Nanos, Op, Reply};
 pub use state::{FollowProgress, PartitionState, Role};
+
+use crate::log::Log;
+use crate::tree::Tree;
+
+/// Where a proxy passes requests on to.
+pub(crate) struct Proxying {
+    pub(crate) to: Arc<str>,
+    pub(crate) address: Arc<str>,
+    /// When the last request was passed on, or when it became proxy.
+    pub(crate) last: Nanos,
+}
+
+/// What changes of a partition; all of it behind one lock.
+pub(crate) struct Partition {
+    pub(crate) role: Role,
+    pub(crate) epoch: u64,
+    /// Sequence of the last write applied.
+    pub(crate) sequence: u64,
+    pub(crate) tree: Tree,
+    /// Since when new requests are held; only of a primary.
+    pub(crate) fenced: Option<Nanos>,
+    pub(crate) held: HoldQueue,
+    pub(crate) log: Log,
+    pub(crate) load: Load,
+    /// Of a partition that loads or follows.
+    pub(crate) following: Option<Following>,
+    /// Of a proxy.
+    pub(crate) proxying: Option<Proxying>,
+    pub(crate) last_pause: Nanos,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        role: Role,
+        epoch: u64,
+        sequence: u64,
+        tree: Tree,
+        log: Log,
+        load: Load,
+    ) -> Self {
+        Self {
+            role,
+            epoch,
+            sequence,
+            tree,
+            fenced: None,
+            held: HoldQueue::default(),
+            log,
+            load,
+            following: None,
+            proxying: None,
+            last_pause: 0,
+        }
+    }
+
+    /// Holds a request (none: a scan) until the fence is lifted.
+    pub(crate) fn hold(
+        &mut self,
+        op: Option<Op<'_>>,
+        now: Nanos,
+        limits: HoldLimits,
+        park: impl FnOnce() -> Box<dyn Waiter>,
+    ) -> Result<(), String> {
+        let queued = self.held.push(op, now, limits, park);
+        match queued {
+            Ok(()) => self.load.counts.held += 1,
+            Err(_) => self.load.counts.held_refused += 1,
+        }
+        queued
+    }
+
+    /// Carries out what was held, in order; this partition is primary and not fenced. How many there were.
+    pub(crate) fn run_held(&mut self) -> usize {
+        let count = self.held.len();
+        while let Some(held) = self.held.pop() {
+            let verdict = match &held.op {
+                Some(op) => Verdict::Done(self.execute(op.as_op())),
+                None => Verdict::Retry,
+            };
+            held.waiter.resume(verdict);
+        }
+        count
+    }
+
+    /// Gives the same verdict to all that is held, in order. How many there were.
+    pub(crate) fn resume_held(&mut self, verdict: &Verdict) -> usize {
+        let count = self.held.len();
+        while let Some(held) = self.held.pop() {
+            held.waiter.resume(verdict.clone());
+        }
+        count
+    }
+
+    /// Refuses what was held at `latest` or before. How many there were.
+    pub(crate) fn expire_held(&mut self, latest: Nanos, reason: &str) -> usize {
+        let mut count = 0;
+        while let Some(held) = self.held.pop_until(latest) {
+            held.waiter.resume(Verdict::Unavailable(reason.into()));
+            count += 1;
+        }
+        self.load.counts.held_expired += count as u64;
+        count
+    }
+
+    /// Ends what it was to others: nobody finds it any more.
+    pub(crate) fn disconnect(&mut self, reason: &str) -> usize {
+        self.role = Role::Disconnected;
+        self.fenced = None;
+        self.following = None;
+        self.proxying = None;
+        self.log.end(reason);
+        self.resume_held(&Verdict::Retry)
+    }
+}

@@ -91,11 +91,21 @@ pub struct Reply {
 impl Reply {
     /// An answer without value or message.
     pub fn new(code: Code, version: u64) -> Self {
-        Self { code, version, value: None, message: None }
+        Self {
+            code,
+            version,
+            value: None,
+            message: None,
+        }
     }
 
     /// An answer that says what was wrong.
     pub fn failed(code: Code, message: impl Into<String>) -> Self {
-        Self { code, version: 0, value: None, message: Some(message.into()) }
+        Self {
+            code,
+            version: 0,
+            value: None,
+            message: Some(message.into()),
+        }
     }
 }

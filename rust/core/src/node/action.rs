@@ -1,0 +1,439 @@
+//! The operator's actions on one partition. Each is idempotent and refuses what is older than what is held; see
+//! `proto/dstk/v1/control.proto` for what the epochs mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Node;
+use super::cell::Cell;
+use super::following::{FollowSpec, Followed};
+use super::refusal::Refusal;
+use super::shard::{Holding, Shard, not_here};
+use crate::key::Bounds;
+use crate::partition::{
+    Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
+};
+use crate::tree::{Tree, drop_in_background};
+
+impl Node {
+    /// Serves the range as primary: as it is held when it is, else empty. A higher epoch than the one held is taken
+    /// over, which is how an operator confirms a primary.
+    ///
+    /// # Errors
+    /// `Stale`; `WrongRole` when it is held in another role or the range overlaps another partition's; `Invalid`.
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    pub fn serve(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        key_length: usize,
+        start: &[u8],
+        end: &[u8],
+        now: Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        let bounds = bounds(key_length, start, end)?;
+        let shard = self.keyspace_of(keyspace, key_length)?;
+        let mut holding = shard.holding.lock();
+        let Some(cell) = holding.names.get(partition) else {
+            let tree = Tree::new(key_length);
+            let load = Load::new(now, Rates::default());
+            let held = Partition::new(Role::Primary, epoch, 0, tree, self.context.log(), load);
+            let cell = shard.add(&mut holding, partition, bounds, held)?;
+            let state = cell.state(&cell.partition.lock(), now);
+            return Ok(state);
+        };
+        let mut held = cell.partition.lock();
+        cell.refuse_older(held.epoch, epoch)?;
+        if held.role != Role::Primary {
+            return Err(cell.wrong_role(held.role, "promote it, or drop or release it first"));
+        }
+        refuse_other_bounds(cell, &bounds)?;
+        held.epoch = epoch;
+        Ok(cell.state(&held, now))
+    }
+
+    /// Begins to follow `source`, whose epoch is given. When the answer has a stream to start, whatever stream there
+    /// was before can no longer touch the partition; what it had loaded stays.
+    ///
+    /// # Errors
+    /// `Stale`; `WrongRole` when it is primary here or the range overlaps another partition's; `Invalid`.
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    pub fn follow(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        key_length: usize,
+        start: &[u8],
+        end: &[u8],
+        source: &str,
+        source_address: &str,
+        source_incarnation: &str,
+        now: Nanos,
+    ) -> Result<Followed, Refusal> {
+        let bounds = bounds(key_length, start, end)?;
+        if *source == *self.context.name {
+            let text = format!("worker {source} cannot follow itself: name another source");
+            return Err(Refusal::Invalid(text));
+        }
+        let shard = self.keyspace_of(keyspace, key_length)?;
+        let mut holding = shard.holding.lock();
+        let cell = match holding.names.get(partition) {
+            Some(cell) => Arc::clone(cell),
+            None => {
+                let tree = Tree::new(key_length);
+                let load = Load::new(now, Rates::default());
+                let held = Partition::new(Role::Loading, epoch, 0, tree, self.context.log(), load);
+                shard.add(&mut holding, partition, bounds.clone(), held)?
+            }
+        };
+        let mut held = cell.partition.lock();
+        cell.refuse_older(held.epoch, epoch)?;
+        if held.role == Role::Primary {
+            return Err(cell.wrong_role(held.role, "it has nothing to follow"));
+        }
+        refuse_other_bounds(&cell, &bounds)?;
+        let runs = held
+            .following
+            .as_ref()
+            .is_some_and(|following| following.is_from(source, source_address, source_incarnation));
+        if runs && held.epoch == epoch {
+            let state = cell.state(&held, now);
+            return Ok(Followed { state, start: None });
+        }
+        // Rows of the range that the old stream was loading are kept, whatever comes of them: digests tell.
+        held.stream_failed("followed anew");
+        let generation = self.context.generation();
+        let following = Following::new(generation, source, source_address, source_incarnation);
+        (held.role, held.epoch) = (Role::Loading, epoch);
+        held.following = Some(following);
+        held.proxying = None;
+        cell.changed.notify_all();
+        let start = FollowSpec {
+            keyspace: Arc::clone(&cell.keyspace),
+            partition: Arc::clone(&cell.name),
+            epoch,
+            key_length,
+            source: source.into(),
+            source_address: source_address.into(),
+            source_incarnation: source_incarnation.into(),
+            generation,
+        };
+        let state = cell.state(&held, now);
+        Ok(Followed {
+            state,
+            start: Some(start),
+        })
+    }
+
+    /// Holds new requests; the log ends at the sequence in the answer.
+    ///
+    /// # Errors
+    /// `NotHere`, `Stale`, `NotReady` when the worker has not been told of this epoch yet, `WrongRole`.
+    pub fn fence(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        now: Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        self.with(keyspace, partition, |cell, held| {
+            refuse_all_but_primary(cell, held, epoch)?;
+            if held.fenced.is_none() {
+                held.fenced = Some(now);
+                held.log.wake();
+            }
+            Ok(cell.state(held, now))
+        })
+    }
+
+    /// Carries out what was held, in order, then all that comes.
+    ///
+    /// # Errors
+    /// As [`Node::fence`].
+    pub fn unfence(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        now: Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        self.with(keyspace, partition, |cell, held| {
+            refuse_all_but_primary(cell, held, epoch)?;
+            if let Some(since) = held.fenced.take() {
+                held.last_pause = now.saturating_sub(since);
+                self.context.resumed(held.run_held());
+                held.log.wake();
+            }
+            Ok(cell.state(held, now))
+        })
+    }
+
+    /// Waits until the follower has applied `sequence`, or no longer follows, or its stream has ended, or `timeout`
+    /// has passed: the answer tells which. Blocks.
+    ///
+    /// # Errors
+    /// `NotHere`, `Stale`.
+    pub fn await_applied(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        sequence: u64,
+        timeout: Duration,
+    ) -> Result<PartitionState, Refusal> {
+        let cell = Arc::clone(
+            self.shard(keyspace, partition)?
+                .holding
+                .lock()
+                .get(keyspace, partition)?,
+        );
+        let mut held = cell.partition.lock();
+        cell.refuse_older(held.epoch, epoch)?;
+        let waits = |held: &mut Partition| match &held.following {
+            Some(following) if following.progress.error.is_empty() => {
+                held.role == Role::Loading || held.sequence < sequence
+            }
+            _ => false,
+        };
+        cell.changed.wait_while_for(&mut held, waits, timeout);
+        let now = held.proxying.as_ref().map_or(0, |proxying| proxying.last);
+        Ok(cell.state(&held, now))
+    }
+
+    /// Makes a follower primary, with exactly `sequence` applied and this digest. What was held here meanwhile is
+    /// carried out, in order.
+    ///
+    /// # Errors
+    /// `NotHere`, `Stale`, `WrongRole`, `NotReady`.
+    pub fn promote(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        sequence: u64,
+        digest: u64,
+        now: Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        let state = self.with(keyspace, partition, |cell, held| {
+            cell.refuse_older(held.epoch, epoch)?;
+            let following = match (held.role, &held.following) {
+                (Role::Primary, _) if held.epoch == epoch => return Ok(cell.state(held, now)),
+                (Role::Loading | Role::Following, Some(following)) => following,
+                (role, _) => return Err(cell.wrong_role(role, "only a follower can be promoted")),
+            };
+            if epoch == held.epoch {
+                let text = format!(
+                    "epoch {epoch} is the one that partition {} follows its source in: promote it at a higher one",
+                    cell.name
+                );
+                return Err(Refusal::Stale(text));
+            }
+            let held_digest = held.tree.digest();
+            if !following.progress.caught_up || held.sequence != sequence || held_digest != digest {
+                let text = format!(
+                    "partition {} is {} with {} applied and digest {held_digest:016x}, not yet {sequence} with {digest:016x}",
+                    cell.name, held.role, held.sequence
+                );
+                return Err(Refusal::NotReady(text));
+            }
+            (held.role, held.epoch) = (Role::Primary, epoch);
+            held.following = None;
+            self.context.resumed(held.run_held());
+            cell.changed.notify_all();
+            Ok(cell.state(held, now))
+        })?;
+        self.publish_own(&state, &self.context.name);
+        Ok(state)
+    }
+
+    /// Stops being primary: what was held is passed on, in order, then all that comes. The rows are let go.
+    ///
+    /// # Errors
+    /// `NotHere`, `Stale`, `WrongRole`, `Invalid` when it would pass requests on to itself.
+    pub fn proxy(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        to: &str,
+        to_address: &str,
+        now: Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        if *to == *self.context.name {
+            let text = format!("worker {to} cannot be proxy for itself: name the new primary");
+            return Err(Refusal::Invalid(text));
+        }
+        let mut rows = None;
+        let state = self.with(keyspace, partition, |cell, held| {
+            cell.refuse_older(held.epoch, epoch)?;
+            match held.role {
+                Role::Primary if epoch == held.epoch => {
+                    return Err(
+                        cell.wrong_role(held.role, "it becomes proxy at a higher epoch only")
+                    );
+                }
+                Role::Primary | Role::Proxy => {}
+                role => return Err(cell.wrong_role(role, "only a primary becomes proxy")),
+            }
+            let last = held.proxying.as_ref().map_or(now, |proxying| proxying.last);
+            let (to, address) = (Arc::<str>::from(to), Arc::<str>::from(to_address));
+            let target = cell.target(epoch, &to, &address);
+            (held.role, held.epoch) = (Role::Proxy, epoch);
+            held.proxying = Some(Proxying { to, address, last });
+            if let Some(since) = held.fenced.take() {
+                held.last_pause = now.saturating_sub(since);
+            }
+            held.log.end("the partition has moved");
+            self.context
+                .resumed(held.resume_held(&Verdict::Forward(target)));
+            let empty = Tree::new(cell.bounds.key_length());
+            rows = Some(std::mem::replace(&mut held.tree, empty));
+            Ok(cell.state(held, now))
+        })?;
+        rows.into_iter().for_each(drop_in_background);
+        self.publish_own(&state, &state.proxy_to);
+        Ok(state)
+    }
+
+    /// Forgets a partition that is proxy; fine when it is not held.
+    ///
+    /// # Errors
+    /// `Stale`, `WrongRole`.
+    pub fn release(&self, keyspace: &str, partition: &str, epoch: u64) -> Result<(), Refusal> {
+        self.forget(
+            keyspace,
+            partition,
+            epoch,
+            &[Role::Proxy],
+            "only a proxy is released",
+        )
+    }
+
+    /// Forgets a partition that loads or follows; fine when it is not held.
+    ///
+    /// # Errors
+    /// `Stale`, `WrongRole`: never a primary or a proxy.
+    pub fn drop_partition(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+    ) -> Result<(), Refusal> {
+        let roles = [Role::Loading, Role::Following];
+        self.forget(
+            keyspace,
+            partition,
+            epoch,
+            &roles,
+            "only what loads or follows is dropped",
+        )
+    }
+
+    fn forget(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        roles: &[Role],
+        rule: &str,
+    ) -> Result<(), Refusal> {
+        let Some(shard) = self.keyspace(keyspace) else {
+            return Ok(());
+        };
+        let mut holding = shard.holding.lock();
+        let Some(cell) = holding.names.get(partition).cloned() else {
+            return Ok(());
+        };
+        let mut held = cell.partition.lock();
+        cell.refuse_older(held.epoch, epoch)?;
+        if !roles.contains(&held.role) {
+            return Err(cell.wrong_role(held.role, rule));
+        }
+        shard.replace(&[&cell], &[])?;
+        holding.names.remove(partition);
+        holding.retired += held.load.counts;
+        self.context
+            .resumed(held.disconnect("the partition is no longer held"));
+        let rows = std::mem::replace(&mut held.tree, Tree::new(shard.key_length));
+        cell.changed.notify_all();
+        drop(held);
+        drop_in_background(rows);
+        Ok(())
+    }
+
+    fn with<T>(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        act: impl FnOnce(&Cell, &mut Partition) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let shard = self.shard(keyspace, partition)?;
+        let holding = shard.holding.lock();
+        let cell = holding.get(keyspace, partition)?;
+        let mut held = cell.partition.lock();
+        act(cell, &mut held)
+    }
+
+    pub(super) fn shard(&self, keyspace: &str, partition: &str) -> Result<Arc<Shard>, Refusal> {
+        self.keyspace(keyspace)
+            .ok_or_else(|| not_here(keyspace, partition))
+    }
+}
+
+impl Shard {
+    fn add(
+        &self,
+        holding: &mut Holding,
+        name: &str,
+        bounds: Bounds,
+        partition: Partition,
+    ) -> Result<Arc<Cell>, Refusal> {
+        let cells = self.cells.load_full();
+        let overlapping = cells.overlapping(&bounds.start, bounds.end());
+        if let Some(other) = cells.range(overlapping).next() {
+            let other = other.value;
+            let role = other.partition.lock().role;
+            let text = format!(
+                "range {bounds} of partition {name} overlaps {}, {} here with {}: have that one gone first",
+                other.name, role, other.bounds
+            );
+            return Err(Refusal::WrongRole(text));
+        }
+        let cell = Cell::new(&self.name, name, bounds, partition);
+        self.replace(&[], &[Arc::clone(&cell)])?;
+        holding
+            .names
+            .insert(Arc::clone(&cell.name), Arc::clone(&cell));
+        Ok(cell)
+    }
+}
+
+/// Bounds that may be shorter than the key length; an empty `end` means none.
+pub(super) fn bounds(key_length: usize, start: &[u8], end: &[u8]) -> Result<Bounds, Refusal> {
+    Bounds::padded(start, end, key_length).map_err(|error| Refusal::Invalid(error.to_string()))
+}
+
+fn refuse_other_bounds(cell: &Cell, bounds: &Bounds) -> Result<(), Refusal> {
+    if *cell.bounds == *bounds {
+        return Ok(());
+    }
+    let text = format!(
+        "partition {} covers {} here, not {bounds}: ranges never change",
+        cell.name, cell.bounds
+    );
+    Err(Refusal::Invalid(text))
+}
+
+pub(super) fn refuse_all_but_primary(
+    cell: &Cell,
+    held: &Partition,
+    epoch: u64,
+) -> Result<(), Refusal> {
+    cell.refuse_older(held.epoch, epoch)?;
+    if held.role != Role::Primary {
+        return Err(cell.wrong_role(held.role, "this takes a primary"));
+    }
+    cell.refuse_other(held.epoch, epoch)
+}

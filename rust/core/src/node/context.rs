@@ -1,0 +1,90 @@
+//! What all of a node's parts share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::settings::Settings;
+use crate::log::{Log, LogLimits, Spill};
+use crate::partition::{HoldLimits, Nanos};
+
+/// Data addresses by the name of the worker.
+pub(crate) type Addresses = BTreeMap<Arc<str>, Arc<str>>;
+
+pub(crate) struct Context {
+    pub(crate) name: Arc<str>,
+    pub(crate) incarnation: Arc<str>,
+    pub(crate) settings: Settings,
+    pub(crate) hold_limits: HoldLimits,
+    log_limits: Arc<LogLimits>,
+    address: ArcSwap<Arc<str>>,
+    pub(crate) addresses: ArcSwap<Addresses>,
+    /// Requests held by all partitions.
+    pub(crate) held: AtomicUsize,
+    /// Log readers that are open.
+    pub(crate) readers: AtomicUsize,
+    generations: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new(name: &str, incarnation: &str, settings: Settings) -> Arc<Self> {
+        let log_limits = LogLimits {
+            memory_bytes: settings.log_memory_bytes,
+            spill_bytes: settings.spill_bytes,
+            spill: settings
+                .spill_dir
+                .clone()
+                .map(|dir| Arc::new(Spill::new(dir))),
+        };
+        Arc::new(Self {
+            name: name.into(),
+            incarnation: incarnation.into(),
+            hold_limits: HoldLimits {
+                requests: settings.hold_max_requests,
+                bytes: settings.hold_max_bytes,
+            },
+            log_limits: Arc::new(log_limits),
+            address: ArcSwap::from_pointee("".into()),
+            addresses: ArcSwap::default(),
+            held: AtomicUsize::new(0),
+            readers: AtomicUsize::new(0),
+            generations: AtomicU64::new(0),
+            settings,
+        })
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        Log::new(Arc::clone(&self.log_limits))
+    }
+
+    /// A number that no other stream of this node has.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn hold_nanos(&self) -> Nanos {
+        (self.settings.hold_seconds.max(0.0) * 1e9) as Nanos
+    }
+
+    pub(crate) fn address(&self) -> Arc<str> {
+        Arc::clone(&self.address.load())
+    }
+
+    pub(crate) fn set_address(&self, address: &str) {
+        self.address.store(Arc::new(address.into()));
+    }
+
+    pub(crate) fn worker_address(&self, worker: &str) -> Option<Arc<str>> {
+        if *worker == *self.name {
+            return Some(self.address()).filter(|address| !address.is_empty());
+        }
+        self.addresses.load().get(worker).cloned()
+    }
+
+    /// So many requests are held no longer.
+    pub(crate) fn resumed(&self, count: usize) {
+        self.held.fetch_sub(count, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,346 @@
+//! Split and merge: partitions take the place of others in one critical section, however many rows they have.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Node;
+use super::action::{bounds, refuse_all_but_primary};
+use super::cell::{Cell, disconnected};
+use super::refusal::Refusal;
+use super::shard::{Holding, Shard, not_here};
+use crate::key::{Bounds, pad};
+use crate::partition::{Load, Nanos, Partition, PartitionState, Rates, Role};
+use crate::tree::Tree;
+
+/// Splits and merges that are remembered, a keyspace.
+const REMEMBERED: usize = 1024;
+
+/// A split or merge that was carried out: what was asked, and what came of it.
+pub(crate) struct Flip {
+    epoch: u64,
+    gone: Vec<(Arc<str>, u64)>,
+    come: Vec<(Arc<str>, Arc<Bounds>)>,
+}
+
+impl Node {
+    /// Cuts a primary at `keys` into `names`, all primary here at `epoch` with the parent's sequence; a repeated call
+    /// answers with the children again. `clock` measures how long writers had to wait.
+    ///
+    /// # Errors
+    /// `NotHere`, `Stale`, `NotReady` as [`Node::fence`]; `WrongRole` also when it is fenced; `Invalid`.
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    pub fn split(
+        &self,
+        keyspace: &str,
+        partition: &str,
+        parent_epoch: u64,
+        epoch: u64,
+        keys: &[&[u8]],
+        names: &[&str],
+        clock: &dyn Fn() -> Nanos,
+    ) -> Result<Vec<PartitionState>, Refusal> {
+        let shard = self.shard(keyspace, partition)?;
+        let mut holding = shard.holding.lock();
+        if let Some(states) =
+            holding.repeated(&shard, &[(partition, parent_epoch)], names, epoch, clock())
+        {
+            return Ok(states);
+        }
+        let parent = Arc::clone(holding.get(keyspace, partition)?);
+        let pieces = pieces(&parent.bounds, keys, names)?;
+        if epoch <= parent_epoch {
+            let text = format!(
+                "the parts of {partition} need an epoch above its own, {parent_epoch}; {epoch} is not"
+            );
+            return Err(Refusal::Invalid(text));
+        }
+        refuse_taken(&holding, names)?;
+        let children = {
+            let mut held = parent.partition.lock();
+            refuse_all_but_primary(&parent, &held, parent_epoch)?;
+            refuse_fenced(&parent, &held)?;
+            let started = clock();
+            let rates = held
+                .load
+                .rates(started, self.context.settings.load_half_life_seconds);
+            let total = held.tree.rows();
+            let mut trees = vec![std::mem::replace(
+                &mut held.tree,
+                Tree::new(shard.key_length),
+            )];
+            for bounds in &pieces[1..] {
+                let rest = trees.last_mut().map(|tree| tree.split_off(&bounds.start));
+                trees.extend(rest);
+            }
+            let children: Vec<_> = names
+                .iter()
+                .zip(pieces)
+                .zip(trees)
+                .map(|((name, bounds), tree)| {
+                    let share = match total {
+                        0 => 1.0 / names.len() as f64,
+                        total => tree.rows() as f64 / total as f64,
+                    };
+                    let load = Load::new(started, rates.share(share));
+                    let log = self.context.log();
+                    let child =
+                        Partition::new(Role::Primary, epoch, held.sequence, tree, log, load);
+                    Cell::new(&shard.name, name, bounds, child)
+                })
+                .collect();
+            shard.replace(&[&parent], &children)?;
+            holding.retired += held.load.counts;
+            self.context
+                .resumed(held.disconnect("the partition was split"));
+            parent.changed.notify_all();
+            drop(held);
+            note_pause(&children, clock().saturating_sub(started));
+            children
+        };
+        holding.replace(&[&parent], &children);
+        holding.remember(Flip {
+            epoch,
+            gone: vec![(Arc::clone(&parent.name), parent_epoch)],
+            come: outcome(&children),
+        });
+        self.splits.fetch_add(1, Ordering::Relaxed);
+        Ok(self.announce(&children, clock()))
+    }
+
+    /// Joins the parts, which are in key order and may have gaps between them that nobody holds, into one primary at
+    /// `epoch` whose sequence is above all of theirs; a repeated call answers with the whole again.
+    ///
+    /// # Errors
+    /// As [`Node::split`].
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    pub fn merge(
+        &self,
+        keyspace: &str,
+        parts: &[(&str, u64)],
+        partition: &str,
+        epoch: u64,
+        start: &[u8],
+        end: &[u8],
+        clock: &dyn Fn() -> Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        let shard = self.shard(keyspace, partition)?;
+        let bounds = bounds(shard.key_length, start, end)?;
+        let mut holding = shard.holding.lock();
+        let repeated = holding.repeated(&shard, parts, &[partition], epoch, clock());
+        if let Some(state) = repeated.and_then(|states| states.into_iter().next()) {
+            return Ok(state);
+        }
+        let cells = parts
+            .iter()
+            .map(|(name, _)| holding.get(keyspace, name).cloned())
+            .collect::<Result<Vec<_>, _>>()?;
+        let cells: Vec<_> = cells.iter().collect();
+        refuse_unfit_parts(&shard, &cells, &bounds)?;
+        if let Some((name, high)) = parts.iter().find(|(_, part_epoch)| *part_epoch >= epoch) {
+            let text =
+                format!("the whole needs an epoch above that of {name}, {high}; {epoch} is not");
+            return Err(Refusal::Invalid(text));
+        }
+        refuse_taken(&holding, &[partition])?;
+        let whole = {
+            // In key order, under the keyspace's lock: nobody else ever takes two.
+            let mut held: Vec<_> = cells.iter().map(|cell| cell.partition.lock()).collect();
+            for ((cell, part), (_, part_epoch)) in cells.iter().zip(&held).zip(parts) {
+                refuse_all_but_primary(cell, part, *part_epoch)?;
+                refuse_fenced(cell, part)?;
+            }
+            let started = clock();
+            let mut load = Load::new(started, Rates::default());
+            let mut tree = Tree::new(shard.key_length);
+            let mut sequence = 0;
+            for part in &mut held {
+                load.add_rates(
+                    part.load
+                        .rates(started, self.context.settings.load_half_life_seconds),
+                );
+                sequence = sequence.max(part.sequence + 1);
+                // Bounds of held partitions never overlap, so their rows ascend.
+                tree = Tree::join(tree, part.tree.clone())
+                    .map_err(|error| Refusal::Invalid(error.to_string()))?;
+            }
+            let log = self.context.log();
+            let whole = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
+            let whole = [Cell::new(&shard.name, partition, bounds, whole)];
+            shard.replace(&cells, &whole)?;
+            for (cell, part) in cells.iter().zip(&mut held) {
+                holding.retired += part.load.counts;
+                self.context
+                    .resumed(part.disconnect("the partition was merged into another"));
+                part.tree = Tree::new(shard.key_length);
+                cell.changed.notify_all();
+            }
+            drop(held);
+            note_pause(&whole, clock().saturating_sub(started));
+            whole
+        };
+        holding.replace(&cells, &whole);
+        holding.remember(Flip {
+            epoch,
+            gone: parts
+                .iter()
+                .map(|(name, part_epoch)| ((*name).into(), *part_epoch))
+                .collect(),
+            come: outcome(&whole),
+        });
+        self.merges.fetch_add(1, Ordering::Relaxed);
+        let mut states = self.announce(&whole, clock());
+        states.pop().ok_or_else(|| not_here(keyspace, partition))
+    }
+
+    /// The states of new partitions, after the routes have been told of them.
+    fn announce(&self, cells: &[Arc<Cell>], now: Nanos) -> Vec<PartitionState> {
+        let states: Vec<_> = cells
+            .iter()
+            .map(|cell| cell.state(&cell.partition.lock(), now))
+            .collect();
+        for state in &states {
+            self.publish_own(state, &self.context.name);
+        }
+        states
+    }
+}
+
+impl Holding {
+    fn replace(&mut self, gone: &[&Arc<Cell>], come: &[Arc<Cell>]) {
+        for cell in gone {
+            self.names.remove(&cell.name);
+        }
+        for cell in come {
+            self.names.insert(Arc::clone(&cell.name), Arc::clone(cell));
+        }
+    }
+
+    fn remember(&mut self, flip: Flip) {
+        if self.flips.len() == REMEMBERED {
+            self.flips.pop_front();
+        }
+        self.flips.push_back(flip);
+    }
+
+    /// What came of the same split or merge when it was asked for before; partitions that it made and that are gone
+    /// again are disconnected.
+    fn repeated(
+        &self,
+        shard: &Shard,
+        gone: &[(&str, u64)],
+        come: &[&str],
+        epoch: u64,
+        now: Nanos,
+    ) -> Option<Vec<PartitionState>> {
+        let same = |flip: &&Flip| {
+            flip.epoch == epoch
+                && flip
+                    .gone
+                    .iter()
+                    .map(|(name, epoch)| (&**name, *epoch))
+                    .eq(gone.iter().copied())
+                && flip
+                    .come
+                    .iter()
+                    .map(|(name, _)| &**name)
+                    .eq(come.iter().copied())
+        };
+        let flip = self.flips.iter().rev().find(same)?;
+        let state = |(name, bounds): &(Arc<str>, Arc<Bounds>)| match self.names.get(name) {
+            Some(cell) if cell.bounds == *bounds => cell.state(&cell.partition.lock(), now),
+            _ => disconnected(&shard.name, name, bounds),
+        };
+        Some(flip.come.iter().map(state).collect())
+    }
+}
+
+fn outcome(cells: &[Arc<Cell>]) -> Vec<(Arc<str>, Arc<Bounds>)> {
+    cells
+        .iter()
+        .map(|cell| (Arc::clone(&cell.name), Arc::clone(&cell.bounds)))
+        .collect()
+}
+
+fn note_pause(cells: &[Arc<Cell>], pause: Nanos) {
+    for cell in cells {
+        cell.partition.lock().last_pause = pause;
+    }
+}
+
+/// The ranges that `keys` cut `bounds` into.
+fn pieces(bounds: &Bounds, keys: &[&[u8]], names: &[&str]) -> Result<Vec<Bounds>, Refusal> {
+    let invalid = |text: String| Refusal::Invalid(text);
+    if keys.is_empty() || names.len() != keys.len() + 1 {
+        let (keys, names) = (keys.len(), names.len());
+        return Err(invalid(format!(
+            "{keys} split keys and {names} names: give at least one key and one name more than keys"
+        )));
+    }
+    let mut rest = bounds.clone();
+    let mut pieces = Vec::with_capacity(names.len());
+    for key in keys {
+        let key = pad(key, bounds.key_length()).map_err(|error| invalid(error.to_string()))?;
+        let (left, right) = rest
+            .split(&key)
+            .map_err(|error| invalid(error.to_string()))?;
+        pieces.push(left);
+        rest = right;
+    }
+    pieces.push(rest);
+    Ok(pieces)
+}
+
+fn refuse_taken(holding: &Holding, names: &[&str]) -> Result<(), Refusal> {
+    for (at, name) in names.iter().enumerate() {
+        if name.is_empty() || holding.names.contains_key(*name) || names[..at].contains(name) {
+            let text =
+                format!("name {name:?} is empty or taken: choose another for the new partition");
+            return Err(Refusal::Invalid(text));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_fenced(cell: &Cell, held: &Partition) -> Result<(), Refusal> {
+    if held.fenced.is_none() {
+        return Ok(());
+    }
+    Err(cell.wrong_role(held.role, "it is fenced for a move; unfence it first"))
+}
+
+/// The parts ascend, begin and end where the whole does, and nobody holds anything in the gaps between them.
+fn refuse_unfit_parts(shard: &Shard, parts: &[&Arc<Cell>], bounds: &Bounds) -> Result<(), Refusal> {
+    let invalid = |text: String| Err(Refusal::Invalid(text));
+    if parts.len() < 2 {
+        return invalid(format!(
+            "a merge takes two parts or more, not {}",
+            parts.len()
+        ));
+    }
+    for pair in parts.windows(2) {
+        if pair[0].bounds.start >= pair[1].bounds.start {
+            return invalid(format!(
+                "part {} does not come before {}: order them by key",
+                pair[0].name, pair[1].name
+            ));
+        }
+    }
+    let (first, last) = (parts[0], parts[parts.len() - 1]);
+    if first.bounds.start != bounds.start || last.bounds.end != bounds.end {
+        return invalid(format!(
+            "the parts reach from {} to {}, the whole is to be {bounds}: give it their range",
+            first.bounds, last.bounds
+        ));
+    }
+    let cells = shard.cells.load_full();
+    let inside = cells.range(cells.overlapping(&bounds.start, bounds.end()));
+    for piece in inside {
+        if !parts.iter().any(|part| Arc::ptr_eq(part, piece.value)) {
+            return invalid(format!(
+                "partition {} with {} lies between the parts: merge it too, or move it away",
+                piece.value.name, piece.value.bounds
+            ));
+        }
+    }
+    Ok(())
+}

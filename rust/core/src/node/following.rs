@@ -1,0 +1,195 @@
+//! The follower's end of a stream.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::Node;
+use super::action::bounds;
+use super::cell::Cell;
+use crate::digest::{encode, range_digests};
+use crate::log::Effect;
+use crate::partition::{Partition, PartitionState};
+use crate::snapshot::DecodedChunk;
+use crate::tree::drop_in_background;
+
+/// Rows of a range that is compared as one when a stream is resumed: what a range costs (two keys and two numbers) is
+/// small beside its rows, and what is sent again for one differing row is about a chunk.
+const ROWS_A_DIGEST: u64 = 1024;
+
+/// A stream that the network has to run: load from the source, then follow its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowSpec {
+    /// Name of the keyspace.
+    pub keyspace: Arc<str>,
+    /// Name of the partition.
+    pub partition: Arc<str>,
+    /// Epoch of the source.
+    pub epoch: u64,
+    /// Length of the keys, in bytes.
+    pub key_length: usize,
+    /// Name of the source.
+    pub source: String,
+    /// Its data address, `host:port`.
+    pub source_address: String,
+    /// The life of the source that is meant.
+    pub source_incarnation: String,
+    /// Which of this partition's streams it is: calls of an older one change nothing.
+    pub generation: u64,
+}
+
+/// What `follow` answers.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The partition afterwards.
+    pub state: PartitionState,
+    /// The stream to start; none when one runs already.
+    pub start: Option<FollowSpec>,
+}
+
+/// Why a stream cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The partition no longer follows by this stream: dropped, promoted or followed anew. End it quietly.
+    #[error("partition {0} no longer follows by this stream")]
+    Superseded(String),
+    /// What the stream brought does not fit or verify; the partition has noted it as its `error`.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// The follower's end of a stream: the network feeds what it receives, in order.
+///
+/// What does not fit ends the stream: it is noted as the partition's `error`, and the network may start anew with
+/// [`Node::follow_stream`], which sends only what differs.
+pub struct FollowStream {
+    cell: Arc<Cell>,
+    generation: u64,
+}
+
+impl Node {
+    /// The follower's end of the stream that `spec` asked for; to be taken anew after a stream has failed.
+    ///
+    /// # Errors
+    /// `Superseded` when the partition does not want this stream any more.
+    pub fn follow_stream(&self, spec: &FollowSpec) -> Result<FollowStream, FollowError> {
+        let gone = || FollowError::Superseded(spec.partition.to_string());
+        let shard = self.keyspace(&spec.keyspace).ok_or_else(gone)?;
+        let cell = shard
+            .holding
+            .lock()
+            .names
+            .get(&spec.partition)
+            .cloned()
+            .ok_or_else(gone)?;
+        let stream = FollowStream {
+            cell,
+            generation: spec.generation,
+        };
+        stream.with(|partition| {
+            if let Some(following) = &mut partition.following {
+                following.progress.error.clear();
+            }
+            Ok(())
+        })?;
+        Ok(stream)
+    }
+}
+
+impl FollowStream {
+    /// What is held already, in [`digest`](crate::digest) encoding; empty: nothing.
+    pub fn digests(&self) -> Result<Vec<u8>, FollowError> {
+        let held = self.with(|partition| Ok(partition.tree.clone()))?;
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let digests = range_digests(&held, &self.cell.bounds, ROWS_A_DIGEST);
+        drop_in_background(held);
+        Ok(encode(&digests, self.cell.bounds.key_length()))
+    }
+
+    /// SnapshotStart: what the source has, and how much of it is sent. Only the last can be known to matter before
+    /// the end, which verifies the others.
+    pub fn begin_snapshot(
+        &self,
+        _sequence: u64,
+        _rows: u64,
+        _bytes: u64,
+        bytes_to_send: u64,
+    ) -> Result<(), FollowError> {
+        self.with(|partition| partition.begin_snapshot(bytes_to_send))
+    }
+
+    /// DropRange: rows of `[start, end)` come anew. `end` empty: no end.
+    pub fn drop_range(&self, start: &[u8], end: &[u8]) -> Result<(), FollowError> {
+        let key_length = self.cell.bounds.key_length();
+        let range = bounds(key_length, start, end).map_err(|refusal| refusal.to_string());
+        let old = self.with(|partition| {
+            let range = range?;
+            if self.cell.bounds.covers(&range) {
+                partition.drop_range(range)
+            } else {
+                Err(format!("range {range} is not inside {}", self.cell.bounds))
+            }
+        })?;
+        drop_in_background(old);
+        Ok(())
+    }
+
+    /// One chunk of the range dropped last.
+    pub fn install_chunk(&self, chunk: &DecodedChunk<'_>) -> Result<(), FollowError> {
+        self.with(|partition| partition.install_chunk(chunk))
+    }
+
+    /// SnapshotEnd: verifies rows and digest; the partition is following from here on.
+    pub fn end_snapshot(&self, sequence: u64, rows: u64, digest: u64) -> Result<(), FollowError> {
+        self.with(|partition| partition.end_snapshot(sequence, rows, digest))?;
+        self.cell.changed.notify_all();
+        Ok(())
+    }
+
+    /// LogEntries: `first` has to be the next sequence. The sequence applied, to be acknowledged.
+    pub fn apply(
+        &self,
+        first: u64,
+        effects: impl IntoIterator<Item = Effect>,
+    ) -> Result<u64, FollowError> {
+        let applied = self.with(|partition| {
+            partition.apply_all(first, &self.cell.bounds, effects)?;
+            Ok(partition.sequence)
+        })?;
+        self.cell.changed.notify_all();
+        Ok(applied)
+    }
+
+    /// SourceState.
+    pub fn source_state(&self, sequence: u64, _fenced: bool) -> Result<(), FollowError> {
+        self.with(|partition| partition.hear_source(sequence))
+    }
+
+    /// The stream ended: why. Nothing happens when it is not the partition's stream any more.
+    pub fn failed(&self, error: impl Into<String>) {
+        let error = error.into();
+        let _ = self.with::<()>(|_| Err(error));
+    }
+
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Partition) -> Result<T, String>,
+    ) -> Result<T, FollowError> {
+        let mut partition = self.cell.partition.lock();
+        let generation = partition
+            .following
+            .as_ref()
+            .map(|following| following.generation);
+        if generation != Some(self.generation) {
+            return Err(FollowError::Superseded(self.cell.name.to_string()));
+        }
+        act(&mut partition).map_err(|error| {
+            partition.stream_failed(&error);
+            self.cell.changed.notify_all();
+            FollowError::Corrupt(error)
+        })
+    }
+}

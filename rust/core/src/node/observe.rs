@@ -1,0 +1,174 @@
+//! What a node tells of itself: states, loads, counters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Node;
+use super::cell::Cell;
+use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
+
+/// What a partition costs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionLoad {
+    /// Name of the keyspace.
+    pub keyspace: Arc<str>,
+    /// Name of the partition.
+    pub partition: Arc<str>,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// Reads and writes a second, exponentially weighted.
+    pub operations_per_second: f64,
+    /// Bytes of keys and values read and written a second, exponentially weighted.
+    pub bytes_per_second: f64,
+    /// The key that halves the rows; none below two rows.
+    pub median_key: Option<Box<[u8]>>,
+    /// What this worker is to it.
+    pub role: Role,
+}
+
+impl Node {
+    /// The partitions of these names, or all, by keyspace in the order of keys.
+    pub fn states(&self, partitions: Option<&[&str]>, now: Nanos) -> Vec<PartitionState> {
+        let state = |cell: &Arc<Cell>| {
+            let held = cell.partition.lock();
+            (held.role != Role::Disconnected).then(|| cell.state(&held, now))
+        };
+        let Some(names) = partitions else {
+            return self.cells().iter().filter_map(state).collect();
+        };
+        let mut states = Vec::with_capacity(names.len());
+        for shard in self.shards.load().values() {
+            let holding = shard.holding.lock();
+            states.extend(
+                names
+                    .iter()
+                    .filter_map(|name| holding.names.get(*name))
+                    .filter_map(state),
+            );
+        }
+        states
+    }
+
+    /// What every partition costs.
+    pub fn loads(&self, now: Nanos) -> Vec<PartitionLoad> {
+        let half_life = self.context.settings.load_half_life_seconds;
+        let load = |cell: &Arc<Cell>| {
+            let mut held = cell.partition.lock();
+            let rates = held.load.rates(now, half_life);
+            let total = held.tree.total();
+            let halves = (total.rows >= 2).then(|| held.tree.key_at(total.rows / 2));
+            (held.role != Role::Disconnected).then(|| PartitionLoad {
+                keyspace: Arc::clone(&cell.keyspace),
+                partition: Arc::clone(&cell.name),
+                epoch: held.epoch,
+                rows: total.rows,
+                bytes: total.bytes,
+                operations_per_second: rates.operations,
+                bytes_per_second: rates.bytes,
+                median_key: halves.flatten(),
+                role: held.role,
+            })
+        };
+        self.cells().iter().filter_map(load).collect()
+    }
+
+    /// Gives [`Verdict::Unavailable`] to requests held longer than `hold_seconds`; to be called several times a
+    /// second. How many they were.
+    pub fn expire_held(&self, now: Nanos) -> usize {
+        let Some(latest) = now.checked_sub(self.context.hold_nanos()) else {
+            return 0;
+        };
+        if self.context.held.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let seconds = self.context.settings.hold_seconds;
+        let reason =
+            format!("held for {seconds} s while its partition was about to move: try again");
+        let expire = |cell: &Arc<Cell>| cell.partition.lock().expire_held(latest, &reason);
+        let expired = self.cells().iter().map(expire).sum();
+        self.context.resumed(expired);
+        expired
+    }
+
+    /// Gives [`Verdict::Unavailable`] to all held requests: the worker stops. How many they were.
+    pub fn refuse_held(&self, reason: &str) -> usize {
+        let verdict = Verdict::Unavailable(reason.into());
+        let refuse = |cell: &Arc<Cell>| cell.partition.lock().resume_held(&verdict);
+        let refused = self.cells().iter().map(refuse).sum();
+        self.context.resumed(refused);
+        refused
+    }
+
+    /// Monotonic counters (`…_total`) and gauges by name, for /metrics.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counts = Counts::default();
+        let mut roles: BTreeMap<u8, u64> = BTreeMap::new();
+        let (mut rows, mut bytes, mut log_memory, mut log_disk, mut lag) = (0, 0, 0, 0, 0);
+        for shard in self.shards.load().values() {
+            // With the lock, so that nothing is counted twice or not at all while it is replaced.
+            let holding = shard.holding.lock();
+            counts += holding.retired;
+            for cell in holding.names.values() {
+                let held = cell.partition.lock();
+                counts += held.load.counts;
+                *roles.entry(held.role as u8).or_default() += 1;
+                let total = held.tree.total();
+                (rows, bytes) = (rows + total.rows, bytes + total.bytes);
+                let (memory, disk) = held.log.bytes();
+                (log_memory, log_disk) = (log_memory + memory, log_disk + disk);
+                lag += held
+                    .log
+                    .acknowledged()
+                    .map_or(0, |acknowledged| held.sequence.saturating_sub(acknowledged));
+            }
+        }
+        let role = |role: Role| roles.get(&(role as u8)).copied().unwrap_or(0);
+        vec![
+            ("partitions_primary", role(Role::Primary)),
+            ("partitions_loading", role(Role::Loading)),
+            ("partitions_following", role(Role::Following)),
+            ("partitions_proxy", role(Role::Proxy)),
+            ("rows", rows),
+            ("row_bytes", bytes),
+            ("gets_total", counts.gets),
+            ("puts_total", counts.puts),
+            ("deletes_total", counts.deletes),
+            ("scans_total", counts.scans),
+            ("version_mismatches_total", counts.mismatches),
+            ("read_bytes_total", counts.bytes_read),
+            ("written_bytes_total", counts.bytes_written),
+            ("forwards_total", counts.forwarded),
+            ("held_total", counts.held),
+            ("held_refused_total", counts.held_refused),
+            ("held_expired_total", counts.held_expired),
+            ("held", self.context.held.load(Ordering::Relaxed) as u64),
+            ("log_applied_total", counts.log_applied),
+            (
+                "log_readers",
+                self.context.readers.load(Ordering::Relaxed) as u64,
+            ),
+            ("log_memory_bytes", log_memory),
+            ("log_spilled_bytes", log_disk),
+            ("log_unacknowledged", lag),
+            ("splits_total", self.splits.load(Ordering::Relaxed)),
+            ("merges_total", self.merges.load(Ordering::Relaxed)),
+            ("routes_version", self.routes_version()),
+        ]
+    }
+
+    fn cells(&self) -> Vec<Arc<Cell>> {
+        let shards = self.shards.load();
+        let cells = |cells: &crate::index::RangeMap<Arc<Cell>>| -> Vec<_> {
+            cells.iter().map(|piece| Arc::clone(piece.value)).collect()
+        };
+        shards
+            .values()
+            .flat_map(|shard| cells(&shard.cells.load()))
+            .collect()
+    }
+}

@@ -1,0 +1,303 @@
+//! One keyspace of a node: which partition has a key, and single-row operations on it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::cell::Cell;
+use super::context::Context;
+use super::flip::Flip;
+use super::refusal::Refusal;
+use crate::index::{Edit, RangeMap};
+use crate::key::{Bounds, check_key, readable};
+use crate::partition::{Code, Counts, Nanos, Op, Partition, Reply, Role, Target, Waiter};
+use crate::routing::RoutingTable;
+
+/// How often a look-up that met a partition that was just replaced is repeated. Every repetition means that another
+/// replacement happened in between.
+pub(crate) const LOOKUPS: usize = 64;
+
+pub(crate) const BUSY: &str =
+    "the partition was replaced again and again while it was looked for: try again";
+
+/// One keyspace of a node.
+pub struct Shard {
+    pub(crate) context: Arc<Context>,
+    pub(crate) name: Arc<str>,
+    pub(crate) key_length: usize,
+    /// From keys to partitions. A partition that is in it and disconnected has been replaced: look again.
+    pub(crate) cells: ArcSwap<RangeMap<Arc<Cell>>>,
+    /// Taken by every action; before any partition's lock.
+    pub(crate) holding: Mutex<Holding>,
+    /// None until routes have been heard of.
+    pub(crate) routes: ArcSwapOption<RoutingTable>,
+}
+
+/// The partitions by name, and what became of those that are gone.
+#[derive(Default)]
+pub(crate) struct Holding {
+    pub(crate) names: HashMap<Arc<str>, Arc<Cell>>,
+    /// The last splits and merges, so that a repeated one is recognized.
+    pub(crate) flips: VecDeque<Flip>,
+    /// What partitions that are gone had done.
+    pub(crate) retired: Counts,
+}
+
+/// What became of an [`Op`].
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ended; on success it is applied.
+    Done(Reply),
+    /// It is held behind a fence; the waiter gets the verdict.
+    Parked,
+    /// Another worker serves the key (proxied, or known from the routes).
+    Forward(Target),
+    /// The key is served neither here nor by anybody known: unavailable, try again.
+    NotHere,
+}
+
+/// Who answers for a key.
+pub(crate) enum Found<'a> {
+    /// Its partition, primary here and not fenced.
+    Serving(MutexGuard<'a, Partition>),
+    /// The request is held, or cannot be.
+    Held(Result<(), String>),
+    /// Nobody here.
+    Elsewhere(Option<Target>),
+    /// The partition was replaced a moment ago: look again.
+    Replaced,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        name: &str,
+        key_length: usize,
+        cells: RangeMap<Arc<Cell>>,
+    ) -> Self {
+        Self {
+            context: Arc::clone(context),
+            name: name.into(),
+            key_length,
+            cells: ArcSwap::from_pointee(cells),
+            holding: Mutex::default(),
+            routes: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Name of the keyspace.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Length of its keys, in bytes.
+    pub fn key_length(&self) -> usize {
+        self.key_length
+    }
+
+    /// Carries out one operation, at once or never; see [`Outcome`]. `park` is called under the partition's lock, and
+    /// only when the operation is held.
+    ///
+    /// # Panics
+    /// Never on any key or value: what is wrong with them is in the reply.
+    pub fn execute(
+        &self,
+        op: Op<'_>,
+        now: Nanos,
+        park: impl FnOnce() -> Box<dyn Waiter>,
+    ) -> Outcome {
+        if let Some(reply) = self.check(&op) {
+            return Outcome::Done(reply);
+        }
+        {
+            let cells = self.cells.load();
+            if let Some((_, cell)) = cells.find(op.key()) {
+                let mut partition = cell.partition.lock();
+                if partition.role == Role::Primary && partition.fenced.is_none() {
+                    return Outcome::Done(partition.execute(op));
+                }
+            }
+        }
+        self.execute_elsewise(op, now, park)
+    }
+
+    /// The same for keys whose partition does not simply serve here.
+    #[cold]
+    fn execute_elsewise(
+        &self,
+        op: Op<'_>,
+        now: Nanos,
+        park: impl FnOnce() -> Box<dyn Waiter>,
+    ) -> Outcome {
+        let mut park = Some(park);
+        for _ in 0..LOOKUPS {
+            let cells = self.cells.load_full();
+            let Some((_, cell)) = cells.find(op.key()) else {
+                let target = self.route_elsewhere(op.key());
+                return target.map_or(Outcome::NotHere, Outcome::Forward);
+            };
+            match self.find(cell, op.key(), Some(&op), now, &mut park) {
+                Found::Serving(mut partition) => return Outcome::Done(partition.execute(op)),
+                Found::Held(Ok(())) => return Outcome::Parked,
+                Found::Held(Err(full)) => return Outcome::Done(Reply::failed(Code::Limit, full)),
+                Found::Elsewhere(Some(target)) => return Outcome::Forward(target),
+                Found::Elsewhere(None) => return Outcome::NotHere,
+                Found::Replaced => {}
+            }
+        }
+        Outcome::Done(Reply::failed(Code::Unavailable, BUSY))
+    }
+
+    /// Who answers for `key`, which lies in the range of `cell`; a request (none: a scan) that meets a fence is held.
+    pub(crate) fn find<'a, F: FnOnce() -> Box<dyn Waiter>>(
+        &self,
+        cell: &'a Cell,
+        key: &[u8],
+        op: Option<&Op<'_>>,
+        now: Nanos,
+        park: &mut Option<F>,
+    ) -> Found<'a> {
+        let mut partition = cell.partition.lock();
+        let fenced = match partition.role {
+            Role::Disconnected => return Found::Replaced,
+            Role::Primary => partition.fenced.is_some(),
+            Role::Proxy => {
+                partition.load.counts.forwarded += 1;
+                let epoch = partition.epoch;
+                return Found::Elsewhere(partition.proxying.as_mut().map(|proxying| {
+                    proxying.last = now;
+                    cell.target(epoch, &proxying.to, &proxying.address)
+                }));
+            }
+            Role::Loading | Role::Following => {
+                let known = self
+                    .route(key)
+                    .filter(|route| route.epoch > partition.epoch);
+                match known {
+                    // The move is committed and the promotion under way: it will not take long.
+                    Some(route) if *route.worker == *self.context.name => {
+                        if partition.role == Role::Loading {
+                            return Found::Elsewhere(None);
+                        }
+                        true
+                    }
+                    Some(route) => return Found::Elsewhere(Some(route)),
+                    None => {
+                        partition.load.counts.forwarded += 1;
+                        let source = partition.following.as_ref().map(|following| {
+                            let worker = following.progress.source.as_str().into();
+                            cell.target(partition.epoch, &worker, &following.source_address)
+                        });
+                        return Found::Elsewhere(source);
+                    }
+                }
+            }
+        };
+        if !fenced {
+            return Found::Serving(partition);
+        }
+        let Some(park) = park.take() else {
+            return Found::Held(Ok(()));
+        };
+        let held = partition.hold(op.cloned(), now, self.context.hold_limits, park);
+        if held.is_ok() {
+            self.context.held.fetch_add(1, Ordering::Relaxed);
+        }
+        Found::Held(held)
+    }
+
+    /// What is wrong with an operation, whatever partition it meets.
+    fn check(&self, op: &Op<'_>) -> Option<Reply> {
+        if op.key().len() != self.key_length {
+            let error = check_key(op.key(), self.key_length).err()?;
+            return Some(Reply::failed(Code::Invalid, error.to_string()));
+        }
+        let limit = self.context.settings.value_limit_bytes;
+        match op {
+            Op::Put { key, value, .. } if value.len() > limit => {
+                let text = format!(
+                    "value of {} is {} bytes; at most {limit} are taken: store it in pieces",
+                    readable(key),
+                    value.len()
+                );
+                Some(Reply::failed(Code::TooLarge, text))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the routes say that `key`, which is not held here, is served; none when that is nobody, or this worker,
+    /// which then has not been told yet.
+    pub(crate) fn route_elsewhere(&self, key: &[u8]) -> Option<Target> {
+        self.route(key)
+            .filter(|route| *route.worker != *self.context.name)
+    }
+
+    /// Where the routes say that the key is served.
+    pub fn route(&self, key: &[u8]) -> Option<Target> {
+        let routes = self.routes.load();
+        let entry = routes.as_ref()?.lookup(key)?;
+        if entry.owner.is_empty() {
+            return None;
+        }
+        Some(Target {
+            partition: Arc::clone(&entry.partition),
+            bounds: Arc::new(Bounds {
+                start: entry.start.clone(),
+                end: entry.end.clone(),
+            }),
+            epoch: entry.epoch,
+            worker: Arc::clone(&entry.owner),
+            address: self
+                .context
+                .worker_address(&entry.owner)
+                .unwrap_or_else(|| "".into()),
+        })
+    }
+
+    /// Where the key is served as far as this worker can tell, from what it holds first, then from the routes.
+    pub fn hint(&self, key: &[u8]) -> Option<Target> {
+        let cells = self.cells.load();
+        if let Some((_, cell)) = cells.find(key) {
+            let partition = cell.partition.lock();
+            let context = &self.context;
+            match (&partition.proxying, partition.role) {
+                (_, Role::Primary) => {
+                    return Some(cell.target(partition.epoch, &context.name, &context.address()));
+                }
+                (Some(proxying), _) => {
+                    return Some(cell.target(partition.epoch, &proxying.to, &proxying.address));
+                }
+                _ => {}
+            }
+        }
+        self.route(key)
+    }
+
+    /// Puts partitions in the place of others, for all who look for a key from now on.
+    pub(crate) fn replace(&self, gone: &[&Arc<Cell>], come: &[Arc<Cell>]) -> Result<(), Refusal> {
+        let gone = gone.iter().map(|cell| Edit::Remove(&cell.bounds.start));
+        let come = come.iter().map(|cell| Edit::Add(cell.piece()));
+        let next = self.cells.load().edit(gone.chain(come).collect());
+        let next = next.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        self.cells.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+impl Holding {
+    pub(crate) fn get(&self, keyspace: &str, partition: &str) -> Result<&Arc<Cell>, Refusal> {
+        self.names
+            .get(partition)
+            .ok_or_else(|| not_here(keyspace, partition))
+    }
+}
+
+pub(crate) fn not_here(keyspace: &str, partition: &str) -> Refusal {
+    Refusal::NotHere(format!(
+        "partition {partition} of keyspace {keyspace} is not held here"
+    ))
+}

@@ -1,0 +1,203 @@
+//! A partition that takes its rows from a source: first the snapshot, range by range, then the log.
+
+use super::Partition;
+use super::state::{FollowProgress, Role};
+use crate::key::{Bounds, readable};
+use crate::log::Effect;
+use crate::snapshot::DecodedChunk;
+use crate::tree::{Tree, TreeBuilder};
+
+/// What a follower knows of its stream.
+pub(crate) struct Following {
+    /// Which of the partition's streams: others may not touch it.
+    pub(crate) generation: u64,
+    pub(crate) source_address: std::sync::Arc<str>,
+    pub(crate) source_incarnation: String,
+    pub(crate) progress: FollowProgress,
+    /// The source's last write, as last heard.
+    source_sequence: u64,
+    /// The range that is being loaded.
+    loading: Option<RangeLoad>,
+}
+
+struct RangeLoad {
+    bounds: Bounds,
+    rows: TreeBuilder,
+}
+
+impl Following {
+    pub(crate) fn new(generation: u64, source: &str, address: &str, incarnation: &str) -> Self {
+        Self {
+            generation,
+            source_address: address.into(),
+            source_incarnation: incarnation.into(),
+            progress: FollowProgress {
+                source: source.into(),
+                ..FollowProgress::default()
+            },
+            source_sequence: 0,
+            loading: None,
+        }
+    }
+
+    /// Whether its stream runs and is the one that such a follow would start.
+    pub(crate) fn is_from(&self, source: &str, address: &str, incarnation: &str) -> bool {
+        self.progress.error.is_empty()
+            && self.progress.source == source
+            && *self.source_address == *address
+            && self.source_incarnation == incarnation
+    }
+}
+
+/// What a stream may do to a partition that loads or follows. Errors say what does not fit; nothing has changed then,
+/// but for rows of the range that was being loaded.
+impl Partition {
+    fn stream(&mut self) -> Result<&mut Following, String> {
+        self.following
+            .as_mut()
+            .ok_or_else(|| "the partition does not follow".into())
+    }
+
+    pub(crate) fn begin_snapshot(&mut self, bytes_to_send: u64) -> Result<(), String> {
+        self.finish_range()?;
+        self.role = Role::Loading;
+        let following = self.stream()?;
+        let progress = &mut following.progress;
+        (progress.rows_copied, progress.bytes_copied) = (0, 0);
+        progress.bytes_total = bytes_to_send;
+        progress.caught_up = false;
+        Ok(())
+    }
+
+    /// Takes the rows of `bounds` out, to be loaded anew by the chunks that follow. What was there is returned, to be
+    /// dropped without a lock.
+    pub(crate) fn drop_range(&mut self, bounds: Bounds) -> Result<Tree, String> {
+        if self.stream()?.progress.caught_up {
+            return Err(format!("range {bounds} came after the end of the snapshot"));
+        }
+        self.finish_range()?;
+        let key_length = self.tree.key_length();
+        let old = self
+            .tree
+            .replace_range(&bounds.start, bounds.end(), Tree::new(key_length))
+            .map_err(|error| error.to_string())?;
+        let rows = TreeBuilder::new(key_length);
+        self.stream()?.loading = Some(RangeLoad { bounds, rows });
+        Ok(old)
+    }
+
+    pub(crate) fn install_chunk(&mut self, chunk: &DecodedChunk<'_>) -> Result<(), String> {
+        let following = self.stream()?;
+        let Some(loading) = &mut following.loading else {
+            return Err("a chunk of rows came before the range that it belongs to".into());
+        };
+        for key in [chunk.first_key(), chunk.last_key()] {
+            if !loading.bounds.contains(key) {
+                let (key, bounds) = (readable(key), &loading.bounds);
+                return Err(format!(
+                    "row {key} came with range {bounds}, where it does not belong"
+                ));
+            }
+        }
+        chunk
+            .append_to(&mut loading.rows)
+            .map_err(|error| error.to_string())?;
+        let bytes: usize = chunk
+            .iter()
+            .map(|row| row.key.len() + row.value.len())
+            .sum();
+        following.progress.rows_copied += chunk.rows() as u64;
+        following.progress.bytes_copied += bytes as u64;
+        Ok(())
+    }
+
+    /// Puts the rows of the range that was being loaded in their place.
+    pub(crate) fn finish_range(&mut self) -> Result<(), String> {
+        let Some(RangeLoad { bounds, rows }) = self.stream()?.loading.take() else {
+            return Ok(());
+        };
+        self.tree
+            .replace_range(&bounds.start, bounds.end(), rows.finish())
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn end_snapshot(
+        &mut self,
+        sequence: u64,
+        rows: u64,
+        digest: u64,
+    ) -> Result<(), String> {
+        self.finish_range()?;
+        let held = self.tree.total();
+        if (held.rows, held.digest) != (rows, digest) {
+            return Err(format!(
+                "the snapshot came out as {} rows with digest {:016x}; the source sent {rows} with {digest:016x}",
+                held.rows, held.digest
+            ));
+        }
+        self.sequence = sequence;
+        self.role = Role::Following;
+        let following = self.stream()?;
+        following.progress.caught_up = true;
+        following.source_sequence = following.source_sequence.max(sequence);
+        following.progress.lag = following.source_sequence - sequence;
+        Ok(())
+    }
+
+    /// Applies consecutive writes of the source.
+    pub(crate) fn apply_all(
+        &mut self,
+        first: u64,
+        bounds: &Bounds,
+        effects: impl IntoIterator<Item = Effect>,
+    ) -> Result<(), String> {
+        if !self.stream()?.progress.caught_up {
+            return Err(format!("write {first} came before the end of the snapshot"));
+        }
+        if first != self.sequence + 1 {
+            return Err(format!(
+                "write {first} came after {}: some are missing",
+                self.sequence
+            ));
+        }
+        let key_length = self.tree.key_length();
+        for effect in effects {
+            if let Effect::Put { key, .. } | Effect::Delete { key } = &effect
+                && (key.len() != key_length || !bounds.contains(key))
+            {
+                let (sequence, key) = (self.sequence + 1, readable(key));
+                return Err(format!(
+                    "write {sequence} is of key {key}, which is not in {bounds}"
+                ));
+            }
+            self.apply(self.sequence + 1, effect);
+        }
+        let applied = self.sequence;
+        let following = self.stream()?;
+        following.source_sequence = following.source_sequence.max(applied);
+        following.progress.lag = following.source_sequence - applied;
+        Ok(())
+    }
+
+    pub(crate) fn hear_source(&mut self, sequence: u64) -> Result<(), String> {
+        let applied = self.sequence;
+        let following = self.stream()?;
+        following.source_sequence = following.source_sequence.max(sequence);
+        following.progress.lag = following.source_sequence.saturating_sub(applied);
+        Ok(())
+    }
+
+    /// The stream has ended. What it loaded stays: the next one sends only what differs.
+    pub(crate) fn stream_failed(&mut self, error: &str) {
+        let finished = self.finish_range();
+        if let Some(following) = &mut self.following
+            && following.progress.error.is_empty()
+        {
+            following.progress.error = match finished {
+                Ok(()) => error.into(),
+                Err(also) => format!("{error}; {also}"),
+            };
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Reads and writes of rows: the only place where a sequence number is given out.
+
+use super::Partition;
+use super::operation::{Code, Op, Reply};
+use crate::log::Effect;
+use crate::tree::Value;
+
+impl Partition {
+    /// Carries out one operation; this partition is primary and the operation has been checked.
+    pub(crate) fn execute(&mut self, op: Op<'_>) -> Reply {
+        match op {
+            Op::Get { key } => self.get(key),
+            Op::Put {
+                key,
+                value,
+                condition,
+            } => self.put(key, value, condition),
+            Op::Delete { key, condition } => self.delete(key, condition),
+        }
+    }
+
+    fn get(&mut self, key: &[u8]) -> Reply {
+        let counts = &mut self.load.counts;
+        counts.gets += 1;
+        counts.bytes_read += key.len() as u64;
+        let Some(row) = self.tree.get(key) else {
+            return Reply::new(Code::NoRow, 0);
+        };
+        counts.bytes_read += row.value.len() as u64;
+        Reply {
+            value: Some(row.value.clone()),
+            ..Reply::new(Code::Ok, row.version)
+        }
+    }
+
+    fn put(&mut self, key: &[u8], value: Value, condition: u64) -> Reply {
+        self.load.counts.puts += 1;
+        self.load.counts.bytes_written += (key.len() + value.len()) as u64;
+        if let Some(mismatch) = self.mismatch(key, condition) {
+            return mismatch;
+        }
+        self.sequence += 1;
+        if self.log.is_read() {
+            let effect = Effect::Put {
+                key: key.into(),
+                value: value.clone(),
+            };
+            self.log.append(self.sequence, effect);
+        }
+        self.tree.insert(key, value, self.sequence);
+        Reply::new(Code::Ok, self.sequence)
+    }
+
+    fn delete(&mut self, key: &[u8], condition: u64) -> Reply {
+        self.load.counts.deletes += 1;
+        self.load.counts.bytes_written += key.len() as u64;
+        if let Some(mismatch) = self.mismatch(key, condition) {
+            return mismatch;
+        }
+        if self.tree.remove(key).is_none() {
+            return Reply::new(Code::NoRow, 0);
+        }
+        self.sequence += 1;
+        if self.log.is_read() {
+            self.log
+                .append(self.sequence, Effect::Delete { key: key.into() });
+        }
+        Reply::new(Code::Ok, self.sequence)
+    }
+
+    /// The answer when the row's version is not the one asked for: an absent row counts as version 0.
+    fn mismatch(&mut self, key: &[u8], condition: u64) -> Option<Reply> {
+        let wanted = condition.checked_sub(1)?;
+        let current = self.tree.get(key).map_or(0, |row| row.version);
+        if current == wanted {
+            return None;
+        }
+        self.load.counts.mismatches += 1;
+        Some(Reply::new(Code::VersionMismatch, current))
+    }
+
+    /// Applies the effect that the source gave `sequence`, which follows the last one.
+    pub(crate) fn apply(&mut self, sequence: u64, effect: Effect) {
+        match effect {
+            Effect::Put { key, value } => {
+                self.tree.insert(&key, value, sequence);
+            }
+            Effect::Delete { key } => {
+                self.tree.remove(&key);
+            }
+            Effect::Nothing => {}
+        }
+        self.sequence = sequence;
+        self.load.counts.log_applied += 1;
+    }
+}
