@@ -104,7 +104,8 @@ def test_a_keyspace_selects_by_all_labels() -> None:
     labels = {"app": "kv", "tier": "hot"}
     every = decode(Keyspace, {"spec": {"keyLength": 1}})
     some = decode(Keyspace, {"spec": {"keyLength": 1, "workers": {"selector": {"matchLabels": labels}}}})
-    assert every.spec.selects({}) and some.spec.selects({**labels, "more": "x"})
+    assert every.spec.selects({})
+    assert some.spec.selects({**labels, "more": "x"})
     assert not some.spec.selects({"app": "kv"})
 
 
@@ -112,7 +113,9 @@ def test_names_follow_from_what_they_name() -> None:
     name = child_name("ks", ["a", "b"], b"a", b"", 3)
     assert name == child_name("ks", ["b", "a"], b"a", b"", 3)
     others = {child_name("ks", ["a", "b"], b"a", b"", 4), child_name("ks", ["a", "b"], b"a", b"b", 3)}
-    assert name not in others and name.startswith("ks-") and len(name) == len("ks-") + 10
+    assert name not in others
+    assert name.startswith("ks-")
+    assert len(name) == len("ks-") + 10
     assert [initial_name("ks", index) for index in (0, 12345)] == ["ks-00000", "ks-12345"]
 
 
@@ -140,4 +143,5 @@ def test_a_condition_keeps_its_moment_until_its_status_changes() -> None:
     assert find(conditions, "Ready") == ready(ConditionStatus.TRUE, early, "StillServed")
     conditions = with_condition(conditions, ready(ConditionStatus.FALSE, late, "Gone"))
     assert find(conditions, "Ready") == ready(ConditionStatus.FALSE, late, "Gone")
-    assert find(conditions, "DataLost") == other and len(conditions) == 2
+    assert find(conditions, "DataLost") == other
+    assert len(conditions) == 2

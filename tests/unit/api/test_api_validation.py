@@ -51,9 +51,9 @@ PARTITIONS = {
 
 def meeting(keyspace: str, start: bytes, end: bytes) -> Iterator[str]:
     for name, found in PARTITIONS.items():
-        if found.spec.keyspace == keyspace and name not in ("long", "upside-down"):
-            if span_of(found.spec.range, 4).meets(Span(start, end)):
-                yield name
+        sound = found.spec.keyspace == keyspace and name not in ("long", "upside-down")
+        if sound and span_of(found.spec.range, 4).meets(Span(start, end)):
+            yield name
 
 
 def new(*names: str, primary: str = "w-0") -> dict[str, Any]:
