@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +22,26 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` with `value` as JSON, in one step."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+async def poll(condition: Callable[[], Awaitable[bool]], interval_seconds: float) -> None:
+    """Wait for something that only another process can bring about, and that nobody tells us of."""
+    while not await condition():  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(interval_seconds)
+
+
+async def read_when_written(path: Path, interval_seconds: float = 0.02) -> Any:
+    """The JSON that another process writes to `path` in one step, once it is there."""
+
+    async def written() -> bool:
+        return _read(path) is not None
+
+    await poll(written, interval_seconds)
+    return json.loads(_read(path) or "null")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

@@ -64,6 +64,11 @@ class Structure:
         self.raw = raw
         self.root = root or bool(raw.get("x-kubernetes-embedded-resource"))
         self.properties = {name: Structure(sub) for name, sub in (raw.get("properties") or {}).items()}
+        if self.root and "metadata" in self.properties:
+            # Its schema may narrow names and labels; its fields are the server's own and are never pruned.
+            self.properties["metadata"] = Structure(
+                {**self.properties["metadata"].raw, "x-kubernetes-preserve-unknown-fields": True}
+            )
         additional = raw.get("additionalProperties")
         self.additional: Structure | bool | None = Structure(additional) if isinstance(additional, dict) else additional
         self.items = Structure(raw["items"]) if isinstance(raw.get("items"), dict) else None
@@ -113,7 +118,7 @@ class Structure:
 
     def field(self, name: str) -> tuple[bool, Structure | None]:
         if self.root and name in ("apiVersion", "kind", "metadata"):
-            return True, self.properties.get(name) if name != "metadata" else None
+            return True, None if name == "metadata" else self.properties.get(name)
         node = self.child(name)
         return node is not None or self.open, node
 

@@ -150,8 +150,6 @@ def _check_object(node: Structure, value: dict[str, Any], path: str, errors: lis
         detail = f"{path} in body should have at least {limit} properties"
         errors.append(status.invalid_value(path, len(value), detail))
     for name, item in value.items():
-        if node.root and name == "metadata":
-            continue
         declared = node.child(name)
         if declared is not None:
             validate(declared, item, f"{prefix}{name}", errors)

@@ -115,7 +115,7 @@ def _optional_step(value: Any, key: Any) -> Optional:
     raise no_overload("optional select", value)
 
 
-def _truth(value: Any, operator: str) -> bool:
+def _truth(value: Any, operator: str) -> bool:  # a bool, or EvaluationError
     if not isinstance(value, bool):
         raise no_overload(operator, value)
     return value
@@ -500,7 +500,7 @@ def _junction(left: Evaluate, right: Evaluate, decisive: bool) -> Evaluate:
             if _truth(left(variables), operator) is decisive:
                 return decisive
         except EvaluationError:
-            if right(variables) is decisive:
+            if _truth(right(variables), operator) is decisive:
                 return decisive
             raise
         return _truth(right(variables), operator)
