@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dstk.api.partition import KeyRange
 from dstk.errors import InvalidRange
@@ -32,7 +33,13 @@ class Span:
 
 def span_of(key_range: KeyRange, key_length: int) -> Span:
     """The range in bytes. Raises InvalidRequest for bounds longer than the keys, bad hex, or start not below end."""
-    start, end = parse_bound(key_range.start, key_length), parse_bound(key_range.end, key_length)
-    if end and start >= end:
-        raise InvalidRange(f'range start "{key_range.start}" is not below end "{key_range.end}"')
-    return Span(start, end)
+    return _parsed(key_range.start, key_range.end, key_length)
+
+
+@lru_cache(maxsize=1 << 17)
+def _parsed(start: str, end: str, key_length: int) -> Span:
+    """Kept, since ranges are immutable and every look at 10,000 Partitions asks for the same ones again."""
+    low, high = parse_bound(start, key_length), parse_bound(end, key_length)
+    if high and low >= high:
+        raise InvalidRange(f'range start "{start}" is not below end "{end}"')
+    return Span(low, high)

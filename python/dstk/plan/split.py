@@ -59,15 +59,18 @@ def split(draft: Draft) -> None:
 
 def _excess(part: Part, load: Load, view: View) -> _Excess | None:
     policy = view.policy
-    candidates = [
-        _Excess(load.rows / policy.max_rows, f"{load.rows} rows, above maxRows {policy.max_rows}", False),
-        _Excess(load.bytes / policy.max_bytes, f"{load.bytes} bytes, above maxBytes {policy.max_bytes}", False),
-    ]
-    if view.settled(part):
-        rate, limit = load.operations_per_second, policy.max_ops_per_second
-        candidates.append(_Excess(rate / limit, f"{rate:.0f} operations/s, above maxOpsPerSecond {limit}", True))
-    worst = max(candidates, key=lambda excess: excess.times)
-    return worst if worst.times > 1 else None
+    rows, size = load.rows / policy.max_rows, load.bytes / policy.max_bytes
+    rate = load.operations_per_second / policy.max_ops_per_second
+    if max(rows, size, rate) <= 1:
+        return None
+    if rate > max(rows, size) and view.settled(part):
+        why = f"{load.operations_per_second:.0f} operations/s, above maxOpsPerSecond {policy.max_ops_per_second}"
+        return _Excess(rate, why, by_load=True)
+    if max(rows, size) <= 1:
+        return None
+    if rows >= size:
+        return _Excess(rows, f"{load.rows} rows, above maxRows {policy.max_rows}", by_load=False)
+    return _Excess(size, f"{load.bytes} bytes, above maxBytes {policy.max_bytes}", by_load=False)
 
 
 def _cuts(part: Part, excess: _Excess) -> list[bytes]:

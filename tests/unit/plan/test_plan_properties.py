@@ -72,7 +72,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(clusters(), st.randoms(use_true_random=False))
 def test_a_plan_is_sound_and_the_same_for_any_order_of_the_input(cluster: Cluster, random: Random) -> None:
     result = plan(cluster, NOW).assignments
@@ -118,7 +118,7 @@ def check_sound(one: Assignment, owner: dict[str, str | None], takers: set[str])
         assert len({owner[name] for name in spec.partitions}) == 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=60), st.integers(2, 5), st.integers(0, 50))
 def test_balance_is_reached_by_the_fewest_moves_and_then_kept(owners: list[str], count: int, tolerance: int) -> None:
     names = NAMES[:count]
@@ -136,7 +136,7 @@ def test_balance_is_reached_by_the_fewest_moves_and_then_kept(owners: list[str],
     assert world.steps.get(AssignmentType.MOVE, 0) == fewest
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 60), st.integers(1, 5), st.sets(st.sampled_from(NAMES)))
 def test_from_nothing_to_everything_placed_and_what_leaves_emptied(count: int, some: int, leaving: set[str]) -> None:
     names = NAMES[:some]
@@ -157,7 +157,7 @@ def test_from_nothing_to_everything_placed_and_what_leaves_emptied(count: int, s
         assert world.steps.get(AssignmentType.MOVE, 0) == on_them, "nothing moves twice"
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.binary(min_size=4, max_size=4), st.floats(1.0, 1000.0), min_size=1, max_size=40))
 def test_splitting_and_merging_come_to_rest(weights: dict[bytes, float]) -> None:
     total = sum(weights.values())
@@ -175,6 +175,7 @@ def test_splitting_and_merging_come_to_rest(weights: dict[bytes, float]) -> None
             assert max(weight for _, weight in load.sample) > 0.8 * load.operations_per_second, "one key carries it"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.floats(0.01, 100.0)), max_size=30),
     st.binary(max_size=1),
@@ -201,6 +202,7 @@ def test_cuts_are_inside_ascending_and_worth_it(
 spans = st.tuples(st.binary(max_size=2), st.binary(max_size=2)).filter(lambda pair: not pair[1] or pair[0] < pair[1])
 
 
+@settings(deadline=None)
 @given(st.lists(spans), spans, st.lists(spans))
 def test_coverage_meets_what_any_of_its_spans_meets(covered: list[Any], asked: Any, later: list[Any]) -> None:
     known = [Span(*pair) for pair in covered]
