@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dstk import kube
-from dstk.errors import ApiError, DstkError
+from dstk.errors import ApiError, DstkError, Unavailable
 from dstk.local.files import read_when_written
 from dstk.local.process import Child, CrashBackoff
 
@@ -29,6 +29,7 @@ T = TypeVar("T")
 Endpoints = dict[str, str]
 Command = Callable[[str, str, Path], Sequence[str]]
 
+_FAILED_STARTS = 3
 PORTS = ("data", "control", "metrics")
 _PODS: kube.Kind[dict[str, Any]] = kube.Kind("v1", "Pod", "pods", dict)
 
@@ -102,6 +103,8 @@ class _Worker:
         self.child: Child | None = None
         self.endpoints: Endpoints | None = None
         self.task: asyncio.Task[None] | None = None
+        self.failures = 0
+        """Lives in a row that ended before they listened."""
 
 
 class WorkerSet:
@@ -156,12 +159,18 @@ class WorkerSet:
         await asyncio.gather(*map(self._retire, surplus))
 
     async def ready(self) -> None:
-        """Wait until every worker listens and its Pod says so."""
+        """Wait until every worker listens and its Pod says so.
+
+        Raises Unavailable when one ends again and again before it listens, with the end of its log.
+        """
         while len(self.endpoints()) < self._replicas:
             self._changed.clear()
             for worker in self._workers.values():
                 if worker.task is not None and worker.task.done():
                     worker.task.result()
+                if worker.failures >= _FAILED_STARTS and worker.child is not None:
+                    code = worker.child.exit_code
+                    raise Unavailable(f"{worker.name} ends with {code} at every start:\n{worker.child.tail()}")
             await self._changed.wait()
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
@@ -222,6 +231,7 @@ class WorkerSet:
             announcement.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await announcement
+            worker.failures = 0 if worker.endpoints is not None else worker.failures + 1
             worker.endpoints = None
             self._note()
         child.kill_session()

@@ -13,8 +13,8 @@ Predicate = Callable[[Object], bool]
 
 _LABEL_TERM = re.compile(
     r"""\s*(?:
-        (?P<not>!)\s*(?P<absent>[^\s=!,()]+)
-      | (?P<key>[^\s=!,()]+)\s*(?:
+        (?P<not>!)\s*(?P<absent>[^\s=!,()<>]+)
+      | (?P<key>[^\s=!,()<>]+)\s*(?:
             (?P<op>==|=|!=)\s*(?P<value>[^\s=!,()]*)
           | (?P<set>\bnotin\b|\bin\b)\s*\((?P<values>[^()]*)\)
           | (?P<order>[<>])\s*(?P<bound>-?\d+)

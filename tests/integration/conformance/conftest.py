@@ -1,0 +1,50 @@
+"""The API that the conformance suite runs against.
+
+`DSTK_CONFORMANCE_KUBECONFIG` names the kubeconfig of a real cluster to run against instead of the embedded API.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from conformance.apiclient import Api, connect
+from conformance.crd import WIDGETS
+from dstk.local.apiserver import ApiServer, Settings
+from dstk.local.kubeconfig import write_kubeconfig
+
+
+@pytest.fixture
+async def kubeconfig(tmp_path: Path) -> AsyncIterator[Path]:
+    """A kubeconfig for the API under test."""
+    real = os.environ.get("DSTK_CONFORMANCE_KUBECONFIG")
+    if real:
+        yield Path(real)
+        return
+    async with ApiServer(Settings(directory=tmp_path / "state")) as server:
+        path = tmp_path / "kubeconfig"
+        write_kubeconfig(path, server.url)
+        yield path
+
+
+@pytest.fixture
+async def api(kubeconfig: Path) -> AsyncIterator[Api]:
+    """The API under test, a namespace of one's own in it, and the Widget definition established."""
+    async with connect(kubeconfig) as client:
+        await client.define(WIDGETS)
+        await client.make_namespace()
+        yield client
+        await client.remove_namespace()
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """The kubectl to test with: $KUBECTL, or the one on PATH."""
+    found = os.environ.get("KUBECTL") or shutil.which("kubectl")
+    if not found:
+        pytest.skip("there is no kubectl: put one on PATH or name it in $KUBECTL")
+    return found
