@@ -1,0 +1,93 @@
+"""An API server that answers a list and a watch exactly as a test scripts it: for what a healthy one never does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from dstk.kube import PODS, Connection, Objects, Pod
+
+PATH = "/api/v1/namespaces/default/pods"
+
+
+def pod(name: str, version: int, **labels: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), "labels": labels},
+    }
+
+
+@dataclass
+class ScriptedApi:
+    """``lists`` holds pages (items, version, cursor) to answer with, ``watches`` what each watch sends.
+
+    A watch is a list of events; None in it leaves the stream open without a word. ``answers`` are statuses and bodies
+    for writes; None there breaks the connection after the request was read.
+    """
+
+    lists: deque[tuple[list[dict[str, Any]], str, str]] = field(default_factory=deque)
+    watches: deque[list[dict[str, Any] | None]] = field(default_factory=deque)
+    answers: deque[tuple[int, dict[str, Any]] | None] = field(default_factory=deque)
+    requests: list[web.Request] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def collection(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        if request.query.get("watch") != "true":
+            items, version, cursor = self.lists.popleft()
+            return web.json_response(
+                {"metadata": {"resourceVersion": version, "continue": cursor}, "items": items}
+            )
+        response = web.StreamResponse()
+        await response.prepare(request)
+        self.watched.set()
+        script = self.watches.popleft() if self.watches else [None]
+        for event in script:
+            if event is None:
+                await asyncio.Event().wait()
+            await response.write(json.dumps(event).encode() + b"\n")
+        return response
+
+    async def write(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        self.bodies.append(await request.json())
+        answer = self.answers.popleft()
+        if answer is None:
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+        status, body = answer
+        return web.json_response(body, status=status)
+
+    @property
+    def queries(self) -> list[dict[str, str]]:
+        return [dict(request.query) for request in self.requests]
+
+
+@asynccontextmanager
+async def serving(api: ScriptedApi) -> AsyncIterator[Objects[Pod]]:
+    app = web.Application()
+    app.router.add_get(PATH, api.collection)
+    app.router.add_route("*", PATH + "/{name}", api.write)
+    app.router.add_post(PATH, api.write)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    configuration = Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    connection = Connection(ApiClient(configuration), "default")
+    try:
+        yield Objects(connection, PODS, "default")
+    finally:
+        await connection.close()
+        await runner.cleanup()
