@@ -63,6 +63,7 @@ class Driver:
         self._partitions: dict[str, Partition] = {}
         self._views: dict[str, WorkerView] = {}
         self._lives: dict[str, str] = {}
+        self._outcome = Outcome()
         self._fresh = False
         self._progress_written = 0.0
         self._last: Sequence[actions.Action] = ()
@@ -81,6 +82,9 @@ class Driver:
     def partition_changed(self, new: Partition | None, name: str) -> None:
         """A Partition changed; ignored when it is what this driver wrote itself."""
         known = self._partitions.get(name)
+        written = self._outcome.written
+        if name in written:
+            known = written[name]
         if new is None and known is None:
             return
         if new is not None and known is not None:
@@ -130,7 +134,7 @@ class Driver:
             self._patience.reset()
         waits = [action.seconds for action in decided if isinstance(action, actions.Wait)]
         pause = min(waits) if waits else None
-        outcome = Outcome()
+        outcome = self._outcome = Outcome()
         try:
             await self._lane(decided, outcome)
         finally:
@@ -203,7 +207,8 @@ class Driver:
         for worker, states in outcome.states:
             view = self._views.get(worker)
             if view is not None:
-                self._views[worker] = replace(view, parts=_merge(view.parts, states))
+                term = max(view.term, self._term)
+                self._views[worker] = replace(view, term=term, parts=_merge(view.parts, states))
         if outcome.stale:
             self._fresh = False
 
@@ -295,7 +300,7 @@ class Driver:
 
 
 def _merge(parts: Mapping[str, PartView], states: Mapping[str, PartView]) -> dict[str, PartView]:
-    """States that came back replace what was known; a partition that is not held any more is left out."""
+    """States that came back replace what was known; what is not held any more is left out."""
     merged = {**parts, **states}
     return {name: part for name, part in merged.items() if part.role != "disconnected"}
 

@@ -99,7 +99,11 @@ class Hands:
         request = Request(tell.incarnation, self._term, tell.keyspace, tell.partition, tell.epoch, tell.command)
         states = await self._workers.tell(tell.worker, request)
         log.debug("%s: %s %s: %s", tell.worker, type(tell.command).__name__, tell.partition, states)
-        outcome.states.append((tell.worker, states))
+        named = [tell.partition]
+        if isinstance(tell.command, actions.Merge):
+            named += [part.partition for part in tell.command.parts]
+        gone = {name: PartView("disconnected", tell.epoch) for name in named if name not in states}
+        outcome.states.append((tell.worker, {**states, **gone}))
 
     async def _commit(self, commit: actions.Commit, outcome: Outcome) -> None:
         spec = {"primary": commit.primary or None, "proxy": commit.proxy or None, "epoch": commit.epoch}
@@ -243,5 +247,6 @@ class Hands:
         self._cluster.events.record(about, record.type, record.reason, record.message)
 
     def _learn(self, partition: Partition, outcome: Outcome) -> None:
-        self._cluster.partitions.learn(partition)
+        # First the outcome: whoever is told of the change by the cache can see there whose it is.
         outcome.written[partition.metadata.name] = partition
+        self._cluster.partitions.learn(partition)

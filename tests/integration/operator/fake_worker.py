@@ -1,0 +1,298 @@
+"""A worker that keeps its rows in a dict and speaks the real control wire.
+
+It refuses what a real one refuses (terms, epochs, incarnations, roles), so that the operator is tested against the
+protocol and not against a mirror of itself; the real worker takes its place in the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from dstk import errors
+from dstk.lifecycle import actions
+from dstk.lifecycle.observed import PartView
+from dstk.wire import ControlServer, Load, LoadReport, Request, Status
+from dstk.wire.v1 import data_pb2
+
+_boots = itertools.count(1)
+
+
+@dataclass
+class Held:
+    """A partition of one worker."""
+
+    keyspace: str
+    start: bytes
+    end: bytes
+    role: str
+    epoch: int
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    sequence: int = 0
+    fenced: bool = False
+    source: str = ""
+    source_address: str = ""
+    caught_up: bool = False
+    proxy_to: str = ""
+    quiet_seconds: float = 3600.0
+
+    @property
+    def digest(self) -> int:
+        content = repr(sorted(self.rows.items())).encode()
+        return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+
+    def holds(self, key: bytes) -> bool:
+        return self.start <= key and (not self.end or key < self.end)
+
+
+@dataclass
+class Fleet:
+    """Workers by data address: the way between them that real ones have in their data plane."""
+
+    by_address: dict[str, FakeWorker] = field(default_factory=dict)
+
+
+class FakeWorker:
+    """``calls`` lists what was told, as (command, partition, epoch). ``gate(Command)`` holds such a call back."""
+
+    def __init__(self, name: str, fleet: Fleet) -> None:
+        self.name = name
+        self.boot = str(next(_boots))
+        self.incarnation = ""
+        self.held: dict[str, Held] = {}
+        self.calls: list[tuple[str, str, int]] = []
+        self.routes_seen: list[data_pb2.RoutesUpdate] = []
+        self.owners: dict[str, tuple[int, str]] = {}
+        self.addresses: dict[str, str] = {}
+        self.term = 0
+        self.asked = 0
+        """Calls of Status that named partitions."""
+        self.draining = False
+        self.address = ""
+        self.data_address = ""
+        self.copies = True
+        """Whether a follower catches up."""
+        self._fleet = fleet
+        self._gates: dict[type, asyncio.Event] = {}
+        self._arrived: dict[type, asyncio.Event] = {}
+        self._changed = asyncio.Event()
+        self._server = ControlServer(self)
+
+    async def start(self, address: str = "127.0.0.1:0", data_port: int = 0) -> None:
+        self.address = await self._server.start(address)
+        # Only a name here: rows travel through the fleet.
+        self._data = socket.create_server(("127.0.0.1", data_port))
+        self.data_address = f"127.0.0.1:{self._data.getsockname()[1]}"
+        self._fleet.by_address[self.data_address] = self
+
+    async def stop(self) -> None:
+        for gate in self._gates.values():
+            gate.set()
+        self._fleet.by_address.pop(self.data_address, None)
+        self._data.close()
+        await self._server.stop(0.0)
+
+    def gate(self, command: type) -> tuple[asyncio.Event, asyncio.Event]:
+        """From now on calls of this command wait. Events: one has arrived; set the other to let them through."""
+        self._arrived[command], self._gates[command] = asyncio.Event(), asyncio.Event()
+        return self._arrived[command], self._gates[command]
+
+    def put(self, partition: str, key: bytes, value: bytes) -> None:
+        held = self.held[partition]
+        assert held.role == "primary"
+        assert not held.fenced
+        held.rows[key] = value
+        held.sequence += 1
+
+    async def act(self, request: Request) -> dict[str, PartView]:
+        command = request.command
+        if request.incarnation != self.incarnation:
+            raise errors.StaleRequest(f"{self.name} is {self.incarnation}, not {request.incarnation}")
+        if request.term < self.term:
+            raise errors.StaleRequest(f"term {request.term} is older than {self.term}")
+        self.term = request.term
+        gate = self._gates.get(type(command))
+        if gate is not None:
+            self._arrived[type(command)].set()
+            await gate.wait()
+        self.calls.append((type(command).__name__, request.partition, request.epoch))
+        names = self._carry_out(request, command)
+        self._changed.set()
+        return self._views(names)
+
+    def status(self, partitions: Sequence[str] | None) -> Status:
+        self.asked += bool(partitions)
+        names = list(self.held) if partitions is None else partitions
+        return Status(self.name, self.incarnation, self.data_address, self.term, self.draining, self._views(names))
+
+    async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
+        known: set[str] = set()
+        while True:
+            loads = tuple(
+                Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, held.role)  # type: ignore[arg-type]
+                for name, held in self.held.items()
+            )
+            gone = tuple(known - self.held.keys())
+            known = set(self.held)
+            yield LoadReport(self.incarnation, loads, gone, self.draining)
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(interval_seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def routes(self, term: int, update: bytes) -> None:
+        if term < self.term:
+            raise errors.StaleRequest(f"term {term} is older than {self.term}")
+        parsed = data_pb2.RoutesUpdate.FromString(update)
+        self.routes_seen.append(parsed)
+        if parsed.full:
+            self.owners.clear()
+            self.addresses.clear()
+        for keyspace in parsed.keyspaces:
+            for gone in keyspace.withdrawn:
+                self.owners.pop(gone.partition, None)
+            for route in keyspace.routes:
+                self.owners[route.partition] = (route.epoch, route.owner)
+        for worker in parsed.workers:
+            self.addresses[worker.worker] = worker.address
+
+    def _carry_out(self, request: Request, command: actions.Command) -> list[str]:
+        name, epoch = request.partition, request.epoch
+        held = self.held.get(name)
+        match command:
+            case actions.Serve(start, end, _):
+                if held is None:
+                    self.held[name] = Held(request.keyspace, start, end, "primary", epoch)
+                elif held.role != "primary":
+                    raise errors.WrongRole(f"{name} is {held.role}")
+                else:
+                    self._not_older(held, epoch)
+                    held.epoch = epoch
+            case actions.Follow():
+                if held is not None and held.role not in ("loading", "following"):
+                    raise errors.WrongRole(f"{name} is {held.role}")
+                self.held[name] = Held(
+                    request.keyspace, command.start, command.end, "loading", epoch,
+                    source=command.source, source_address=command.source_address,
+                )  # fmt: skip
+            case actions.Fence() | actions.Unfence():
+                if held is None:
+                    raise errors.NotHere(name)
+                if held.role != "primary":
+                    raise errors.WrongRole(f"{name} is {held.role}")
+                self._not_older(held, epoch)
+                held.fenced = isinstance(command, actions.Fence)
+            case actions.AwaitApplied():
+                if held is None:
+                    raise errors.NotHere(name)
+                self._catch_up(name, held)
+            case actions.Promote(sequence, digest):
+                if held is None:
+                    raise errors.NotHere(name)
+                if held.role == "following":
+                    if (held.sequence, held.digest) != (sequence, digest):
+                        raise errors.NotReady(f"{name}: applied {held.sequence}, not {sequence}, or another digest")
+                    held.role, held.epoch = "primary", epoch
+                elif held.role != "primary" or held.epoch != epoch:
+                    raise errors.WrongRole(f"{name} is {held.role}")
+            case actions.Proxy(to, _):
+                if held is None:
+                    raise errors.NotHere(name)
+                self._not_older(held, epoch)
+                held.role, held.epoch, held.proxy_to, held.fenced = "proxy", epoch, to, False
+            case actions.Release() | actions.Drop():
+                if held is not None:
+                    wanted = ("proxy",) if isinstance(command, actions.Release) else ("loading", "following")
+                    if held.role not in wanted:
+                        raise errors.WrongRole(f"{name} is {held.role}")
+                    del self.held[name]
+            case actions.Split(parent_epoch, keys, names):
+                return self._split(request, parent_epoch, keys, names)
+            case actions.Merge(parts, start, end):
+                return self._merge(request, parts, start, end)
+        return [name]
+
+    def _split(
+        self, request: Request, parent_epoch: int, keys: Sequence[bytes], names: Sequence[str]
+    ) -> list[str]:
+        parent = self.held.get(request.partition)
+        if parent is None:
+            if all(name in self.held for name in names):
+                return list(names)
+            raise errors.NotHere(request.partition)
+        if parent.epoch != parent_epoch:
+            raise errors.StaleRequest(f"{request.partition} is at {parent.epoch}, not {parent_epoch}")
+        bounds = [parent.start, *keys, parent.end]
+        for name, start, end in zip(names, bounds, bounds[1:], strict=False):
+            child = Held(request.keyspace, start, end, "primary", request.epoch, sequence=parent.sequence)
+            child.rows = {key: value for key, value in parent.rows.items() if child.holds(key)}
+            self.held[name] = child
+        del self.held[request.partition]
+        return list(names)
+
+    def _merge(self, request: Request, parts: Sequence[actions.Part], start: bytes, end: bytes) -> list[str]:
+        if request.partition in self.held:
+            return [request.partition]
+        found = [self.held.get(part.partition) for part in parts]
+        if any(held is None for held in found):
+            raise errors.NotHere(", ".join(part.partition for part in parts))
+        merged = Held(request.keyspace, start, end, "primary", request.epoch)
+        for part, held in zip(parts, found, strict=True):
+            assert held is not None
+            if held.epoch != part.epoch:
+                raise errors.StaleRequest(f"{part.partition} is at {held.epoch}, not {part.epoch}")
+            merged.rows |= held.rows
+            merged.sequence = max(merged.sequence, held.sequence)
+        for part in parts:
+            del self.held[part.partition]
+        self.held[request.partition] = merged
+        return [request.partition]
+
+    def _views(self, names: Sequence[str]) -> dict[str, PartView]:
+        views = {}
+        for name in names:
+            held = self.held.get(name)
+            if held is None:
+                continue
+            self._catch_up(name, held)
+            views[name] = PartView(
+                role=held.role,  # type: ignore[arg-type]
+                epoch=held.epoch,
+                start=held.start,
+                end=held.end,
+                sequence=held.sequence,
+                fenced=held.fenced,
+                rows=len(held.rows),
+                digest=held.digest,
+                caught_up=held.caught_up,
+                quiet_seconds=held.quiet_seconds,
+                rows_copied=len(held.rows) if held.role in ("loading", "following") else 0,
+                last_pause_seconds=0.001,
+                source=held.source,
+                proxy_to=held.proxy_to,
+                keyspace=held.keyspace,
+            )
+        return views
+
+    def _catch_up(self, name: str, held: Held) -> None:
+        if held.role not in ("loading", "following") or not self.copies:
+            return
+        source = self._fleet.by_address.get(held.source_address)
+        original = source.held.get(name) if source is not None else None
+        if original is not None and original.role == "primary":
+            held.rows, held.sequence = dict(original.rows), original.sequence
+            held.role, held.caught_up = "following", True
+
+    @staticmethod
+    def _not_older(held: Held, epoch: int) -> None:
+        if epoch < held.epoch:
+            raise errors.StaleRequest(f"epoch {epoch} is older than {held.epoch}")
+
+
+__all__ = ["FakeWorker", "Fleet", "Held"]
