@@ -36,7 +36,12 @@ impl Layout {
 }
 
 fn layouts() -> impl Strategy<Value = Layout> {
-    prop_oneof![Just(Layout::Short), Just(Layout::Head), Just(Layout::SharedHead), Just(Layout::Ties)]
+    prop_oneof![
+        Just(Layout::Short),
+        Just(Layout::Head),
+        Just(Layout::SharedHead),
+        Just(Layout::Ties)
+    ]
 }
 
 /// Ranges by start; an end of `TOP` stands for none.
@@ -49,9 +54,18 @@ fn bounds(layout: Layout, start: u32, end: u32) -> Bounds {
 }
 
 fn build(layout: Layout, model: &Model) -> RangeIndex {
-    let empty = RangeIndex::from_columns(KeyRows::new(b"", 0), None, None, layout.key_length()).unwrap();
-    let add = model.iter().map(|(start, (end, owner))| (bounds(layout, *start, *end), *owner)).collect();
-    empty.apply(&Delta { remove: Vec::new(), add }).unwrap()
+    let empty =
+        RangeIndex::from_columns(KeyRows::new(b"", 0), None, None, layout.key_length()).unwrap();
+    let add = model
+        .iter()
+        .map(|(start, (end, owner))| (bounds(layout, *start, *end), *owner))
+        .collect();
+    empty
+        .apply(&Delta {
+            remove: Vec::new(),
+            add,
+        })
+        .unwrap()
 }
 
 /// Ranges between the cuts, every seventh left out as a gap.
@@ -60,8 +74,13 @@ fn model_of(cuts: &[u16], owners: u32) -> Model {
     cuts.sort_unstable();
     cuts.dedup();
     cuts.push(TOP);
-    let ranges = cuts.windows(2).enumerate().filter(|(place, _)| place % 7 != 3);
-    ranges.map(|(place, pair)| (pair[0], (pair[1], place as u32 % owners))).collect()
+    let ranges = cuts
+        .windows(2)
+        .enumerate()
+        .filter(|(place, _)| place % 7 != 3);
+    ranges
+        .map(|(place, pair)| (pair[0], (pair[1], place as u32 % owners)))
+        .collect()
 }
 
 /// Position and owner of the range that holds `key`, of ranges in order.
@@ -71,21 +90,52 @@ fn expect(ranges: &[(u32, u32, u32)], key: u16) -> Option<(usize, u32)> {
 }
 
 fn check(layout: Layout, index: &RangeIndex, model: &Model, probes: &[u16]) {
-    let around = model.iter().step_by(1 + model.len() / 50).flat_map(|(start, (end, _))| [start.wrapping_sub(1), *start, end - 1, *end]);
-    let probes: Vec<u16> = around.map(|key| key as u16).chain(probes.iter().copied()).collect();
-    let ranges: Vec<_> = model.iter().map(|(start, (end, owner))| (*start, *end, *owner)).collect();
+    let around = model
+        .iter()
+        .step_by(1 + model.len() / 50)
+        .flat_map(|(start, (end, _))| [start.wrapping_sub(1), *start, end - 1, *end]);
+    let probes: Vec<u16> = around
+        .map(|key| key as u16)
+        .chain(probes.iter().copied())
+        .collect();
+    let ranges: Vec<_> = model
+        .iter()
+        .map(|(start, (end, owner))| (*start, *end, *owner))
+        .collect();
     let expected: Vec<_> = probes.iter().map(|key| expect(&ranges, *key)).collect();
     let flat: Vec<u8> = probes.iter().flat_map(|key| layout.key(*key)).collect();
     let rows = KeyRows::new(&flat, layout.key_length());
     let found = index.find_many(rows).unwrap();
     for ((key, position), expected) in probes.iter().zip(&found).zip(&expected) {
-        assert_eq!(*position, expected.map_or(-1, |(position, _)| position as i64), "key {key}");
-        assert_eq!(index.owner(&layout.key(*key)), expected.map(|(_, owner)| owner));
+        assert_eq!(
+            *position,
+            expected.map_or(-1, |(position, _)| position as i64),
+            "key {key}"
+        );
+        assert_eq!(
+            index.owner(&layout.key(*key)),
+            expected.map(|(_, owner)| owner)
+        );
     }
     assert_eq!(index.len(), model.len());
-    let shown: Vec<_> = index.iter().map(|piece| (piece.start.to_vec(), piece.end.map(<[u8]>::to_vec), *piece.value)).collect();
-    let ranges = model.iter().map(|(start, (end, owner))| (bounds(layout, *start, *end), *owner));
-    assert!(ranges.map(|(b, owner)| (b.start.to_vec(), b.end.map(Vec::from), owner)).eq(shown));
+    let shown: Vec<_> = index
+        .iter()
+        .map(|piece| {
+            (
+                piece.start.to_vec(),
+                piece.end.map(<[u8]>::to_vec),
+                *piece.value,
+            )
+        })
+        .collect();
+    let ranges = model
+        .iter()
+        .map(|(start, (end, owner))| (bounds(layout, *start, *end), *owner));
+    assert!(
+        ranges
+            .map(|(b, owner)| (b.start.to_vec(), b.end.map(Vec::from), owner))
+            .eq(shown)
+    );
     let groups = index.group(rows).unwrap();
     let owner_of = |at: i64| expected[at as usize].map_or(index.owners(), |(_, owner)| owner);
     let mut by_owner: Vec<i64> = (0..probes.len() as i64).collect();

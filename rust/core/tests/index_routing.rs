@@ -18,8 +18,17 @@ type Shown = (u8, u64, u8);
 
 fn entry((partition, epoch, owner): Shown, start: usize, length: usize) -> Entry {
     let end = (start + length < KEYS).then(|| vec![(start + length) as u8].into());
-    let (partition, owner) = (format!("part{partition}").into(), format!("worker-{owner}").into());
-    Entry { partition, start: vec![start as u8].into(), end, epoch, owner }
+    let (partition, owner) = (
+        format!("part{partition}").into(),
+        format!("worker-{owner}").into(),
+    );
+    Entry {
+        partition,
+        start: vec![start as u8].into(),
+        end,
+        epoch,
+        owner,
+    }
 }
 
 /// The rules of the table, a key at a time.
@@ -28,7 +37,12 @@ struct Model([Option<Shown>; KEYS]);
 
 impl Model {
     fn apply(&mut self, new: Shown, start: usize, length: usize) {
-        if self.0.iter().flatten().any(|old| old.0 == new.0 && old.1 > new.1) {
+        if self
+            .0
+            .iter()
+            .flatten()
+            .any(|old| old.0 == new.0 && old.1 > new.1)
+        {
             return;
         }
         for (key, slot) in self.0.iter_mut().enumerate() {
@@ -51,8 +65,18 @@ impl Model {
     /// The lower the rank, the nearer the top; so apply from the bottom up.
     fn replace_all(&mut self, entries: &[(Shown, usize, usize)]) {
         let held: Vec<u8> = self.0.iter().flatten().map(|old| old.0).collect();
-        let newest = |partition: u8| entries.iter().filter(|e| e.0.0 == partition).map(|e| e.0.1).max();
-        let mut entries: Vec<_> = entries.iter().filter(|e| newest(e.0.0) == Some(e.0.1)).copied().collect();
+        let newest = |partition: u8| {
+            entries
+                .iter()
+                .filter(|e| e.0.0 == partition)
+                .map(|e| e.0.1)
+                .max()
+        };
+        let mut entries: Vec<_> = entries
+            .iter()
+            .filter(|e| newest(e.0.0) == Some(e.0.1))
+            .copied()
+            .collect();
         entries.sort_by_key(|(new, ..)| (new.1, held.contains(&new.0), std::cmp::Reverse(new.0)));
         self.0 = [None; KEYS];
         for (new, start, length) in entries {
@@ -65,23 +89,41 @@ impl Model {
 
 fn check(table: &RoutingTable, model: &Model) {
     for (key, slot) in model.0.iter().enumerate() {
-        let shown = table.lookup(&[key as u8]).map(|entry| (entry.partition.to_string(), entry.epoch, entry.owner.to_string()));
-        let expected = slot.map(|(partition, epoch, owner)| (format!("part{partition}"), epoch, format!("worker-{owner}")));
+        let shown = table.lookup(&[key as u8]).map(|entry| {
+            (
+                entry.partition.to_string(),
+                entry.epoch,
+                entry.owner.to_string(),
+            )
+        });
+        let expected = slot.map(|(partition, epoch, owner)| {
+            (format!("part{partition}"), epoch, format!("worker-{owner}"))
+        });
         assert_eq!(shown, expected, "key {key}");
     }
     for (left, right) in table.entries().zip(table.entries().skip(1)) {
-        assert!(left.end.as_ref().is_some_and(|end| *end <= right.start), "{left:?} overlaps {right:?}");
+        assert!(
+            left.end.as_ref().is_some_and(|end| *end <= right.start),
+            "{left:?} overlaps {right:?}"
+        );
     }
     for partition in 0..8 {
         let name = format!("part{partition}");
-        assert!(table.entries_of(&name).eq(table.entries().filter(|entry| *entry.partition == *name)), "{name}");
+        assert!(
+            table
+                .entries_of(&name)
+                .eq(table.entries().filter(|entry| *entry.partition == *name)),
+            "{name}"
+        );
     }
 }
 
 fn shown() -> impl Strategy<Value = (Shown, usize, usize)> {
-    (0..8u8, 0..5u64, 0..3u8, 0..KEYS, 1..KEYS).prop_map(|(partition, epoch, owner, start, length)| {
-        ((partition, epoch, owner), start, length.min(KEYS - start))
-    })
+    (0..8u8, 0..5u64, 0..3u8, 0..KEYS, 1..KEYS).prop_map(
+        |(partition, epoch, owner, start, length)| {
+            ((partition, epoch, owner), start, length.min(KEYS - start))
+        },
+    )
 }
 
 fn steps() -> impl Strategy<Value = Step> {

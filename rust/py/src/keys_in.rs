@@ -2,7 +2,10 @@
 
 use dstk_core::index::KeyRows;
 use dstk_core::key::readable;
-use numpy::{PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{
+    PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -16,7 +19,11 @@ pub(crate) enum KeysIn<'py> {
     /// The memory of a contiguous array of bytes, (keys, width).
     Borrowed(PyReadonlyArray2<'py, u8>),
     /// A copy, padded to one width.
-    Owned { bytes: Vec<u8>, len: usize, width: usize },
+    Owned {
+        bytes: Vec<u8>,
+        len: usize,
+        width: usize,
+    },
 }
 
 impl<'py> KeysIn<'py> {
@@ -34,11 +41,19 @@ impl<'py> KeysIn<'py> {
     /// The keys for the core; they may be used with the interpreter released.
     pub(crate) fn rows(&self) -> Result<KeyRows<'_>> {
         let (bytes, len, width) = match self {
-            Self::Borrowed(array) => (array.as_slice().map_err(PyErr::from)?, array.shape()[0], array.shape()[1]),
+            Self::Borrowed(array) => (
+                array.as_slice().map_err(PyErr::from)?,
+                array.shape()[0],
+                array.shape()[1],
+            ),
             Self::Owned { bytes, len, width } => (bytes.as_slice(), *len, *width),
         };
-        KeyRows::strided(bytes, len, width, width)
-            .ok_or_else(|| Error::invalid(format!("{len} keys of {width} bytes do not fit in {} bytes", bytes.len())))
+        KeyRows::strided(bytes, len, width, width).ok_or_else(|| {
+            Error::invalid(format!(
+                "{len} keys of {width} bytes do not fit in {} bytes",
+                bytes.len()
+            ))
+        })
     }
 
     /// Bytes a key.
@@ -53,11 +68,17 @@ impl<'py> KeysIn<'py> {
         let dtype = array.dtype();
         let bytes = match (dtype.kind(), array.ndim()) {
             (b'S', 1) if dtype.itemsize() == 0 => {
-                return Ok(Self::Owned { bytes: Vec::new(), len: array.len(), width: 0 });
+                return Ok(Self::Owned {
+                    bytes: Vec::new(),
+                    len: array.len(),
+                    width: 0,
+                });
             }
             (b'S', 1) => {
                 let numpy = array.py().import("numpy")?;
-                let flat = numpy.call_method1("ascontiguousarray", (array,))?.call_method1("view", ("u1",))?;
+                let flat = numpy
+                    .call_method1("ascontiguousarray", (array,))?
+                    .call_method1("view", ("u1",))?;
                 flat.call_method1("reshape", (array.len(), dtype.itemsize()))?
             }
             (b'u', 2) if dtype.itemsize() == 1 => array.as_any().clone(),
@@ -75,20 +96,33 @@ impl<'py> KeysIn<'py> {
             return Ok(Self::Borrowed(array));
         }
         let (len, width) = (array.shape()[0], array.shape()[1]);
-        Ok(Self::Owned { bytes: array.as_array().iter().copied().collect(), len, width })
+        Ok(Self::Owned {
+            bytes: array.as_array().iter().copied().collect(),
+            len,
+            width,
+        })
     }
 
     fn of_sequence(keys: &Bound<'py, PyAny>, what: &str, width: Option<usize>) -> Result<Self> {
         if keys.is_instance_of::<PyBytes>() || keys.is_instance_of::<PyString>() {
-            let message = format!("{what} is one {}; pass many, such as a list of bytes", keys.get_type().name()?);
+            let message = format!(
+                "{what} is one {}; pass many, such as a list of bytes",
+                keys.get_type().name()?
+            );
             return Err(Error::wrong_type(message));
         }
         let Ok(iterator) = keys.try_iter() else {
-            let message = format!("{what} is a {}; pass a numpy array or a list of bytes", keys.get_type().name()?);
+            let message = format!(
+                "{what} is a {}; pass a numpy array or a list of bytes",
+                keys.get_type().name()?
+            );
             return Err(Error::wrong_type(message));
         };
         let keys = iterator.collect::<PyResult<Vec<_>>>()?;
-        let slices = keys.iter().map(|key| key_bytes(key, what)).collect::<Result<Vec<_>>>()?;
+        let slices = keys
+            .iter()
+            .map(|key| key_bytes(key, what))
+            .collect::<Result<Vec<_>>>()?;
         let width = width.unwrap_or_else(|| slices.iter().map(|key| key.len()).max().unwrap_or(0));
         let mut bytes = Vec::with_capacity(width * slices.len());
         for (position, key) in slices.iter().enumerate() {
@@ -99,7 +133,11 @@ impl<'py> KeysIn<'py> {
             bytes.extend_from_slice(key);
             bytes.resize((position + 1) * width, 0);
         }
-        Ok(Self::Owned { bytes, len: slices.len(), width })
+        Ok(Self::Owned {
+            bytes,
+            len: slices.len(),
+            width,
+        })
     }
 }
 
@@ -108,7 +146,10 @@ pub(crate) fn key_bytes<'a>(key: &'a Bound<'_, PyAny>, what: &str) -> Result<&'a
     match key.cast::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes()),
         Err(_) => {
-            let message = format!("{what}: a key is bytes, not {} (dstk.keys encodes)", key.get_type().name()?);
+            let message = format!(
+                "{what}: a key is bytes, not {} (dstk.keys encodes)",
+                key.get_type().name()?
+            );
             Err(Error::wrong_type(message))
         }
     }
@@ -124,5 +165,9 @@ pub(crate) fn lookup_key<'a>(key: &'a Bound<'_, PyAny>, key_length: usize) -> Re
 }
 
 fn too_long(key: &[u8], key_length: usize) -> String {
-    format!("key {} is {} bytes; the keys here take {key_length}: shorten it", readable(key), key.len())
+    format!(
+        "key {} is {} bytes; the keys here take {key_length}: shorten it",
+        readable(key),
+        key.len()
+    )
 }

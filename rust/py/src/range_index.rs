@@ -30,7 +30,9 @@ impl PyRangeIndex {
         key_length: Option<usize>,
     ) -> Result<Self> {
         let starts = KeysIn::new(starts, "starts", key_length)?;
-        let ends = ends.map(|ends| KeysIn::new(ends, "ends", key_length)).transpose()?;
+        let ends = ends
+            .map(|ends| KeysIn::new(ends, "ends", key_length))
+            .transpose()?;
         let widest = || ends.as_ref().map_or(0, KeysIn::width).max(starts.width());
         let key_length = key_length.unwrap_or_else(widest);
         let owners = owners.map(owners_in).transpose()?;
@@ -45,7 +47,10 @@ impl PyRangeIndex {
     }
 
     fn owner(&self, key: &Bound<'_, PyAny>) -> Result<i64> {
-        Ok(self.inner.owner(lookup_key(key, self.inner.key_length())?).map_or(-1, i64::from))
+        Ok(self
+            .inner
+            .owner(lookup_key(key, self.inner.key_length())?)
+            .map_or(-1, i64::from))
     }
 
     #[pyo3(signature = (keys, out=None))]
@@ -62,12 +67,19 @@ impl PyRangeIndex {
             return Ok(found.into_pyarray(py));
         };
         let Ok(out) = out.cast::<PyArray1<i64>>() else {
-            let message = format!("out is {}; pass a one-dimensional numpy array of int64", out.get_type().name()?);
+            let message = format!(
+                "out is {}; pass a one-dimensional numpy array of int64",
+                out.get_type().name()?
+            );
             return Err(Error::wrong_type(message));
         };
-        let mut places = out.try_readwrite().map_err(|error| Error::invalid(format!("out cannot be written: {error}")))?;
+        let mut places = out
+            .try_readwrite()
+            .map_err(|error| Error::invalid(format!("out cannot be written: {error}")))?;
         let Ok(places) = places.as_slice_mut() else {
-            return Err(Error::invalid("out is not contiguous: pass one that is".to_owned()));
+            return Err(Error::invalid(
+                "out is not contiguous: pass one that is".to_owned(),
+            ));
         };
         released(py, rows.len(), || self.inner.find_into(rows, places))?;
         Ok(out.clone())
@@ -82,7 +94,10 @@ impl PyRangeIndex {
         let keys = KeysIn::new(keys, "keys", Some(self.inner.key_length()))?;
         let rows = keys.rows()?;
         let groups = released(py, rows.len(), || self.inner.group(rows))?;
-        Ok((groups.order.into_pyarray(py), groups.offsets.into_pyarray(py)))
+        Ok((
+            groups.order.into_pyarray(py),
+            groups.offsets.into_pyarray(py),
+        ))
     }
 
     #[pyo3(signature = (remove, add))]
@@ -93,18 +108,35 @@ impl PyRangeIndex {
         }
         for (start, end, owner) in &add {
             let end = end.as_ref().map(|end| key_bytes(end, "add")).transpose()?;
-            let bounds = Bounds::padded(key_bytes(start, "add")?, end.unwrap_or_default(), self.inner.key_length())?;
+            let bounds = Bounds::padded(
+                key_bytes(start, "add")?,
+                end.unwrap_or_default(),
+                self.inner.key_length(),
+            )?;
             delta.add.push((bounds, *owner));
         }
-        Ok(Self { inner: self.inner.apply(&delta)? })
+        Ok(Self {
+            inner: self.inner.apply(&delta)?,
+        })
     }
 
-    fn bounds<'py>(&self, py: Python<'py>, position: usize) -> Result<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    fn bounds<'py>(
+        &self,
+        py: Python<'py>,
+        position: usize,
+    ) -> Result<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let Some(range) = self.inner.get(position) else {
-            let message = format!("range {position} of {}: positions are 0 to {} less one", self.len(), self.len());
+            let message = format!(
+                "range {position} of {}: positions are 0 to {} less one",
+                self.len(),
+                self.len()
+            );
             return Err(PyIndexError::new_err(message).into());
         };
-        Ok((PyBytes::new(py, range.start), PyBytes::new(py, range.end.unwrap_or_default())))
+        Ok((
+            PyBytes::new(py, range.start),
+            PyBytes::new(py, range.end.unwrap_or_default()),
+        ))
     }
 
     fn __len__(&self) -> usize {
@@ -112,7 +144,11 @@ impl PyRangeIndex {
     }
 
     fn __repr__(&self) -> String {
-        format!("<RangeIndex of {} ranges, {}-byte keys>", self.len(), self.inner.key_length())
+        format!(
+            "<RangeIndex of {} ranges, {}-byte keys>",
+            self.len(),
+            self.inner.key_length()
+        )
     }
 
     #[getter]
@@ -146,7 +182,11 @@ fn released<T: Send, E: Send>(
 where
     Error: From<E>,
 {
-    let done = if keys < DETACH_FROM { work() } else { py.detach(work) };
+    let done = if keys < DETACH_FROM {
+        work()
+    } else {
+        py.detach(work)
+    };
     Ok(done?)
 }
 
@@ -156,9 +196,17 @@ fn owners_in(owners: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
         let narrow = |owner: &i64| u32::try_from(*owner).map_err(|_| bad_owner(owner));
         return array.as_array().iter().map(narrow).collect();
     }
-    owners.try_iter()?.map(|owner| { let owner = owner?; owner.extract::<u32>().map_err(|_| bad_owner(&owner)) }).collect()
+    owners
+        .try_iter()?
+        .map(|owner| {
+            let owner = owner?;
+            owner.extract::<u32>().map_err(|_| bad_owner(&owner))
+        })
+        .collect()
 }
 
 fn bad_owner(owner: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("owner {owner} is not a number that an owner can have: count from 0"))
+    Error::invalid(format!(
+        "owner {owner} is not a number that an owner can have: count from 0"
+    ))
 }

@@ -21,11 +21,27 @@ pub(crate) struct PyRoutingTable {
 }
 
 /// A route as Python sees it: start, end (empty: none), partition, epoch, owner.
-type Route<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, String, u64, String);
+type Route<'py> = (
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+    String,
+    u64,
+    String,
+);
 /// A route as Python hands it over.
-type RouteIn<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, String, u64, String);
+type RouteIn<'py> = (
+    Bound<'py, PyAny>,
+    Option<Bound<'py, PyAny>>,
+    String,
+    u64,
+    String,
+);
 /// What has changed: withdrawn partitions with their epochs, new routes, addresses (empty: gone).
-type Changes<'py> = (Vec<(String, u64)>, Vec<Route<'py>>, BTreeMap<String, String>);
+type Changes<'py> = (
+    Vec<(String, u64)>,
+    Vec<Route<'py>>,
+    BTreeMap<String, String>,
+);
 
 #[pymethods]
 impl PyRoutingTable {
@@ -69,7 +85,10 @@ impl PyRoutingTable {
 
     fn entries_of<'py>(&self, py: Python<'py>, partition: &str) -> Vec<Route<'py>> {
         let table = self.lock().clone();
-        table.entries_of(partition).map(|entry| route(py, entry)).collect()
+        table
+            .entries_of(partition)
+            .map(|entry| route(py, entry))
+            .collect()
     }
 
     fn overlapping<'py>(
@@ -80,8 +99,14 @@ impl PyRoutingTable {
     ) -> Result<Vec<Route<'py>>> {
         let table = self.lock().clone();
         let start = lookup_key(start, self.key_length)?;
-        let end = end.map(|end| lookup_key(end, self.key_length)).transpose()?.filter(|end| !end.is_empty());
-        Ok(table.overlapping(start, end).map(|entry| route(py, entry)).collect())
+        let end = end
+            .map(|end| lookup_key(end, self.key_length))
+            .transpose()?
+            .filter(|end| !end.is_empty());
+        Ok(table
+            .overlapping(start, end)
+            .map(|entry| route(py, entry))
+            .collect())
     }
 
     fn set_worker(&self, name: &str, address: &str) -> bool {
@@ -98,7 +123,11 @@ impl PyRoutingTable {
 
     fn addresses(&self) -> BTreeMap<String, String> {
         let table = self.lock().clone();
-        table.addresses().iter().map(|(name, address)| (name.to_string(), address.to_string())).collect()
+        table
+            .addresses()
+            .iter()
+            .map(|(name, address)| (name.to_string(), address.to_string()))
+            .collect()
     }
 
     fn snapshot(&self) -> Self {
@@ -110,10 +139,16 @@ impl PyRoutingTable {
         let mut changes = Changes::default();
         for change in py.detach(|| RoutingTable::diff(&old, &new)) {
             match change {
-                Change::Withdraw { partition, epoch } => changes.0.push((partition.to_string(), epoch)),
+                Change::Withdraw { partition, epoch } => {
+                    changes.0.push((partition.to_string(), epoch))
+                }
                 Change::Apply(entry) => changes.1.push(route(py, &entry)),
-                Change::SetWorker { name, address } => _ = changes.2.insert(name.to_string(), address.to_string()),
-                Change::RemoveWorker { name } => _ = changes.2.insert(name.to_string(), String::new()),
+                Change::SetWorker { name, address } => {
+                    _ = changes.2.insert(name.to_string(), address.to_string())
+                }
+                Change::RemoveWorker { name } => {
+                    _ = changes.2.insert(name.to_string(), String::new())
+                }
             }
         }
         changes
@@ -125,7 +160,11 @@ impl PyRoutingTable {
 
     fn __repr__(&self) -> String {
         let table = self.lock();
-        format!("<RoutingTable of {} ranges, version {}>", table.len(), table.version())
+        format!(
+            "<RoutingTable of {} ranges, version {}>",
+            table.len(),
+            table.version()
+        )
     }
 
     #[getter]
@@ -136,7 +175,10 @@ impl PyRoutingTable {
 
 impl PyRoutingTable {
     fn of(table: RoutingTable) -> Self {
-        Self { key_length: table.key_length(), inner: Mutex::new(table) }
+        Self {
+            key_length: table.key_length(),
+            inner: Mutex::new(table),
+        }
     }
 
     /// A change either happens whole or not at all, so a panic elsewhere leaves nothing half done.
@@ -157,6 +199,15 @@ fn entry_in((start, end, partition, epoch, owner): &RouteIn<'_>) -> Result<Entry
 }
 
 fn route<'py>(py: Python<'py>, entry: &Entry) -> Route<'py> {
-    let (start, end) = (PyBytes::new(py, &entry.start), PyBytes::new(py, entry.end.as_deref().unwrap_or_default()));
-    (start, end, entry.partition.to_string(), entry.epoch, entry.owner.to_string())
+    let (start, end) = (
+        PyBytes::new(py, &entry.start),
+        PyBytes::new(py, entry.end.as_deref().unwrap_or_default()),
+    );
+    (
+        start,
+        end,
+        entry.partition.to_string(),
+        entry.epoch,
+        entry.owner.to_string(),
+    )
 }

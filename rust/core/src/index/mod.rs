@@ -76,7 +76,11 @@ impl RangeIndex {
         for (place, pair) in starts.windows(2).enumerate() {
             if pair[0] >= pair[1] {
                 let (start, before) = (readable(&pair[1]), readable(&pair[0]));
-                return Err(IndexError::NotAscending { position: place + 1, start, before });
+                return Err(IndexError::NotAscending {
+                    position: place + 1,
+                    start,
+                    before,
+                });
             }
         }
         let ends = ends.map(|ends| padded_rows(ends, key_length)).transpose()?;

@@ -23,9 +23,17 @@ pub struct Entry {
 impl Entry {
     /// The same with bounds of full length; an `end` without bytes means no end.
     pub(super) fn padded(self, key_length: usize) -> Result<Self, KeyError> {
-        let end = self.end.filter(|end| !end.is_empty()).map(|end| pad(&end, key_length)).transpose()?;
+        let end = self
+            .end
+            .filter(|end| !end.is_empty())
+            .map(|end| pad(&end, key_length))
+            .transpose()?;
         let bounds = Bounds::new(pad(&self.start, key_length)?, end)?;
-        Ok(Self { start: bounds.start, end: bounds.end, ..self })
+        Ok(Self {
+            start: bounds.start,
+            end: bounds.end,
+            ..self
+        })
     }
 
     /// The same over a part of its range.
@@ -41,6 +49,10 @@ impl Entry {
 
     /// As it goes into the map of ranges.
     pub(super) fn piece(self: &Arc<Self>) -> Piece<'_, Arc<Self>> {
-        Piece { start: &self.start, end: self.end.as_deref(), value: Arc::clone(self) }
+        Piece {
+            start: &self.start,
+            end: self.end.as_deref(),
+            value: Arc::clone(self),
+        }
     }
 }

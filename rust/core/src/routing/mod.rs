@@ -1,8 +1,8 @@
 //! Who serves a key: the overlay of all Partitions of one keyspace by epoch, and where their owners listen.
 
 mod entry;
-mod overlay;
 mod names;
+mod overlay;
 mod table;
 
 pub use entry::Entry;

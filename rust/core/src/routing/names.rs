@@ -21,7 +21,12 @@ pub(super) struct Extent {
 impl Extent {
     /// What `pieces` pieces of `entry` show.
     pub(super) fn of(entry: &Entry, pieces: usize) -> Self {
-        Self { epoch: entry.epoch, pieces, start: entry.start.clone(), end: entry.end.clone() }
+        Self {
+            epoch: entry.epoch,
+            pieces,
+            start: entry.start.clone(),
+            end: entry.end.clone(),
+        }
     }
 
     /// Takes the range of `entry` in, and so many more pieces.
@@ -50,7 +55,10 @@ impl Names {
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Extent>> {
         let (high, low) = branches(name);
         let bucket = self.root.get(high)?.get(low)?;
-        bucket.iter().find(|(other, _)| **other == *name).map(|(_, extent)| extent)
+        bucket
+            .iter()
+            .find(|(other, _)| **other == *name)
+            .map(|(_, extent)| extent)
     }
 
     pub(super) fn insert(&mut self, name: &Arc<str>, extent: Extent) {

@@ -11,7 +11,10 @@ use super::entry::Entry;
 /// A partition counts in its newest epoch only. Between equal epochs, a partition that `holds` says was shown before
 /// comes first, then the lower name; within one partition, the later entry. A sweep over the starts with a heap of the
 /// entries that are open: O(n log n).
-pub(super) fn overlay(mut entries: Vec<Arc<Entry>>, holds: impl Fn(&str) -> bool) -> Vec<Arc<Entry>> {
+pub(super) fn overlay(
+    mut entries: Vec<Arc<Entry>>,
+    holds: impl Fn(&str) -> bool,
+) -> Vec<Arc<Entry>> {
     let mut newest: HashMap<Arc<str>, u64> = HashMap::new();
     for entry in &entries {
         let epoch = newest.entry(Arc::clone(&entry.partition)).or_default();
@@ -22,10 +25,15 @@ pub(super) fn overlay(mut entries: Vec<Arc<Entry>>, holds: impl Fn(&str) -> bool
     entries.sort_by(|left, right| {
         let by_epoch = right.epoch.cmp(&left.epoch);
         let by_holding = || holds(&right.partition).cmp(&holds(&left.partition));
-        by_epoch.then_with(by_holding).then_with(|| left.partition.cmp(&right.partition))
+        by_epoch
+            .then_with(by_holding)
+            .then_with(|| left.partition.cmp(&right.partition))
     });
     sweep(&entries)
 }
+
+/// An entry by its place in the list and the part of its range that shows.
+type Shown<'a> = (usize, &'a [u8], Option<&'a [u8]>);
 
 /// What shows of `entries`, the first of the list being on top.
 fn sweep(entries: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
@@ -33,7 +41,7 @@ fn sweep(entries: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
     by_start.sort_by(|left, right| entries[*left].start.cmp(&entries[*right].start));
     let mut coming = by_start.into_iter().peekable();
     let mut open: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
-    let mut shown: Vec<(usize, &[u8], Option<&[u8]>)> = Vec::new();
+    let mut shown: Vec<Shown<'_>> = Vec::new();
     let mut at: &[u8] = &[];
     loop {
         while let Some(index) = coming.next_if(|index| &*entries[*index].start <= at) {
@@ -62,8 +70,10 @@ fn sweep(entries: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
             None => break,
         }
     }
-    let whole = |entry: &Entry, start: &[u8], end: Option<&[u8]>| *entry.start == *start && entry.end.as_deref() == end;
-    let cut = |(index, start, end): (usize, &[u8], Option<&[u8]>)| match &entries[index] {
+    let whole = |entry: &Entry, start: &[u8], end: Option<&[u8]>| {
+        *entry.start == *start && entry.end.as_deref() == end
+    };
+    let cut = |(index, start, end): Shown<'_>| match &entries[index] {
         entry if whole(entry, start, end) => Arc::clone(entry),
         entry => entry.cut(start, end),
     };
@@ -72,7 +82,11 @@ fn sweep(entries: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
 
 fn lower_end<'a>(left: Option<&'a [u8]>, right: Option<&'a [u8]>) -> Option<&'a [u8]> {
     match (left, right) {
-        (Some(left), Some(right)) => Some(if left.cmp(right) == Ordering::Greater { right } else { left }),
+        (Some(left), Some(right)) => Some(if left.cmp(right) == Ordering::Greater {
+            right
+        } else {
+            left
+        }),
         (one, other) => one.or(other),
     }
 }

@@ -1,5 +1,6 @@
 //! The routing table and what changes it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -56,7 +57,12 @@ impl RoutingTable {
     /// An empty table over keys of `key_length` bytes, at version 0.
     pub fn new(key_length: usize) -> Result<Self, IndexError> {
         let map = RangeMap::new(key_length)?;
-        Ok(Self { map, names: Names::default(), workers: Arc::default(), version: 0 })
+        Ok(Self {
+            map,
+            names: Names::default(),
+            workers: Arc::default(),
+            version: 0,
+        })
     }
 
     /// Lays `entry` over the table; whether that changed anything.
@@ -65,14 +71,21 @@ impl RoutingTable {
     pub fn apply(&mut self, entry: Entry) -> Result<bool, IndexError> {
         let entry = Arc::new(entry.padded(self.map.key_length())?);
         let known = self.names.get(&entry.partition).cloned();
-        if known.as_ref().is_some_and(|known| known.epoch > entry.epoch) {
+        if known
+            .as_ref()
+            .is_some_and(|known| known.epoch > entry.epoch)
+        {
             return Ok(false);
         }
         let same_epoch = known.as_ref().filter(|known| known.epoch == entry.epoch);
         let before = self.map.clone();
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         if same_epoch.is_none() {
-            removed.extend(known.iter().flat_map(|known| pieces_of(&before, &entry.partition, known)));
+            removed.extend(
+                known
+                    .iter()
+                    .flat_map(|known| pieces_of(&before, &entry.partition, known)),
+            );
         }
         let mut from = Some(&*entry.start);
         for piece in before.range(before.overlapping(&entry.start, entry.end.as_deref())) {
@@ -92,11 +105,17 @@ impl RoutingTable {
             if *old.start < *entry.start {
                 added.push(old.cut(&old.start, Some(&entry.start)));
             }
-            if let Some(end) = entry.end.as_deref().filter(|end| old.end.as_deref().is_none_or(|old| old > *end)) {
+            if let Some(end) = entry
+                .end
+                .as_deref()
+                .filter(|end| old.end.as_deref().is_none_or(|old| old > *end))
+            {
                 added.push(old.cut(end, old.end.as_deref()));
             }
         }
-        if let Some(start) = from.filter(|start| entry.end.as_deref().is_none_or(|end| *start < end)) {
+        if let Some(start) =
+            from.filter(|start| entry.end.as_deref().is_none_or(|end| *start < end))
+        {
             added.push(entry.cut(start, entry.end.as_deref()));
         }
         added.sort_by(|left, right| left.start.cmp(&right.start));
@@ -105,7 +124,10 @@ impl RoutingTable {
             return Ok(false);
         }
         let gone = removed.iter().map(|old| Edit::Remove(&old.start));
-        self.map = before.edit(gone.chain(added.iter().map(|new| Edit::Add(new.piece()))).collect())?;
+        self.map = before.edit(
+            gone.chain(added.iter().map(|new| Edit::Add(new.piece())))
+                .collect(),
+        )?;
         self.recount(&entry, same_epoch.map(Arc::as_ref), &removed, &added);
         self.version += 1;
         Ok(true)
@@ -113,11 +135,18 @@ impl RoutingTable {
 
     /// Takes out what `partition` shows at `epoch` or an older one; whether that was anything.
     pub fn withdraw(&mut self, partition: &str, epoch: u64) -> bool {
-        let Some(known) = self.names.get(partition).filter(|known| known.epoch <= epoch).cloned() else {
+        let Some(known) = self
+            .names
+            .get(partition)
+            .filter(|known| known.epoch <= epoch)
+            .cloned()
+        else {
             return false;
         };
         let before = self.map.clone();
-        let gone = pieces_of(&before, partition, &known).map(|old| Edit::Remove(&old.start)).collect();
+        let gone = pieces_of(&before, partition, &known)
+            .map(|old| Edit::Remove(&old.start))
+            .collect();
         match before.edit(gone) {
             Ok(map) => self.map = map,
             Err(error) => unreachable!("removing ranges of this very version failed: {error}"),
@@ -131,9 +160,14 @@ impl RoutingTable {
     ///
     /// As if all were applied to an empty table, whatever their order; of two partitions that claim a key in the same
     /// epoch, one that shows now comes before one that does not, then the lower name. The workers stay as they are.
-    pub fn replace_all(&mut self, entries: impl IntoIterator<Item = Entry>) -> Result<bool, IndexError> {
+    pub fn replace_all(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<bool, IndexError> {
         let key_length = self.map.key_length();
-        let entries = entries.into_iter().map(|entry| Ok(Arc::new(entry.padded(key_length)?)));
+        let entries = entries
+            .into_iter()
+            .map(|entry| Ok(Arc::new(entry.padded(key_length)?)));
         let entries = entries.collect::<Result<Vec<_>, IndexError>>()?;
         let shown = overlay(entries, |partition| self.names.get(partition).is_some());
         if self.entries().eq(&shown) {
@@ -168,13 +202,22 @@ impl RoutingTable {
     }
 
     /// The entries that share a key with `start..end`, in the order of keys.
-    pub fn overlapping(&self, start: &[u8], end: Option<&[u8]>) -> impl Iterator<Item = &Arc<Entry>> {
-        self.map.range(self.map.overlapping(start, end)).map(|piece| piece.value)
+    pub fn overlapping(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> impl Iterator<Item = &Arc<Entry>> {
+        self.map
+            .range(self.map.overlapping(start, end))
+            .map(|piece| piece.value)
     }
 
     /// What `partition` shows, in the order of keys; nothing if others have all its keys.
     pub fn entries_of(&self, partition: &str) -> impl Iterator<Item = &Arc<Entry>> {
-        self.names.get(partition).into_iter().flat_map(move |known| pieces_of(&self.map, partition, known))
+        self.names
+            .get(partition)
+            .into_iter()
+            .flat_map(move |known| pieces_of(&self.map, partition, known))
     }
 
     /// Sets where the data plane of a worker listens; whether that changed anything.
@@ -231,25 +274,39 @@ impl RoutingTable {
     ///
     /// Costs what changed between the two if one came from the other, and never more than both tables once.
     pub fn diff(old: &Self, new: &Self) -> Vec<Change> {
-        let gone: Vec<_> = old.map.unshared(&new.map).map(|piece| piece.value).collect();
-        let come: Vec<_> = new.map.unshared(&old.map).map(|piece| piece.value).collect();
-        let (gone_keys, come_keys): (BTreeSet<_>, BTreeSet<_>) =
-            (gone.iter().map(|entry| fields(entry)).collect(), come.iter().map(|entry| fields(entry)).collect());
-        let touched: BTreeSet<&Arc<str>> = gone_keys.symmetric_difference(&come_keys).map(|fields| fields.1).collect();
+        let gone = old.map.unshared(&new.map).map(|piece| piece.value);
+        let come = new.map.unshared(&old.map).map(|piece| piece.value);
+        let touched = differing(gone, come);
         let mut changes = Vec::new();
         for partition in &touched {
             if let Some(known) = old.names.get(partition) {
-                changes.push(Change::Withdraw { partition: Arc::clone(partition), epoch: known.epoch });
+                changes.push(Change::Withdraw {
+                    partition: Arc::clone(partition),
+                    epoch: known.epoch,
+                });
             }
         }
         for partition in &touched {
             changes.extend(new.entries_of(partition).cloned().map(Change::Apply));
         }
-        for (name, address) in new.workers.iter().filter(|(name, address)| old.address(name) != Some(address)) {
-            changes.push(Change::SetWorker { name: Arc::clone(name), address: Arc::clone(address) });
+        for (name, address) in new
+            .workers
+            .iter()
+            .filter(|(name, address)| old.address(name) != Some(address))
+        {
+            changes.push(Change::SetWorker {
+                name: Arc::clone(name),
+                address: Arc::clone(address),
+            });
         }
-        for name in old.workers.keys().filter(|name| new.address(name).is_none()) {
-            changes.push(Change::RemoveWorker { name: Arc::clone(name) });
+        for name in old
+            .workers
+            .keys()
+            .filter(|name| new.address(name).is_none())
+        {
+            changes.push(Change::RemoveWorker {
+                name: Arc::clone(name),
+            });
         }
         changes
     }
@@ -265,7 +322,13 @@ impl RoutingTable {
     }
 
     /// Brings the names up to date with pieces that went and came when `entry` was applied.
-    fn recount(&mut self, entry: &Entry, same: Option<&Extent>, removed: &[&Arc<Entry>], added: &[Arc<Entry>]) {
+    fn recount(
+        &mut self,
+        entry: &Entry,
+        same: Option<&Extent>,
+        removed: &[&Arc<Entry>],
+        added: &[Arc<Entry>],
+    ) {
         let mut counts: BTreeMap<&Arc<str>, (usize, usize)> = BTreeMap::new();
         for old in removed {
             counts.entry(&old.partition).or_default().0 += 1;
@@ -274,7 +337,11 @@ impl RoutingTable {
             counts.entry(&new.partition).or_default().1 += 1;
         }
         for (name, (went, came)) in counts {
-            let known = if *name == entry.partition { same.cloned() } else { self.names.get(name).map(|e| (**e).clone()) };
+            let known = if *name == entry.partition {
+                same.cloned()
+            } else {
+                self.names.get(name).map(|e| (**e).clone())
+            };
             let extent = match known {
                 Some(mut known) => {
                     known.pieces = known.pieces + came - went;
@@ -293,8 +360,36 @@ impl RoutingTable {
     }
 }
 
-fn fields(entry: &Entry) -> (&[u8], &Arc<str>, Option<&[u8]>, u64, &str) {
-    (&entry.start, &entry.partition, entry.end.as_deref(), entry.epoch, &entry.owner)
+/// The partitions of entries that only one of two lists has, both of them in the order of keys.
+fn differing<'a>(
+    left: impl Iterator<Item = &'a Arc<Entry>>,
+    right: impl Iterator<Item = &'a Arc<Entry>>,
+) -> BTreeSet<&'a Arc<str>> {
+    let (mut left, mut right) = (left.peekable(), right.peekable());
+    let mut partitions = BTreeSet::new();
+    loop {
+        let order = match (left.peek(), right.peek()) {
+            (Some(one), Some(other)) if Arc::ptr_eq(one, other) => {
+                left.next();
+                right.next();
+                continue;
+            }
+            (Some(one), Some(other)) => one.start.cmp(&other.start),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return partitions,
+        };
+        let one = if order.is_le() { left.next() } else { None };
+        let other = if order.is_ge() { right.next() } else { None };
+        if one != other {
+            partitions.extend(
+                [one, other]
+                    .into_iter()
+                    .flatten()
+                    .map(|entry| &entry.partition),
+            );
+        }
+    }
 }
 
 /// The pieces of `partition` in `map`, all of which lie in its extent.
@@ -303,7 +398,93 @@ fn pieces_of<'a>(
     partition: &str,
     known: &Extent,
 ) -> impl Iterator<Item = &'a Arc<Entry>> + use<'a> {
-    let pieces = map.range(map.overlapping(&known.start, known.end.as_deref())).map(|piece: Piece<'a, _>| piece.value);
-    let own: Vec<_> = pieces.filter(|entry| *entry.partition == *partition).take(known.pieces).collect();
+    let pieces = map
+        .range(map.overlapping(&known.start, known.end.as_deref()))
+        .map(|piece: Piece<'a, _>| piece.value);
+    let own: Vec<_> = pieces
+        .filter(|entry| *entry.partition == *partition)
+        .take(known.pieces)
+        .collect();
     own.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(partition: &str, start: &str, end: &str, epoch: u64, owner: &str) -> Entry {
+        let (start, end) = (start.as_bytes().into(), Some(end.as_bytes().into()));
+        Entry {
+            partition: partition.into(),
+            start,
+            end,
+            epoch,
+            owner: owner.into(),
+        }
+    }
+
+    fn shown(table: &RoutingTable) -> String {
+        let readable = crate::key::readable;
+        let one = |entry: &Arc<Entry>| {
+            let end = entry
+                .end
+                .as_deref()
+                .map_or_else(|| "∞".to_owned(), readable);
+            format!(
+                "{}..{end} {}@{} {}",
+                readable(&entry.start),
+                entry.partition,
+                entry.epoch,
+                entry.owner
+            )
+        };
+        table.entries().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn the_parts_of_a_split_take_over_one_by_one() {
+        let mut table = RoutingTable::new(1).unwrap();
+        table.apply(entry("part", "a", "o", 1, "pod1")).unwrap();
+        table.apply(entry("right", "e", "o", 2, "pod1")).unwrap();
+        assert_eq!(shown(&table), "a..e part@1 pod1, e..o right@2 pod1");
+        table.apply(entry("left", "a", "e", 2, "pod1")).unwrap();
+        assert_eq!(shown(&table), "a..e left@2 pod1, e..o right@2 pod1");
+        assert!(!table.withdraw("part", 1), "nothing of it shows any more");
+        assert!(table.names.get("part").is_none());
+    }
+
+    #[test]
+    fn a_merged_partition_covers_its_parts_whichever_comes_first() {
+        let mut table = RoutingTable::new(1).unwrap();
+        table.apply(entry("left", "a", "e", 2, "pod1")).unwrap();
+        table.apply(entry("whole", "a", "o", 3, "pod1")).unwrap();
+        assert!(!table.apply(entry("right", "e", "o", 2, "pod1")).unwrap());
+        assert_eq!(shown(&table), "a..o whole@3 pod1");
+    }
+
+    #[test]
+    fn a_move_changes_the_owner_and_late_news_does_not_change_it_back() {
+        let mut table = RoutingTable::new(1).unwrap();
+        table.apply(entry("part", "a", "", 7, "pod1")).unwrap();
+        let before = table.clone();
+        table.apply(entry("part", "a", "", 8, "pod2")).unwrap();
+        assert!(!table.apply(entry("part", "a", "", 7, "pod1")).unwrap());
+        assert_eq!(shown(&table), "a..∞ part@8 pod2");
+        assert_eq!(shown(&before), "a..∞ part@7 pod1");
+        assert_eq!(table.version(), before.version() + 1);
+    }
+
+    #[test]
+    fn workers_come_and_go_by_name() {
+        let mut table = RoutingTable::new(1).unwrap();
+        assert!(
+            table.set_worker("pod1", "127.0.0.1:1") && !table.set_worker("pod1", "127.0.0.1:1")
+        );
+        assert_eq!(
+            table.address("pod1").map(|address| &**address),
+            Some("127.0.0.1:1")
+        );
+        assert!(table.remove_worker("pod1") && !table.remove_worker("pod1"));
+        assert_eq!(table.version(), 2);
+    }
 }
