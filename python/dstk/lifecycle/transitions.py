@@ -34,22 +34,32 @@ class Guard(Generic[F]):
     holds: Callable[[F], bool]
     loose: bool = False
     """Whether the name needs parentheses beside ``&`` and ``~``."""
+    says: str = ""
+    """What it means, where the name does not say it all."""
+    parts: tuple[Guard[F], ...] = ()
+    """What it is made of."""
 
     def __and__(self, other: Guard[F]) -> Guard[F]:
         name = f"{self._tight} & {other._tight}"
-        return Guard(name, lambda facts: self.holds(facts) and other.holds(facts))
+        return Guard(name, lambda facts: self.holds(facts) and other.holds(facts), parts=(self, other))
 
     def __or__(self, other: Guard[F]) -> Guard[F]:
         name = f"{self.name} | {other.name}"
-        return Guard(name, lambda facts: self.holds(facts) or other.holds(facts), loose=True)
+        return Guard(name, lambda facts: self.holds(facts) or other.holds(facts), loose=True, parts=(self, other))
 
     def __invert__(self) -> Guard[F]:
         name = f"~({self.name})" if self.loose or " & " in self.name else f"~{self.name}"
-        return Guard(name, lambda facts: not self.holds(facts))
+        return Guard(name, lambda facts: not self.holds(facts), parts=(self,))
 
     def named(self, name: str) -> Guard[F]:
         """The same condition under a name of its own."""
-        return Guard(name, self.holds)
+        return Guard(name, self.holds, says=self.name, parts=(self,))
+
+    def __iter__(self) -> Iterator[Guard[F]]:
+        """All named guards in it, this one first."""
+        yield self
+        for part in self.parts:
+            yield from part
 
     @property
     def _tight(self) -> str:
@@ -62,16 +72,22 @@ class Effect(Generic[F]):
 
     name: str
     actions: Callable[[F], Iterable[Action]]
+    says: str = ""
+    """What it does, where the name does not say it all."""
 
 
 def guard(holds: Callable[[F], bool]) -> Guard[F]:
     """A guard named like the function."""
-    return Guard(holds.__name__, holds)
+    return Guard(holds.__name__, holds, says=_sentence(holds))
 
 
 def effect(actions: Callable[[F], Iterable[Action]]) -> Effect[F]:
     """An effect named like the function."""
-    return Effect(actions.__name__, actions)
+    return Effect(actions.__name__, actions, _sentence(actions))
+
+
+def _sentence(function: Callable[..., object]) -> str:
+    return " ".join((function.__doc__ or "").split())
 
 
 @dataclass(frozen=True, slots=True)
