@@ -74,7 +74,7 @@ class Merging(Operation):
     @property
     def host(self) -> WorkerView:
         """The worker in which all of this happens."""
-        objects = [each for each in (self.merged, *self.parts) if each is not None]
+        objects = [each for each in (*self.parts, self.merged) if each is not None]
         owners = [each.spec.primary or each.spec.proxy for each in objects]
         return self.worker(next((owner for owner in owners if owner), ""))
 

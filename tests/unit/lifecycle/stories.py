@@ -12,6 +12,8 @@ CALLS = Chances(lost=0.1, unanswered=0.1, uncertain=0.4, label=0.02)
 """Calls to workers and commits get lost, late or unanswered, and somebody edits labels."""
 OPERATORS = Chances(operator_crash=0.02, uncertain=0.2, lost=0.03, unanswered=0.03)
 """Operators die in the middle of things, and old ones go on beside the new."""
+RIVALS = Chances(operator_crash=0.04, operator_lingers=0.8, unanswered=0.02, cancel=0.002)
+"""As before, and nearly all that the old ones were about to do is still done."""
 WORKERS = Chances(worker_crash=0.004, pod_deleted=0.004, unreachable=0.01)
 """Workers restart, their pods are deleted, and they do not answer for a while."""
 USERS = Chances(cancel=0.01, label=0.02, uncertain=0.2)
@@ -32,6 +34,7 @@ WEATHER = {
     "calm": CALM,
     "calls": CALLS,
     "operators": OPERATORS,
+    "rivals": RIVALS,
     "workers": WORKERS,
     "users": USERS,
     "everything": EVERYTHING,

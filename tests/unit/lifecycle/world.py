@@ -81,6 +81,8 @@ class Chances:
     uncertain: float = 0.0
     """A commit times out: it has happened, has not, or will happen later."""
     operator_crash: float = 0.0
+    operator_lingers: float = 0.3
+    """A task of a dead operator goes on beside the new one's."""
     worker_crash: float = 0.0
     pod_deleted: float = 0.0
     unreachable: float = 0.0
@@ -401,7 +403,7 @@ class World:
     def new_operator(self) -> None:
         """The old one's tasks go on for a while as if nothing had happened, or stop in the middle."""
         self.term += 1
-        self.tasks = [task for task in self.tasks if self.random.random() < 0.3]
+        self.tasks = [task for task in self.tasks if self.random.random() < self.chances.operator_lingers]
         for name in self.assignments:
             self.spawn(drive(self, name, self.term))
         for name in self.worker_names:

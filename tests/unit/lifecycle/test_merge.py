@@ -1,0 +1,158 @@
+"""InWorkerMerge, row by row: what is seen, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, partition, silent, since, statuses, worker
+from stories import merge
+
+from dstk.api import AssignmentPhase, Partition, Step, child_name
+from dstk.api.validation import Refusal
+from dstk.lifecycle import decide, touched
+from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+
+LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
+
+# The seed's example: [a,e) and [j,o) become [a,o); nobody owns what is between.
+LOW, HIGH = partition("low", "a", "e", "pod1", 7), partition("high", "j", "o", "pod1", 4)
+WHOLE = partition("whole", "a", "o", "pod1", 8)
+LOW_PROXY = partition("low", "a", "e", None, 7, proxy="pod1")
+HIGH_PROXY = partition("high", "j", "o", None, 4, proxy="pod1")
+SEVEN, FOUR = PartView("primary", 7), PartView("primary", 4)
+SERVES = worker("pod1", low=SEVEN, high=FOUR)
+JOINED = worker("pod1", whole=PartView("primary", 8, rows=8, bytes=80, last_pause_seconds=0.0002))
+EMPTY = worker("pod1")
+LATE = Limits(deadline_seconds=5)
+
+
+def at(
+    step: Step | None,
+    host: WorkerView,
+    objects: Sequence[Partition] = (LOW, HIGH),
+    phase: AssignmentPhase | None = None,
+    **also: object,
+) -> Observed:
+    return observed(assignment(merge("high", "low", name="whole"), step, phase), objects, [host], **also)
+
+
+PARTS_PROXY = [
+    "commit low: primary nobody, proxy pod1, epoch 7",
+    "low is proxying",
+    "commit high: primary nobody, proxy pod1, epoch 4",
+    "high is proxying",
+]
+FORWARD = ["create whole [a,o) on pod1, epoch 8", *PARTS_PROXY, "status Running proxying"]
+
+MATRIX = {
+    # not begun
+    "begins": (at(None, SERVES), ["status Running loading"]),
+    "refused": (at(None, SERVES, refusal=Refusal("GapOwned", "…")), ["status Aborted - GapOwned"]),
+    "waits for older": (at(None, SERVES, ahead=("a0",)), ["status Pending - Waiting", "wait for Waiting"]),
+    "deleted before it began": (at(None, SERVES, cancelled=True), ["status Aborted - Cancelled"]),
+    # up to the flip
+    "loads": (at(LOADING, SERVES), ["status Running following"]),
+    "flips": (at(FOLLOWING, SERVES), ["pod1: merge low epoch 7, high epoch 4 into whole epoch 8"]),
+    "epoch not confirmed": (
+        at(FOLLOWING, worker("pod1", low=SEVEN, high=PartView("primary", 3))),
+        ["pod1: serve high epoch 4"],
+    ),
+    "fenced from before": (
+        at(FOLLOWING, worker("pod1", low=PartView("primary", 7, fenced=True), high=FOUR)),
+        ["pod1: fence low epoch 7", "touch low", "pod1: unfence low epoch 7"],
+    ),
+    "worker silent": (at(FOLLOWING, silent("pod1")), ["status Running following", "wait for the worker"]),
+    "worker silent for long": (
+        at(FOLLOWING, silent("pod1"), memory=since(pod1=31)),
+        ["status Stalled following WorkerUnreachable", "wait for WorkerUnreachable"],
+    ),
+    "worker is gone": (at(FOLLOWING, gone("pod1")), ["status Aborted following WorkerLost"]),
+    "worker restarted": (at(FOLLOWING, EMPTY), ["status Aborted following WorkerLost"]),
+    "a part is not held": (at(FOLLOWING, worker("pod1", low=SEVEN)), ["status Aborted following WorkerLost"]),
+    "a part has no object": (at(FOLLOWING, SERVES, [LOW]), ["status Aborted following PartitionChanged"]),
+    "a part went to another pod": (
+        at(FOLLOWING, SERVES, [LOW, partition("high", "j", "o", "pod2", 5)]),
+        ["status Aborted following PartitionChanged"],
+    ),
+    "cancelled": (at(FOLLOWING, SERVES, cancelled=True), ["status Aborted following Cancelled"]),
+    "cancelled, an older operator may still join": (
+        at(FOLLOWING, worker("pod1", term=TERM - 1, low=SEVEN, high=FOUR), cancelled=True),
+        ["pod1: unfence low epoch 7", "pod1: unfence high epoch 4"],
+    ),
+    "late": (at(FOLLOWING, SERVES, limits=LATE), ["status Aborted following DeadlineExceeded"]),
+    "name taken": (
+        at(FOLLOWING, SERVES, [LOW, HIGH, partition("whole", "x", "z", "pod1", 1)]),
+        ["status Aborted following NameTaken"],
+    ),
+    # after the flip: only forward
+    "flipped": (at(FOLLOWING, JOINED), FORWARD),
+    "flipped, status not yet written": (at(LOADING, JOINED), FORWARD),
+    "flipped, cancelled": (at(FOLLOWING, JOINED, cancelled=True), FORWARD),
+    "flipped, late": (at(FOLLOWING, JOINED, limits=LATE), FORWARD),
+    "created": (at(FOLLOWING, JOINED, [LOW, HIGH, WHOLE]), [*PARTS_PROXY, "status Running proxying"]),
+    "created, worker is gone": (
+        at(FOLLOWING, gone("pod1"), [LOW, HIGH, WHOLE]),
+        [*PARTS_PROXY, "status Running proxying"],
+    ),
+    "one part proxies": (
+        at(FOLLOWING, JOINED, [LOW_PROXY, HIGH, WHOLE]),
+        [*PARTS_PROXY[2:], "status Running proxying"],
+    ),
+    "patch unknown": (
+        at(FOLLOWING, JOINED, [LOW, HIGH, WHOLE], uncertain=True),
+        ["status Running following", "wait for the outcome of a patch"],
+    ),
+    "flipped, name taken meanwhile": (
+        at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "x", "z", "pod3", 1)]),
+        ["status Stalled following NameTaken", "wait for NameTaken"],
+    ),
+    # proxying
+    "parts proxy": (
+        at(PROXYING, JOINED, [LOW_PROXY, HIGH_PROXY, WHOLE]),
+        ["delete low", "delete high", "status Completed completed"],
+    ),
+    "one part deleted": (
+        at(PROXYING, JOINED, [HIGH_PROXY, WHOLE]),
+        ["delete high", "status Completed completed"],
+    ),
+    "parts deleted": (at(PROXYING, JOINED, [WHOLE]), ["status Completed completed"]),
+    "parts deleted, worker is gone": (at(PROXYING, gone("pod1"), [WHOLE]), ["status Completed completed"]),
+}
+
+
+@pytest.mark.parametrize("case", MATRIX)
+def test_what_is_seen_decides(case: str) -> None:
+    seen, expected = MATRIX[case]
+    assert lines(decide(seen, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    "seen, status, merged, part",
+    [
+        (at(None, SERVES), "loading", "loading", "primary"),
+        (at(LOADING, SERVES), "following", "following", "primary"),
+        (at(FOLLOWING, JOINED), "proxying", "primary", "proxy"),
+        (at(PROXYING, JOINED, [LOW_PROXY, HIGH_PROXY, WHOLE]), "completed", "primary", "disconnected"),
+    ],
+    ids=["loading", "following", "proxying", "completed"],
+)
+def test_status_has_the_seeds_fields(seen: Observed, status: str, merged: str, part: str) -> None:
+    assert statuses(decide(seen, NOW))["merge"] == {
+        "status": status,
+        "mergedPart": merged,
+        "subParts": {"low": part, "high": part},
+    }
+
+
+def test_name_follows_from_parts_range_and_epoch() -> None:
+    name = child_name("default", ["low", "high"], b"a\0\0\0", b"o\0\0\0", 8)
+    subject = assignment(merge("high", "low"), FOLLOWING)
+    assert touched(subject, {"low": LOW, "high": HIGH}, KEYSPACE).partitions == tuple(sorted(["low", "high", name]))
+    said = lines(decide(observed(subject, [LOW, HIGH], [SERVES]), NOW))
+    assert said == [f"pod1: merge low epoch 7, high epoch 4 into {name} epoch 8"]
+
+
+def test_ends_when_the_parts_are_gone_and_nobody_knows_the_name_any_more() -> None:
+    subject = assignment(merge("high", "low"), PROXYING)
+    assert lines(decide(observed(subject, [], []), NOW)) == ["status Completed completed"]
