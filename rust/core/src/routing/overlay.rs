@@ -22,12 +22,9 @@ pub(super) fn overlay(
     }
     entries.reverse();
     entries.retain(|entry| entry.epoch == newest[&entry.partition]);
-    entries.sort_by(|left, right| {
-        let by_epoch = right.epoch.cmp(&left.epoch);
-        let by_holding = || holds(&right.partition).cmp(&holds(&left.partition));
-        by_epoch
-            .then_with(by_holding)
-            .then_with(|| left.partition.cmp(&right.partition))
+    entries.sort_by_cached_key(|entry| {
+        let name = Arc::clone(&entry.partition);
+        (Reverse(entry.epoch), !holds(&name), name)
     });
     sweep(&entries)
 }
