@@ -68,19 +68,17 @@ impl Context {
         (self.settings.hold_seconds.max(0.0) * 1e9) as Nanos
     }
 
-    pub(crate) fn address(&self) -> Arc<str> {
-        Arc::clone(&self.address.load())
-    }
-
     pub(crate) fn set_address(&self, address: &str) {
         self.address.store(Arc::new(address.into()));
     }
 
+    /// What the routes say, as others may reach this worker by another name than it listens on.
     pub(crate) fn worker_address(&self, worker: &str) -> Option<Arc<str>> {
-        if *worker == *self.name {
-            return Some(self.address()).filter(|address| !address.is_empty());
+        if let Some(known) = self.addresses.load().get(worker) {
+            return Some(Arc::clone(known));
         }
-        self.addresses.load().get(worker).cloned()
+        let own = self.address.load();
+        (*worker == *self.name && !own.is_empty()).then(|| Arc::clone(&**own))
     }
 
     /// So many requests are held no longer.

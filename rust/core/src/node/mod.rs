@@ -31,7 +31,7 @@ pub use refusal::Refusal;
 pub use replication::{LogReader, Next, SnapshotPlan, SourceState};
 pub use routes::{KeyspaceRoutes, Route, RoutesUpdate, RoutesWake, RoutesWatch};
 pub use scan::{Page, Scan, ScanOutcome};
-pub use settings::Settings;
+pub use settings::{SettingError, Settings};
 pub use shard::{Outcome, Shard};
 
 use context::Context;

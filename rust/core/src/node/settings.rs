@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use thiserror::Error;
+
+use crate::tree::MAX_VALUE_BYTES;
+
 /// What a node may take; every field has its unit in its name or description.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -48,5 +52,117 @@ impl Default for Settings {
             max_readers: 64,
             load_half_life_seconds: 10.0,
         }
+    }
+}
+
+/// A value that a setting cannot have.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error("{setting} = {value}: {expected}")]
+pub struct SettingError {
+    /// Name of the setting.
+    pub setting: String,
+    /// What it was to be set to.
+    pub value: f64,
+    /// What it may be.
+    pub expected: String,
+}
+
+impl Settings {
+    /// The settings that [`Settings::set`] knows.
+    pub const NAMES: [&str; 11] = [
+        "value_limit_bytes",
+        "batch_limit_bytes",
+        "scan_max_rows",
+        "scan_max_bytes",
+        "hold_max_requests",
+        "hold_max_bytes",
+        "hold_seconds",
+        "log_memory_bytes",
+        "spill_bytes",
+        "max_readers",
+        "load_half_life_seconds",
+    ];
+
+    /// Sets one bound by name; false when there is none of that name.
+    ///
+    /// # Errors
+    /// When the value is out of bounds.
+    pub fn set(&mut self, setting: &str, value: f64) -> Result<bool, SettingError> {
+        let count = |lowest: u64, highest: u64| whole(setting, value, lowest, highest);
+        let size = |lowest, highest| count(lowest, highest).map(|count| count as usize);
+        match setting {
+            "value_limit_bytes" => self.value_limit_bytes = size(1, MAX_VALUE_BYTES as u64)?,
+            "batch_limit_bytes" => self.batch_limit_bytes = size(1 << 10, 64 << 20)?,
+            "scan_max_rows" => self.scan_max_rows = size(1, 1 << 20)?,
+            "scan_max_bytes" => self.scan_max_bytes = size(1 << 10, 64 << 20)?,
+            "hold_max_requests" => self.hold_max_requests = size(0, 1 << 24)?,
+            "hold_max_bytes" => self.hold_max_bytes = size(0, 1 << 40)?,
+            "hold_seconds" => self.hold_seconds = seconds(setting, value)?,
+            "log_memory_bytes" => self.log_memory_bytes = count(64 << 10, 1 << 40)?,
+            "spill_bytes" => self.spill_bytes = count(0, 1 << 50)?,
+            "max_readers" => self.max_readers = size(1, 1 << 16)?,
+            "load_half_life_seconds" => self.load_half_life_seconds = seconds(setting, value)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn whole(setting: &str, value: f64, lowest: u64, highest: u64) -> Result<u64, SettingError> {
+    if value.fract() == 0.0 && value >= lowest as f64 && value <= highest as f64 {
+        return Ok(value as u64);
+    }
+    Err(SettingError {
+        setting: setting.into(),
+        value,
+        expected: format!("takes a whole number from {lowest} to {highest}"),
+    })
+}
+
+fn seconds(setting: &str, value: f64) -> Result<f64, SettingError> {
+    if (0.001..=86_400.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(SettingError {
+        setting: setting.into(),
+        value,
+        expected: "takes seconds from 0.001 to 86400".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_sets_its_own_field() {
+        for name in Settings::NAMES {
+            let mut settings = Settings::default();
+            let value = if name.ends_with("seconds") {
+                1.5
+            } else {
+                70_000.0
+            };
+            let value = if name == "max_readers" { 7.0 } else { value };
+            assert_eq!(settings.set(name, value), Ok(true), "{name}");
+            let changed = format!("{settings:?}");
+            assert!(changed.contains(&format!("{name}: {value}")), "{changed}");
+        }
+        assert_eq!(Settings::default().set("no_such_bound", 1.0), Ok(false));
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_named() {
+        let error = Settings::default().set("hold_seconds", -1.0).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "hold_seconds = -1: takes seconds from 0.001 to 86400"
+        );
+        assert!(Settings::default().set("max_readers", 1.5).is_err());
+        assert!(
+            Settings::default()
+                .set("value_limit_bytes", f64::NAN)
+                .is_err()
+        );
     }
 }

@@ -266,7 +266,9 @@ impl Shard {
             let context = &self.context;
             match (&partition.proxying, partition.role) {
                 (_, Role::Primary) => {
-                    return Some(cell.target(partition.epoch, &context.name, &context.address()));
+                    let address = context.worker_address(&context.name);
+                    let address = address.unwrap_or_else(|| "".into());
+                    return Some(cell.target(partition.epoch, &context.name, &address));
                 }
                 (Some(proxying), _) => {
                     return Some(cell.target(partition.epoch, &proxying.to, &proxying.address));
