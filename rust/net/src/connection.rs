@@ -317,7 +317,9 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
             let items = match read_replies(&replies, is_get) {
                 Ok(items) => items,
                 Err(error) => {
-                    return SessionEnd::broken(format!("{address} sent a damaged message: {error}"));
+                    return SessionEnd::broken(format!(
+                        "{address} sent a damaged message: {error}"
+                    ));
                 }
             };
             {

@@ -33,6 +33,7 @@ const SCAN_ROUNDS: u32 = 16;
 #[derive(Debug, Clone)]
 pub struct Stopping {
     stop: watch::Sender<bool>,
+    close: watch::Sender<bool>,
     streams: watch::Sender<usize>,
 }
 
@@ -40,6 +41,7 @@ impl Default for Stopping {
     fn default() -> Self {
         Self {
             stop: watch::Sender::new(false),
+            close: watch::Sender::new(false),
             streams: watch::Sender::new(0),
         }
     }
@@ -54,6 +56,16 @@ impl Stopping {
     /// Ends when the worker is asked to stop.
     pub async fn stopped(&self) {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Asks the servers to close their connections once what was answered has left.
+    pub fn close(&self) {
+        self.close.send_replace(true);
+    }
+
+    /// Ends when the connections are to be closed.
+    pub async fn closing(self) {
+        let _ = self.close.subscribe().wait_for(|close| *close).await;
     }
 
     /// Ends when no stream runs any more.

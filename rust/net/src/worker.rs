@@ -11,6 +11,7 @@ use dstk_core::partition::{Nanos, PartitionState};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -36,6 +37,7 @@ pub struct Worker {
     stopping: Stopping,
     replication_counters: Arc<ReplicationCounters>,
     runtimes: Mutex<Option<Runtimes>>,
+    servers: Mutex<Vec<JoinHandle<Result<(), tonic::transport::Error>>>>,
     requests: Handle,
     replication: Handle,
 }
@@ -77,6 +79,7 @@ impl Worker {
             settings,
             stopping: Stopping::default(),
             replication_counters: Arc::default(),
+            servers: Mutex::default(),
             requests: requests.handle().clone(),
             replication: replication.handle().clone(),
             runtimes: Mutex::new(Some(Runtimes {
@@ -116,29 +119,22 @@ impl Worker {
         let mut server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        self.requests.spawn(async move {
-            if let Err(error) = server
-                .add_service(data)
-                .serve_with_incoming(ReceiverStream::new(others))
-                .await
-            {
-                tracing::error!(%error, "the data server ended");
-            }
-        });
+        let others = ReceiverStream::new(others);
+        let data = server
+            .add_service(data)
+            .serve_with_incoming_shutdown(others, self.stopping.clone().closing());
         let replication = DataServer::new(service)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
         let followers = ReceiverStream::new(followers)
             .map(|accepted| accepted.and_then(tokio::net::TcpStream::from_std));
-        self.replication.spawn(async move {
-            if let Err(error) = Server::builder()
-                .add_service(replication)
-                .serve_with_incoming(followers)
-                .await
-            {
-                tracing::error!(%error, "the replication server ended");
-            }
-        });
+        let replication = Server::builder()
+            .add_service(replication)
+            .serve_with_incoming_shutdown(followers, self.stopping.clone().closing());
+        self.servers.lock().extend([
+            self.requests.spawn(data),
+            self.replication.spawn(replication),
+        ]);
         Ok(bound)
     }
 
@@ -149,12 +145,26 @@ impl Worker {
         };
         self.executor.stop();
         self.stopping.stop();
-        let quiet = runtimes
-            .requests
-            .block_on(async { tokio::time::timeout(grace, self.stopping.quiet()).await });
-        if quiet.is_err() {
+        let servers = std::mem::take(&mut *self.servers.lock());
+        let over = runtimes.requests.block_on(async {
+            let quiet = tokio::time::timeout(grace, self.stopping.quiet()).await;
+            self.stopping.close();
+            // What was answered has to leave, even when that took all of the grace.
+            let closed = tokio::time::timeout(grace.max(LAST_MOMENT), async {
+                for server in servers {
+                    match server.await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::warn!(%error, "a server ended badly"),
+                        Err(error) => tracing::error!(%error, "a server ended badly"),
+                    }
+                }
+            });
+            quiet.is_err() || closed.await.is_err()
+        });
+        if over {
+            let seconds = grace.as_secs_f64();
             tracing::warn!(
-                seconds = grace.as_secs_f64(),
+                seconds,
                 "requests were still running when the grace was over"
             );
         }

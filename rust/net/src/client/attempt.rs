@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn what_follows_from_how_a_try_ended() {
-        let table: &[(fn() -> Ended, [&str; 3])] = &[
+        type Case = (fn() -> Ended, [&'static str; 3]);
+        let table: &[Case] = &[
             //                                               get      put        put with condition
             (|| answered(Code::Ok, 1), ["row", "row", "row"]),
             (|| answered(Code::NoRow, 0), ["none", "none", "none"]),

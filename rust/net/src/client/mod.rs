@@ -118,6 +118,24 @@ impl Client {
         })
     }
 
+    /// [`connect`](Self::connect) for callers without an async runtime: `completion` is called once, from a thread of
+    /// the client's, or at once when that cannot be had.
+    pub fn begin(
+        addresses: Vec<String>,
+        keyspace: String,
+        settings: ClientSettings,
+        completion: impl FnOnce(Result<Self, ClientError>) + Send + 'static,
+    ) {
+        match runtime() {
+            Ok(runtime) => {
+                let connecting =
+                    async move { completion(Self::connect(&addresses, &keyspace, settings).await) };
+                runtime.spawn(connecting);
+            }
+            Err(error) => completion(Err(error)),
+        }
+    }
+
     fn inner(&self) -> &Arc<Inner> {
         &self.closer.0
     }

@@ -245,8 +245,11 @@ impl Window {
     }
 
     fn acknowledged(&mut self, sequence: u64) {
-        while let Some((_, bytes)) = self.sent.pop_front_if(|(last, _)| *last <= sequence) {
+        while let Some((last, bytes)) = self.sent.front()
+            && *last <= sequence
+        {
             self.open -= bytes;
+            self.sent.pop_front();
         }
     }
 }
