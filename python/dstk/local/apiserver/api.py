@@ -14,14 +14,13 @@ from dstk.local.apiserver import definitions, ownership, patches, status, writes
 from dstk.local.apiserver.builtin import BUILTIN, DEFINITIONS, FIRST_NAMESPACES
 from dstk.local.apiserver.resource import Object, Registry, Resource
 from dstk.local.apiserver.schema import prune
-from dstk.local.apiserver.store import Key, Revision, Store
+from dstk.local.apiserver.store import Key, Revision, Store, TooLarge
 from dstk.local.apiserver.writes import Reading
 
 NAMESPACES = "namespaces"
 _PERMANENT = frozenset({"default", "kube-public", "kube-system"})
 _CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-OBJECT_LIMIT = 1536 * 1024
 
 PATCH_TYPES = {
     "application/json-patch+json": "json",
@@ -71,6 +70,7 @@ class Api:
         self.clock = clock
         self._new_uid = new_uid
         self.registry = Registry(BUILTIN)
+        self._second, self._second_text = -1, ""
 
     def start(self) -> None:
         """Serve what a restored store defines, and make the namespaces every cluster has."""
@@ -88,8 +88,12 @@ class Api:
         return found
 
     def now(self) -> str:
-        moment = datetime.datetime.fromtimestamp(self.clock(), datetime.UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        """The present second in RFC 3339."""
+        second = int(self.clock())
+        if second != self._second:
+            moment = datetime.datetime.fromtimestamp(second, datetime.UTC)
+            self._second, self._second_text = second, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._second_text
 
     def shown(self, resource: Resource, revision: Revision) -> Object:
         """A stored object in the form of the version that is asked for."""
@@ -180,12 +184,12 @@ class Api:
 
     def _store(self, resource: Resource, key: Key, obj: Object, options: Options) -> Revision:
         stored = self._to_store(resource, obj)
-        raw_size = len(msgspec.json.encode(stored))
-        if raw_size > OBJECT_LIMIT:
-            raise status.Refusal(500, "InternalError", f"etcdserver: request is too large ({raw_size} bytes)")
         if options.dry_run:
             return Revision(stored, 0)
-        revision = self.store.put(resource.collection, key, stored)
+        try:
+            revision = self.store.put(resource.collection, key, stored)
+        except TooLarge as error:
+            raise status.Refusal(500, "InternalError", f"etcdserver: request is too large ({error} bytes)") from None
         if resource.collection == DEFINITIONS:
             definitions.install(self.registry, stored)
         return revision

@@ -29,6 +29,10 @@ _VERSION = {
     "platform": "linux/amd64",
 }
 _REVIEWS = "authorization.k8s.io"
+_REVIEW_KINDS = {
+    "selfsubjectaccessreviews": "SelfSubjectAccessReview",
+    "selfsubjectrulesreviews": "SelfSubjectRulesReview",
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -116,14 +120,18 @@ class Handlers:
         """Everybody who reaches this server may do everything; that is what reviews say."""
         if http.method != "POST" or path.version != "v1":
             raise status.path_not_found()
-        body = request.decoded(await http.read(), Options().reading)
-        if path.plural == "selfsubjectaccessreviews":
-            return answer(_encode({**body, "status": {"allowed": True}}), code=201)
-        if path.plural == "selfsubjectrulesreviews":
+        kind = _REVIEW_KINDS.get(path.plural)
+        if kind is None:
+            raise status.path_not_found()
+        # kubectl sends these as protobuf; the answer does not depend on what is asked.
+        is_json = http.content_type == JSON
+        asked = request.decoded(await http.read(), Options().reading) if is_json else {}
+        outcome: Object = {"allowed": True}
+        if kind == "SelfSubjectRulesReview":
             rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
             outcome = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
-            return answer(_encode({**body, "status": outcome}), code=201)
-        raise status.path_not_found()
+        said = {"kind": kind, "apiVersion": f"{_REVIEWS}/v1", "metadata": {}, "spec": {}, **asked, "status": outcome}
+        return answer(_encode(said), code=201)
 
     async def _resource(self, path: ResourcePath, http: web.BaseRequest) -> web.StreamResponse:
         resource = self._api.resource(path.group, path.version, path.plural)
@@ -281,6 +289,7 @@ class Handlers:
     async def _create(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         form = request.accepted(http.headers.get("Accept", ""))
         options = request.write_options(http.query, http.headers, "Create")
+        request.check_json(http.content_type)
         body = request.decoded(await http.read(), options.reading)
         namespace = path.namespace
         if resource.namespaced and not namespace:
@@ -293,6 +302,7 @@ class Handlers:
     async def _update(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         form = request.accepted(http.headers.get("Accept", ""))
         options = request.write_options(http.query, http.headers, "Update")
+        request.check_json(http.content_type)
         body = request.decoded(await http.read(), options.reading)
         key = key_of(resource, path.namespace, path.name)
         if path.subresource == "finalize":

@@ -134,6 +134,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def check_json(content_type: str) -> None:
+    """Raises Refusal 415 for a body in another form, such as protobuf. No form at all counts as JSON."""
+    if content_type not in (JSON, "application/octet-stream"):
+        raise status.unsupported_media_type(content_type, [JSON])
+
+
 def decoded_yaml(body: bytes) -> Any:
     """A body that may be YAML, as applies send it. Raises Refusal 400."""
     try:

@@ -67,18 +67,22 @@ def compile_rules(node: Structure, path: str) -> tuple[tuple[Rule, ...], list[tu
 
 
 def check_rules(node: Structure, value: Any, old: Any, path: str, errors: list[FieldError]) -> None:
-    """Evaluate the rules of `node` and of everything below on `value`; `old` is None on creation."""
+    """Evaluate the rules of `node` and of everything below on `value`; `old` is None on creation.
+
+    A value that did not change is held to transition rules alone, as kube-apiserver's ratcheting does it.
+    """
+    same = old is not None and (value is old or value == old)
     if node.rules and value is not None:
         variables = {"self": value, "oldSelf": old}
         for rule in node.rules:
-            if rule.transition and old is None and not rule.optional_old:
+            if same if not rule.transition else (old is None and not rule.optional_old):
                 continue
             if rule.optional_old:
                 variables = {"self": value, "oldSelf": NONE if old is None else Optional(old, True)}
             error = _failure(rule, variables, node, value, path)
             if error is not None:
                 errors.append(error)
-    if not node.rules_below:
+    if not node.rules_below or (same and not node.transitions_below):
         return
     if type(value) is dict:
         before = old if type(old) is dict else {}

@@ -58,6 +58,7 @@ class Structure:
         "root",
         "rules",
         "rules_below",
+        "transitions_below",
     )
 
     def __init__(self, raw: dict[str, Any], *, root: bool = False) -> None:
@@ -92,6 +93,7 @@ class Structure:
         self.needs_defaults: bool = any(node.has_default or node.needs_defaults for node in below)
         self.rules: tuple[Rule, ...] = ()
         self.rules_below = False
+        self.transitions_below = False
 
     def compile(self, path: str = "") -> list[tuple[str, int, CompileError]]:
         """Compile the rules of this node and all below; what could not be is returned as (path, index, error)."""
@@ -99,6 +101,8 @@ class Structure:
         for where, node in self._below(path):
             failures += node.compile(where)
             self.rules_below = self.rules_below or bool(node.rules) or node.rules_below
+            transitions = any(rule.transition for rule in node.rules) or node.transitions_below
+            self.transitions_below = self.transitions_below or transitions
         return failures
 
     def _below(self, path: str) -> list[tuple[str, Structure]]:

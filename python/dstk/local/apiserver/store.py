@@ -20,6 +20,14 @@ ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 _encode = msgspec.json.Encoder().encode
 
 
+OBJECT_LIMIT = 1536 * 1024
+"""Bytes of one encoded object: etcd's limit of a request."""
+
+
+class TooLarge(Exception):
+    """An object's encoded form has more bytes than OBJECT_LIMIT."""
+
+
 class Revision:
     """One object at one resourceVersion. `object` must never be changed."""
 
@@ -176,11 +184,16 @@ class Store:
         return self.collection(name).objects.get(key)
 
     def put(self, name: str, key: Key, obj: Object) -> Revision:
-        """Store `obj` (whose metadata is the caller's own) as the next revision and tell the watches."""
+        """Store `obj` (whose metadata is the caller's own) as the next revision and tell the watches.
+
+        Raises TooLarge, and stores nothing, when its encoded form is above the limit.
+        """
         collection = self.collection(name)
+        obj["metadata"]["resourceVersion"] = str(self.version + 1)
+        revision = Revision(obj, self.version + 1)
+        if len(revision.raw) > OBJECT_LIMIT:
+            raise TooLarge(len(revision.raw))
         self.version += 1
-        obj["metadata"]["resourceVersion"] = str(self.version)
-        revision = Revision(obj, self.version)
         before = collection.objects.get(key)
         self._commit(collection, key, Change("MODIFIED" if before else "ADDED", revision, before))
         return revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +14,9 @@ from dstk.local.apiserver.schema import Structure
 from dstk.local.apiserver.status import FieldError, go_value
 
 _INT_FORMATS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 def type_of(value: Any) -> str:
@@ -34,8 +38,13 @@ def _fits(expected: str, found: str) -> bool:
     return expected == found or (expected == "number" and found == "integer")
 
 
-def validate(node: Structure, value: Any, path: str, errors: list[FieldError]) -> None:
-    """Append to `errors` what is wrong with `value`; `path` is its place in the object (`spec.range`)."""
+def validate(node: Structure, value: Any, path: str, errors: list[FieldError], old: Any = None) -> None:
+    """Append to `errors` what is wrong with `value`; `path` is its place in the object (`spec.range`).
+
+    What is equal to `old` was accepted before and is not checked again, as kube-apiserver's ratcheting does it.
+    """
+    if old is not None and (value is old or value == old):
+        return
     raw = node.raw
     found = type_of(value)
     if value is None and raw.get("nullable"):
@@ -61,7 +70,7 @@ def validate(node: Structure, value: Any, path: str, errors: list[FieldError]) -
         case "array":
             _check_array(node, value, path, errors)
         case "object":
-            _check_object(node, value, path, errors)
+            _check_object(node, value, path, errors, old if type(old) is dict else _NOTHING)
     if node.all_of or node.any_of or node.one_of or node.negated is not None:
         _check_logic(node, value, path, errors)
 
@@ -137,7 +146,9 @@ def _check_distinct(node: Structure, value: list[Any], path: str, errors: list[F
         seen.add(encoded)
 
 
-def _check_object(node: Structure, value: dict[str, Any], path: str, errors: list[FieldError]) -> None:
+def _check_object(
+    node: Structure, value: dict[str, Any], path: str, errors: list[FieldError], old: Mapping[str, Any]
+) -> None:
     raw = node.raw
     prefix = f"{path}." if path else ""
     missing = [name for name in raw.get("required") or () if name not in value]
@@ -152,7 +163,7 @@ def _check_object(node: Structure, value: dict[str, Any], path: str, errors: lis
     for name, item in value.items():
         declared = node.child(name)
         if declared is not None:
-            validate(declared, item, f"{prefix}{name}", errors)
+            validate(declared, item, f"{prefix}{name}", errors, old.get(name))
 
 
 def _valid(node: Structure, value: Any) -> bool:

@@ -166,7 +166,7 @@ def metadata_errors(resource: Resource, metadata: Object) -> list[FieldError]:
 def object_errors(resource: Resource, obj: Object, old: Object | None) -> list[FieldError]:
     """What the schema and, once that is satisfied, the rules have against an object."""
     errors: list[FieldError] = []
-    validate(resource.structure, obj, "", errors)
+    validate(resource.structure, obj, "", errors, old)
     if not errors:
         check_rules(resource.structure, obj, old, "", errors)
     return errors
@@ -219,7 +219,7 @@ def update(resource: Resource, old: Object, sent: Object, subresource: str, *, w
     if after == before and all(fresh.get(name) == old.get(name) for name in fresh.keys() | old.keys()):
         return old
     errors = _transition_errors(before, after, metadata)
-    if after is not before:
+    if after != before:
         errors += metadata_errors(resource, after)
     errors += object_errors(resource, fresh, old)
     if errors:

@@ -133,11 +133,15 @@ def split(text: Any, separator: Any, limit: int = -1) -> list[str]:
 
 
 def join(items: Any, separator: str = "") -> str:
-    return separator.join(_text(item, "join") for item in _list(items, "join"))
+    try:
+        return separator.join(_list(items, "join"))
+    except TypeError:
+        raise no_overload("join", items, separator) from None
 
 
 def _ascii_case(text: Any, function: str, change: Callable[[str], str]) -> str:
-    return "".join(change(char) if char.isascii() else char for char in _text(text, function))
+    whole = _text(text, function)
+    return change(whole) if whole.isascii() else "".join(change(c) if c.isascii() else c for c in whole)
 
 
 def reverse(value: Any) -> Any:
