@@ -12,6 +12,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dstk import errors
 from dstk.lifecycle import actions
@@ -79,7 +80,6 @@ class FakeWorker:
         self._fleet = fleet
         self._gates: dict[type, asyncio.Event] = {}
         self._arrived: dict[type, asyncio.Event] = {}
-        self._changed = asyncio.Event()
         self._server = ControlServer(self)
 
     async def start(self, address: str = "127.0.0.1:0", data_port: int = 0) -> None:
@@ -121,7 +121,6 @@ class FakeWorker:
             await gate.wait()
         self.calls.append((type(command).__name__, request.partition, request.epoch))
         names = self._carry_out(request, command)
-        self._changed.set()
         return self._views(names)
 
     def status(self, partitions: Sequence[str] | None) -> Status:
@@ -130,21 +129,17 @@ class FakeWorker:
         return Status(self.name, self.incarnation, self.data_address, self.term, self.draining, self._views(names))
 
     async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
-        known: set[str] = set()
+        known: dict[str, Load] = {}
         while True:
-            loads = tuple(
-                Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, held.role)  # type: ignore[arg-type]
-                for name, held in self.held.items()
-            )
-            gone = tuple(known - self.held.keys())
-            known = set(self.held)
-            yield LoadReport(self.incarnation, loads, gone, self.draining)
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(interval_seconds):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            loads = {name: self._load(name, held) for name, held in self.held.items()}
+            changed = tuple(load for name, load in loads.items() if known.get(name) != load)
+            yield LoadReport(self.incarnation, changed, tuple(known.keys() - loads.keys()), self.draining)
+            known = loads
+            await asyncio.sleep(interval_seconds)
+
+    def _load(self, name: str, held: Held) -> Load:
+        role: Any = held.role
+        return Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, role)
 
     def routes(self, term: int, update: bytes) -> None:
         if term < self.term:

@@ -33,7 +33,7 @@ def settings_for_tests(**changes: Any) -> OperatorSettings:
         load_interval=0.1,
         reconnect_longest=0.1,
         limits=Limits(wait_seconds=0.05, fence_retry_seconds=0.05, follow_retry_seconds=0.05),
-        election=ElectionSettings(3.0, 2.0, 0.2),
+        election=ElectionSettings(15.0, 10.0, 0.1),
     )
     return replace(quick, **changes)
 

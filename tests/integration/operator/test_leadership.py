@@ -1,0 +1,74 @@
+"""Two operators, one of which leads."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from harness import LONG, World, world
+
+from dstk.errors import Unavailable
+from dstk.kube import LEASES, Election, ElectionSettings, Lease, Objects
+
+QUICK = ElectionSettings(15.0, 10.0, 0.02)
+
+
+def candidate(cluster: World, name: str, clock: float = 0.0) -> Election:
+    return Election(cluster.connection, "dstk-reconciler", "default", name, QUICK)
+
+
+async def test_the_second_waits_until_the_first_lets_go_and_gets_a_higher_term() -> None:
+    async with world(()) as cluster:
+        first, second = candidate(cluster, "first"), candidate(cluster, "second")
+        assert await first.acquire() == 1
+        waiting = asyncio.create_task(second.acquire())
+        assert not waiting.done()
+        await first.release()
+        async with asyncio.timeout(LONG):
+            assert await waiting == 2
+
+
+async def test_a_lease_that_nobody_renews_is_taken() -> None:
+    now = 0.0
+    async with world(()) as cluster:
+        await candidate(cluster, "first").acquire()
+        second = Election(cluster.connection, "dstk-reconciler", "default", "second", QUICK, clock=lambda: now)
+        waiting = asyncio.create_task(second.acquire())
+        while second._seen[0] == "":
+            await asyncio.sleep(0)
+        now = 15.1
+        async with asyncio.timeout(LONG):
+            assert await waiting == 2
+
+
+async def test_taking_over_does_not_wait() -> None:
+    async with world(()) as cluster:
+        await candidate(cluster, "first").acquire()
+        assert await candidate(cluster, "second").take_over() == 2
+
+
+async def test_an_operator_that_loses_its_lease_ends() -> None:
+    async with world(()) as cluster:
+        await cluster.keyspace()
+        _, operator, task = cluster.start_operator(election=QUICK)
+        leases: Objects[Lease] = Objects(cluster.connection, LEASES, "default")
+        async with asyncio.timeout(LONG):
+            while operator.metrics.registry.get_sample_value("dstk_leader_term", {"component": "reconciler"}) is None:
+                await asyncio.sleep(0.01)
+            await leases.patch("dstk-reconciler", {"spec": {"holderIdentity": "usurper"}})
+            with pytest.raises(Unavailable, match="taken by usurper"):
+                await task
+
+
+async def test_of_two_operators_one_works_and_the_other_follows_it() -> None:
+    async with world() as cluster:
+        await cluster.keyspace()
+        async with cluster.operating():
+            await cluster.served("one", "a", "b", "pod1")
+            async with cluster.operating():
+                await cluster.served("two", "b", "c", "pod1")
+        calls = [call for call in cluster.workers["pod1"].calls if call[0] == "Serve"]
+        assert calls == [("Serve", "one", 1), ("Serve", "two", 1)]
+        async with cluster.operating():
+            await cluster.served("three", "c", "d", "pod1")
+        assert cluster.workers["pod1"].term > 1
