@@ -157,7 +157,8 @@ class Operation:
             phase=phase,
             reason=reason,
             message=message,
-            progress=self.progress() or old.progress,
+            # Before it has begun nothing is done, and what is refused may have no sensible parts to ask about.
+            progress=(self.progress() if step is not None else None) or old.progress,
             started_at=old.started_at or (moment if step is not None else None),
             finished_at=moment if phase.final else None,
             conditions=old.conditions,
