@@ -1,0 +1,48 @@
+"""What runs on this machine, by a word of its command line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from localcluster import fake_operator, fake_worker
+
+WAIT_SECONDS = 60
+
+
+def fake_worker_command(name: str, pod_uid: str, ready_file: Path) -> Sequence[str]:
+    identity = ["--name", name, "--pod-uid", pod_uid, "--ready-file", str(ready_file)]
+    return [sys.executable, str(Path(fake_worker.__file__)), *identity]
+
+
+def fake_operator_command(kubeconfig: Path, namespace: str) -> Sequence[str]:
+    where = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
+    return [sys.executable, str(Path(fake_operator.__file__)), *where]
+
+
+def running_with(word: str) -> list[int]:
+    """Processes, zombies apart, that have `word` on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if word.encode() in command and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+    """Wait for a condition, a generous time."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await asyncio.sleep(0.02)

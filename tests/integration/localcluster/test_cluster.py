@@ -1,0 +1,141 @@
+"""The local cluster: it comes up, heals, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dstk import kube
+from dstk.errors import ConfigError, Unavailable
+from dstk.local.cluster import ClusterSettings, LocalCluster
+from dstk.local.process import CrashBackoff
+from dstk.local.runner import WorkerSettings
+from localcluster.processes import fake_operator_command, fake_worker_command, running_with, until
+
+BACKOFF = CrashBackoff(first=0.01, longest=0.05)
+SETTINGS = ClusterSettings(
+    operator_command=fake_operator_command,
+    workers=WorkerSettings(command=fake_worker_command, backoff=BACKOFF),
+    backoff=BACKOFF,
+)
+KEYSPACE = {
+    "apiVersion": "dstk.io/v1alpha1",
+    "kind": "Keyspace",
+    "metadata": {"name": "default", "namespace": "default"},
+    "spec": {"keyLength": 16},
+}
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[LocalCluster]:
+    async with LocalCluster(tmp_path / "c", workers=2, keyspace=KEYSPACE, settings=SETTINGS) as running:
+        yield running
+    assert running_with(str(tmp_path)) == []
+
+
+async def get(url: str) -> Any:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.json()
+
+
+async def test_it_writes_what_clients_need(cluster: LocalCluster) -> None:
+    written = json.loads((cluster.directory / "endpoints.json").read_text())
+    assert written == cluster.endpoints()
+    assert sorted(written["workers"]) == ["worker-0", "worker-1"]
+    assert set(written["workers"]["worker-0"]) == {"data", "control", "metrics"}
+    connection = await kube.connect(cluster.kubeconfig)
+    try:
+        assert connection.server == written["api"]
+    finally:
+        await connection.close()
+    keyspace = await get(f"{cluster.url}/apis/dstk.io/v1alpha1/namespaces/default/keyspaces/default")
+    assert keyspace["spec"]["keyLength"] == 16
+
+
+async def test_a_killed_api_server_comes_back_with_its_objects(cluster: LocalCluster) -> None:
+    pods = f"{cluster.url}/api/v1/namespaces/default/pods"
+    before = {item["metadata"]["uid"] for item in (await get(pods))["items"]}
+    version = int((await get(pods))["metadata"]["resourceVersion"])
+    await cluster.restart_api()
+    after = await get(pods)
+    assert {item["metadata"]["uid"] for item in after["items"]} == before
+    assert int(after["metadata"]["resourceVersion"]) >= version
+
+
+async def test_a_killed_worker_moves_to_new_endpoints(cluster: LocalCluster) -> None:
+    before = cluster.endpoints()["workers"]["worker-1"]
+    cluster.kill_worker("worker-1")
+
+    def moved() -> bool:
+        written = json.loads((cluster.directory / "endpoints.json").read_text())["workers"]
+        return "worker-1" in written and written["worker-1"] != before
+
+    await until(moved)
+
+
+async def test_the_operator_can_be_restarted_and_killed(cluster: LocalCluster) -> None:
+    lease = f"{cluster.url}/apis/coordination.k8s.io/v1/namespaces/default/leases/dstk-reconciler"
+    terms = [(await get(lease))["spec"]["leaseTransitions"]]
+
+    async def later() -> bool:
+        return bool((await get(lease))["spec"]["leaseTransitions"] > terms[-1])
+
+    await cluster.restart_operator()
+    await until(later)
+    terms.append((await get(lease))["spec"]["leaseTransitions"])
+    cluster.kill_operator()
+    await until(later)
+
+
+async def test_it_scales(cluster: LocalCluster) -> None:
+    await cluster.scale(4)
+    assert len(cluster.endpoints()["workers"]) == 4
+    await cluster.scale(1)
+    assert sorted(cluster.endpoints()["workers"]) == ["worker-0"]
+
+
+async def test_one_directory_is_for_one_cluster(cluster: LocalCluster) -> None:
+    with pytest.raises(ConfigError, match=f"is in use by process {os.getpid()}"):
+        await LocalCluster(cluster.directory, settings=SETTINGS).start()
+    assert (cluster.directory / "endpoints.json").exists()
+
+
+async def test_a_second_run_goes_on_with_the_first_ones_objects(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with LocalCluster(tmp_path, workers=1, keyspace=KEYSPACE, settings=SETTINGS) as running:
+            found = await get(f"{running.url}/apis/dstk.io/v1alpha1/namespaces/default/keyspaces")
+            assert [item["metadata"]["name"] for item in found["items"]] == ["default"]
+    assert running_with(str(tmp_path)) == []
+
+
+async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_EXIT", "3")
+    with pytest.raises(Unavailable, match="ends with 3 at every start"):
+        await LocalCluster(tmp_path, workers=1, settings=SETTINGS).start()
+    assert running_with(str(tmp_path)) == []
+    assert not (tmp_path / "kubeconfig").exists()
+
+
+async def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
+    starting = asyncio.create_task(LocalCluster(tmp_path, workers=2, settings=SETTINGS).start())
+    await until(lambda: len(running_with(str(tmp_path))) >= 2)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert running_with(str(tmp_path)) == []
+
+
+async def test_sigterm_to_a_worker_is_a_restart_too(cluster: LocalCluster) -> None:
+    assert cluster.workers is not None
+    before = cluster.workers.uid("worker-0")
+    cluster.kill_worker("worker-0", signal.SIGTERM)
+    workers = cluster.workers
+    await until(lambda: workers.uid("worker-0") != before and "worker-0" in workers.endpoints())
