@@ -2,7 +2,7 @@
 
 from dstk.kube.backoff import Backoff, retry
 from dstk.kube.cache import Cache, CacheSettings
-from dstk.kube.connect import Connection, connect
+from dstk.kube.connect import Connection, client_of, connect
 from dstk.kube.events import EventRecorder
 from dstk.kube.lease import Election, ElectionSettings
 from dstk.kube.objects import Expired, Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
@@ -28,6 +28,7 @@ __all__ = [
     "Objects",
     "Pod",
     "WatchEvent",
+    "client_of",
     "connect",
     "is_conflict",
     "is_not_found",

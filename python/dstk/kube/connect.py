@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
@@ -16,7 +18,7 @@ from kubernetes.aio.config import (
 
 from dstk.errors import ConfigError
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "client_of", "connect"]
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -75,8 +77,27 @@ async def connect(kubeconfig: str | os.PathLike[str] | None = None, context: str
             namespace = str(loader.current_context["context"].get("namespace") or "default")
     except ConfigException as error:
         raise ConfigError(f"no usable Kubernetes configuration: {error}; name one with --kubeconfig") from error
+    return Connection(client_of(configuration), namespace)
+
+
+def client_of(configuration: Configuration) -> ApiClient:
+    """A client for a complete configuration.
+
+    Which proxy the environment asks for is looked up once. aiohttp's ``trust_env`` would look for it, and for a netrc
+    file, twice a request on another thread, which costs as much as the rest of the request.
+    """
     configuration.connection_pool_maxsize = CONNECTIONS
-    return Connection(ApiClient(configuration), namespace)
+    configuration.client_session_kwargs = {"trust_env": False}
+    if configuration.proxy is None:
+        configuration.proxy = _proxy_of(str(configuration.host))
+    return ApiClient(configuration)
+
+
+def _proxy_of(server: str) -> str | None:
+    parts = urlsplit(server)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _read_namespace() -> str | None:

@@ -204,11 +204,14 @@ class Driver:
                 self._partitions.pop(name, None)
             else:
                 self._partitions[name] = partition
+        said: dict[str, dict[str, PartView]] = {}
         for worker, states in outcome.states:
+            said.setdefault(worker, {}).update(states)
+        for worker, latest in said.items():
             view = self._views.get(worker)
             if view is not None:
                 term = max(view.term, self._term)
-                self._views[worker] = replace(view, term=term, parts=_merge(view.parts, states))
+                self._views[worker] = replace(view, term=term, parts=_merge(view.parts, latest))
         if outcome.stale:
             self._fresh = False
 

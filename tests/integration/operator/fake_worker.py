@@ -213,9 +213,7 @@ class FakeWorker:
                 return self._merge(request, parts, start, end)
         return [name]
 
-    def _split(
-        self, request: Request, parent_epoch: int, keys: Sequence[bytes], names: Sequence[str]
-    ) -> list[str]:
+    def _split(self, request: Request, parent_epoch: int, keys: Sequence[bytes], names: Sequence[str]) -> list[str]:
         parent = self.held.get(request.partition)
         if parent is None:
             if all(name in self.held for name in names):

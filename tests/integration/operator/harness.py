@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fake_worker import FakeWorker, Fleet
-from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from dstk.api import Assignment, Keyspace, Partition, crds
-from dstk.kube import PODS, Connection, ElectionSettings, Kind, Objects, Pod
+from dstk.kube import PODS, Connection, ElectionSettings, Kind, Objects, Pod, client_of
 from dstk.kube.objects import WatchEvent
 from dstk.lifecycle.observed import Limits
 from dstk.local.apiserver import ApiServer, Settings
@@ -112,7 +111,7 @@ class World:
 
     def start_operator(self, **changes: Any) -> tuple[asyncio.Event, Operator, asyncio.Task[None]]:
         stop = asyncio.Event()
-        connection = Connection(ApiClient(self.connection.configuration), "default")
+        connection = Connection(client_of(self.connection.configuration), "default")
         operator = Operator(connection, settings_for_tests(**changes))
 
         async def run() -> None:
@@ -190,7 +189,7 @@ class World:
 async def world(workers: Sequence[str] = ("pod1", "pod2")) -> AsyncIterator[World]:
     """An empty cluster with the CRDs and some workers."""
     async with ApiServer(Settings()) as server:
-        connection = Connection(ApiClient(Configuration(host=server.url)), "default")
+        connection = Connection(client_of(Configuration(host=server.url)), "default")
         await _define(connection)
         made = World(server.url, connection)
         recorders = [asyncio.create_task(made.record(objects)) for objects in (made.partitions, made.assignments)]

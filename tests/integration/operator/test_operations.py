@@ -47,7 +47,9 @@ async def test_split(cluster: World) -> None:
     await cluster.gone("part")
     children = [await cluster.partitions.get(name) for name in ("subpart1", "subpart2")]
     assert [(child.spec.range.start, child.spec.range.end) for child in children] == [("a", "e"), ("e", "o")]
-    assert [(child.spec.primary, child.spec.epoch, child.status.phase) for child in children] == [("pod1", 2, "ready")] * 2
+    assert [(child.spec.primary, child.spec.epoch, child.status.phase) for child in children] == [
+        ("pod1", 2, "ready")
+    ] * 2
     assert cluster.workers["pod1"].held["subpart1"].rows == {b"b\0\0\0": b"1"}
 
 

@@ -46,9 +46,7 @@ class ScriptedApi:
         self.requests.append(request)
         if request.query.get("watch") != "true":
             items, version, cursor = self.lists.popleft()
-            return web.json_response(
-                {"metadata": {"resourceVersion": version, "continue": cursor}, "items": items}
-            )
+            return web.json_response({"metadata": {"resourceVersion": version, "continue": cursor}, "items": items})
         response = web.StreamResponse()
         await response.prepare(request)
         self.watched.set()

@@ -34,7 +34,9 @@ async def cached(
     api: ScriptedApi, settings: CacheSettings | None = None, clock: Callable[[], float] | None = None
 ) -> AsyncIterator[Cache[Pod]]:
     async with serving(api) as objects:
-        cache = Cache(objects, settings=settings or CacheSettings(backoff_longest=0.01), **({"clock": clock} if clock else {}))
+        cache = Cache(
+            objects, settings=settings or CacheSettings(backoff_longest=0.01), **({"clock": clock} if clock else {})
+        )
         cache.index("app", lambda item: [item.metadata.labels["app"]] if "app" in item.metadata.labels else [])
         task = asyncio.create_task(cache.run())
         try:
@@ -66,7 +68,9 @@ async def test_lists_page_by_page_then_watches_from_there() -> None:
 
 
 async def test_a_watch_that_ends_is_resumed_where_the_last_bookmark_was() -> None:
-    api = ScriptedApi(lists=deque([([], "1", "")]), watches=deque([[bookmark(40)], [event("ADDED", pod("a", 41)), None]]))
+    api = ScriptedApi(
+        lists=deque([([], "1", "")]), watches=deque([[bookmark(40)], [event("ADDED", pod("a", 41)), None]])
+    )
     async with cached(api) as cache:
         await cache.wait_for("a", is_at(41), LONG)
         assert cache.lists == 1
@@ -107,7 +111,9 @@ async def test_everything_is_listed_again_now_and_then_for_what_a_watch_has_lost
 async def test_handlers_see_every_change_once() -> None:
     api = ScriptedApi(
         lists=deque([([pod("a", 1)], "1", "")]),
-        watches=deque([[event("MODIFIED", pod("a", 2)), event("MODIFIED", pod("a", 2)), event("DELETED", pod("a", 3)), None]]),
+        watches=deque(
+            [[event("MODIFIED", pod("a", 2)), event("MODIFIED", pod("a", 2)), event("DELETED", pod("a", 3)), None]]
+        ),
     )
     seen: list[tuple[str | None, str | None]] = []
 
