@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,7 @@ class FakeWorker:
         self._fleet = fleet
         self._gates: dict[type, asyncio.Event] = {}
         self._arrived: dict[type, asyncio.Event] = {}
+        self._routed = asyncio.Event()
         self._server = ControlServer(self)
 
     async def start(self, address: str = "127.0.0.1:0", data_port: int = 0) -> None:
@@ -156,6 +157,15 @@ class FakeWorker:
                 self.owners[route.partition] = (route.epoch, route.owner)
         for worker in parsed.workers:
             self.addresses[worker.worker] = worker.address
+
+        self._routed.set()
+
+    async def routed(self, predicate: Callable[[FakeWorker], bool]) -> None:
+        """Wait until the routes that were pushed here are such."""
+        async with asyncio.timeout(60.0):
+            while not predicate(self):
+                self._routed.clear()
+                await self._routed.wait()
 
     def _carry_out(self, request: Request, command: actions.Command) -> list[str]:
         name, epoch = request.partition, request.epoch

@@ -54,6 +54,10 @@ class World:
         self.pods: Objects[Pod] = Objects(self.connection, PODS, "default")
         self._seen = asyncio.Condition()
 
+    @property
+    def recorded(self) -> tuple[Objects[Any], ...]:
+        return (self.keyspaces, self.partitions, self.assignments)
+
     async def keyspace(self, name: str = "default", **spec: Any) -> Keyspace:
         body = {"keyLength": 4, "partitions": {"initial": 0}, "policy": {"mode": "Off"}, "proxySeconds": 0} | spec
         return await self.keyspaces.create({"metadata": {"name": name}, "spec": body})
@@ -141,6 +145,15 @@ class World:
                         return item
                 await self._seen.wait()
 
+    async def any_assignment(self) -> Assignment:
+        """Wait until there is one; the first that was created."""
+        async with asyncio.timeout(LONG), self._seen:
+            while True:
+                for states in self.history.values():
+                    if isinstance(states[0][1], Assignment):
+                        return states[0][1]
+                await self._seen.wait()
+
     async def gone(self, name: str) -> None:
         """Wait until the object is deleted."""
         async with asyncio.timeout(LONG), self._seen:
@@ -192,7 +205,7 @@ async def world(workers: Sequence[str] = ("pod1", "pod2")) -> AsyncIterator[Worl
         connection = Connection(client_of(Configuration(host=server.url)), "default")
         await _define(connection)
         made = World(server.url, connection)
-        recorders = [asyncio.create_task(made.record(objects)) for objects in (made.partitions, made.assignments)]
+        recorders = [asyncio.create_task(made.record(objects)) for objects in made.recorded]
         try:
             for name in workers:
                 await made.worker(name)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from harness import World, world
 
-from dstk.api import Assignment
+from dstk.api import Assignment, Keyspace
 from dstk.operator.reconciler import FINALIZER
 
 MOVE = {"moveParams": {"partition": "part", "from": "pod1", "to": "pod2"}}
@@ -29,7 +29,7 @@ async def writes(cluster: World, name: str, type_: str, **params: object) -> Cou
     counted: Counter[str] = Counter()
     for key, states in cluster.history.items():
         for event, item in states[before.get(key, 0) :]:
-            if (event, key) != ("ADDED", name):
+            if (event, key) != ("ADDED", name) and not isinstance(item, Keyspace):
                 counted[type(item).__name__] += 1
     return counted
 

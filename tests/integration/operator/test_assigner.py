@@ -1,0 +1,92 @@
+"""The Assigner over real objects: what it creates, refuses and says."""
+
+from __future__ import annotations
+
+from harness import World, world
+
+from dstk.api import Keyspace
+from dstk.api.conditions import find
+
+CUT = {"partitions": {"initial": 6}}
+
+
+async def ready(cluster: World, name: str, count: int) -> Keyspace:
+    def is_ready(keyspace: Keyspace) -> bool:
+        return keyspace.status.ready == count and keyspace.status.partitions == count
+
+    found: Keyspace = await cluster.until(name, is_ready)
+    return found
+
+
+async def test_a_new_keyspace_is_cut_and_placed_evenly() -> None:
+    async with world() as cluster, cluster.operating():
+        await cluster.keyspace(policy={"mode": "Auto"}, **CUT)
+        keyspace = await ready(cluster, "default", 6)
+        assert [len(worker.held) for worker in cluster.workers.values()] == [3, 3]
+        condition = find(keyspace.status.conditions, "Cut")
+        assert condition is not None
+        assert condition.status == "True"
+
+
+async def test_routes_reach_every_worker() -> None:
+    async with world() as cluster, cluster.operating():
+        await cluster.keyspace(policy={"mode": "Auto"}, **CUT)
+        await ready(cluster, "default", 6)
+        expected = {
+            name: (held.epoch, worker.name) for worker in cluster.workers.values() for name, held in worker.held.items()
+        }
+        for worker in cluster.workers.values():
+            await worker.routed(lambda w: w.owners == expected)
+            assert worker.addresses == {each.name: each.data_address for each in cluster.workers.values()}
+            assert worker.routes_seen[0].full
+
+
+async def test_proposals_wait_for_somebody_to_approve_them() -> None:
+    async with world(("pod1",)) as cluster, cluster.operating():
+        await cluster.keyspace(policy={"mode": "Propose"}, partitions={"initial": 1})
+        created = await cluster.any_assignment()
+        assert created.metadata.labels["dstk.io/proposed"] == "true"
+        # An order of its own shows that the reconciler has been at work meanwhile.
+        await cluster.keyspace("other")
+        await cluster.partition("mine", "a", "b", keyspace="other")
+        await cluster.assign("n1", "New", newParams={"partition": "mine", "primary": "pod1"})
+        await cluster.ended("n1", "Completed")
+        assert (await cluster.assignments.get(created.metadata.name)).status.phase is None
+        await cluster.assignments.patch(
+            created.metadata.name, {"metadata": {"annotations": {"dstk.io/approved": "true"}}}
+        )
+        await cluster.ended(created.metadata.name, "Completed")
+
+
+async def test_durability_that_is_not_there_yet_is_refused_aloud() -> None:
+    async with world(("pod1",)) as cluster, cluster.operating():
+        await cluster.keyspace("disk", durability="Disk", policy={"mode": "Auto"}, **CUT)
+
+        def is_refused(keyspace: Keyspace) -> bool:
+            condition = find(keyspace.status.conditions, "Ready")
+            return condition is not None and condition.reason == "DurabilityNotSupported"
+
+        refused = await cluster.until("disk", is_refused)
+        assert refused.status.partitions == 0
+        assert not (await cluster.partitions.list_page()).items
+
+
+async def test_of_two_partitions_that_overlap_the_younger_is_invalid_until_the_older_is_gone() -> None:
+    async with world(("pod1",)) as cluster, cluster.operating():
+        await cluster.keyspace()
+        await cluster.served("first", "a", "o", "pod1")
+        await cluster.partition("second", "e", "z")
+        invalid = await cluster.until("second", lambda item: item.status.phase == "invalid")
+        assert "first" in invalid.status.conditions[0].message
+        await cluster.partitions.delete("first")
+        await cluster.until("second", lambda item: item.status.phase == "unassigned")
+
+
+async def test_components_run_alone() -> None:
+    async with world(("pod1",)) as cluster:
+        async with cluster.operating(components=frozenset({"assigner"})):
+            await cluster.keyspace(policy={"mode": "Auto"}, partitions={"initial": 1})
+            created = await cluster.any_assignment()
+        assert created.status.phase is None
+        async with cluster.operating(components=frozenset({"reconciler"})):
+            await cluster.ended(created.metadata.name, "Completed")
