@@ -75,7 +75,7 @@ class Api:
     def start(self) -> None:
         """Serve what a restored store defines, and make the namespaces every cluster has."""
         for revision in list(self.store.collection(DEFINITIONS).objects.values()):
-            definitions.install(self.registry, revision.object)
+            self._install(revision.object)
         namespaces = self.resource("", "v1", NAMESPACES)
         for name in FIRST_NAMESPACES:
             if self.store.get(NAMESPACES, ("", name)) is None:
@@ -191,8 +191,21 @@ class Api:
         except TooLarge as error:
             raise status.Refusal(500, "InternalError", f"etcdserver: request is too large ({error} bytes)") from None
         if resource.collection == DEFINITIONS:
-            definitions.install(self.registry, stored)
+            self._install(stored)
         return revision
+
+    def _install(self, definition: Object) -> None:
+        """Serve a definition, and show what is stored as its present schema has it: pruned, with its defaults."""
+        definitions.install(self.registry, definition)
+        served = definitions.resources(definition)
+        if not served:
+            return
+        stored = next((one for one in served if one.api_version == one.stored_api_version), served[0])
+        collection = self.store.collection(stored.collection)
+        for key, revision in list(collection.objects.items()):
+            fresh = writes.finish_reading(stored, revision.object, Reading("Ignore"))
+            if fresh != revision.object:
+                self.store.restore(stored.collection, key, fresh, revision.version)
 
     def update(self, resource: Resource, key: Key, subresource: str, body: Any, options: Options) -> Revision:
         old = self.get(resource, *key)
@@ -214,7 +227,8 @@ class Api:
         else:
             shape = ownership.root_shape(resource.structure)
             candidate = patches.strategic_merge_patch(before, body, shape)
-        sent = writes.place(resource, writes.read_object(resource, candidate, options.reading), key[0], key[1])
+        read = writes.read_object(resource, candidate, options.reading, before)
+        sent = writes.place(resource, read, key[0], key[1])
         return self._update(resource, key, subresource, old, sent, options, whole=False), False
 
     def _update(

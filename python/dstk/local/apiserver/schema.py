@@ -6,12 +6,15 @@ that unchanged parts stay shared between the revisions of an object.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dstk.local.apiserver.cel import CompileError
 from dstk.local.apiserver.rules import Rule, compile_rules
 
 Json = Any
+
+_NOTHING: Mapping[str, Json] = {}
 
 META_FIELDS = frozenset(
     {
@@ -34,6 +37,12 @@ META_FIELDS = frozenset(
 )
 
 
+_BOUNDS = frozenset(
+    """maxLength minLength pattern format minimum maximum multipleOf maxItems minItems maxProperties
+    minProperties""".split()  # noqa: SIM905 - one name a word reads better than a list of quotes
+)
+
+
 class Structure:
     """One node of a schema: `raw` is its OpenAPI v3 form, the rest is what is asked of it on every write."""
 
@@ -41,9 +50,12 @@ class Structure:
         "additional",
         "all_of",
         "any_of",
+        "bounded",
         "default",
+        "enum",
         "has_default",
         "items",
+        "kind",
         "list_keys",
         "list_type",
         "map_type",
@@ -55,6 +67,7 @@ class Structure:
         "preserve",
         "properties",
         "raw",
+        "required",
         "root",
         "rules",
         "rules_below",
@@ -73,6 +86,10 @@ class Structure:
         additional = raw.get("additionalProperties")
         self.additional: Structure | bool | None = Structure(additional) if isinstance(additional, dict) else additional
         self.items = Structure(raw["items"]) if isinstance(raw.get("items"), dict) else None
+        self.kind: str | None = None if raw.get("x-kubernetes-int-or-string") else raw.get("type")
+        self.enum: list[Json] | None = raw.get("enum")
+        self.required: tuple[str, ...] = tuple(raw.get("required") or ())
+        self.bounded = not _BOUNDS.isdisjoint(raw)
         self.preserve = bool(raw.get("x-kubernetes-preserve-unknown-fields"))
         self.list_type: str = raw.get("x-kubernetes-list-type", "atomic")
         self.list_keys: tuple[str, ...] = tuple(raw.get("x-kubernetes-list-map-keys", ()))
@@ -145,10 +162,13 @@ class Structure:
         )
 
 
-def prune(node: Structure, value: Json, path: str, unknown: list[str]) -> Json:
-    """`value` without the fields that `node` does not declare; their paths are appended to `unknown`."""
+def prune(node: Structure, value: Json, path: str, unknown: list[str], old: Json = None) -> Json:
+    """`value` without the fields that `node` does not declare; their paths are appended to `unknown`.
+
+    Parts that are the very objects of `old`, a value pruned before, are left alone.
+    """
     if type(value) is dict:
-        return _prune_object(node, value, path, unknown)
+        return _prune_object(node, value, path, unknown, old if type(old) is dict else _NOTHING)
     if type(value) is list and node.items is not None:
         changed: list[Json] | None = None
         for at, item in enumerate(value):
@@ -160,14 +180,19 @@ def prune(node: Structure, value: Json, path: str, unknown: list[str]) -> Json:
     return value
 
 
-def _prune_object(node: Structure, value: dict[str, Json], path: str, unknown: list[str]) -> dict[str, Json]:
+def _prune_object(
+    node: Structure, value: dict[str, Json], path: str, unknown: list[str], old: Mapping[str, Json]
+) -> dict[str, Json]:
     replaced: dict[str, Json] = {}
     dropped: set[str] = set()
     for name, item in value.items():
+        before = old.get(name)
+        if before is item and item is not None:
+            continue
         declared = node.child(name)
         if declared is not None:
             if type(item) is dict or type(item) is list:
-                kept = prune(declared, item, f"{path}.{name}" if path else name, unknown)
+                kept = prune(declared, item, f"{path}.{name}" if path else name, unknown, before)
                 if kept is not item:
                     replaced[name] = kept
         elif not (node.open or (node.root and name in ("apiVersion", "kind", "metadata"))):
@@ -178,15 +203,19 @@ def _prune_object(node: Structure, value: dict[str, Json], path: str, unknown: l
     return {name: replaced.get(name, item) for name, item in value.items() if name not in dropped}
 
 
-def fill_defaults(node: Structure, value: Json) -> Json:
-    """`value` with the declared defaults of absent fields (and of null ones that may not be null)."""
-    if not node.needs_defaults:
+def fill_defaults(node: Structure, value: Json, old: Json = None) -> Json:
+    """`value` with the declared defaults of absent fields (and of null ones that may not be null).
+
+    Parts that are the very objects of `old`, a value filled before, are left alone.
+    """
+    if not node.needs_defaults or (value is old and old is not None):
         return value
     if type(value) is list and node.items is not None:
         items = [fill_defaults(node.items, item) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     if type(value) is not dict:
         return value
+    before = old if type(old) is dict else _NOTHING
     changed: dict[str, Json] = {}
     for name, declared in node.properties.items():
         present = name in value
@@ -194,7 +223,7 @@ def fill_defaults(node: Structure, value: Json) -> Json:
         if declared.has_default and (not present or (item is None and not declared.raw.get("nullable"))):
             changed[name] = fill_defaults(declared, declared.default)
         elif present:
-            filled = fill_defaults(declared, item)
+            filled = fill_defaults(declared, item, before.get(name))
             if filled is not item:
                 changed[name] = filled
     if isinstance(node.additional, Structure) and node.additional.needs_defaults:

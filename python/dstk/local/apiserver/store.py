@@ -209,7 +209,7 @@ class Store:
         return revision
 
     def restore(self, name: str, key: Key, obj: Object, version: int) -> None:
-        """Put back an object read from a journal, without history or observers."""
+        """Put an object as it was at `version`, without history or observers; older watches must list again."""
         collection = self.collection(name)
         if key not in collection.objects:
             bisect.insort(collection.order, key)

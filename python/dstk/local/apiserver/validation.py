@@ -16,6 +16,14 @@ from dstk.local.apiserver.status import FieldError, go_value
 _INT_FORMATS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
+_EXACT: dict[str, type] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+}
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -45,34 +53,41 @@ def validate(node: Structure, value: Any, path: str, errors: list[FieldError], o
     """
     if old is not None and (value is old or value == old):
         return
-    raw = node.raw
-    found = type_of(value)
-    if value is None and raw.get("nullable"):
-        return
-    if raw.get("x-kubernetes-int-or-string"):
-        if found not in ("integer", "string"):
-            detail = f"{path} in body must be of type integer,string: {go_value(found)}"
-            errors.append(status.invalid_type(path, found, detail))
-            return
+    kind = node.kind
+    if kind is not None and _EXACT.get(kind) is type(value):
+        found = kind
     else:
-        expected = raw.get("type")
-        if expected and not _fits(expected, found):
-            detail = f"{path or '<nil>'} in body must be of type {expected}: {go_value(found)}"
-            errors.append(status.invalid_type(path or "<nil>", found, detail))
+        found = type_of(value)
+        if not _type_fits(node, value, found, path, errors):
             return
-    if "enum" in raw and value not in raw["enum"]:
-        errors.append(status.not_supported(path, value, raw["enum"]))
-    match found:
-        case "string":
-            _check_string(raw, value, path, errors)
-        case "integer" | "number":
-            _check_number(raw, value, path, errors)
-        case "array":
-            _check_array(node, value, path, errors)
-        case "object":
-            _check_object(node, value, path, errors, old if type(old) is dict else _NOTHING)
+    if node.enum is not None and value not in node.enum:
+        errors.append(status.not_supported(path, value, node.enum))
+    if found == "object":
+        _check_object(node, value, path, errors, old if type(old) is dict else _NOTHING)
+    elif found == "array":
+        _check_array(node, value, path, errors)
+    elif node.bounded and found == "string":
+        _check_string(node.raw, value, path, errors)
+    elif node.bounded and found in ("integer", "number"):
+        _check_number(node.raw, value, path, errors)
     if node.all_of or node.any_of or node.one_of or node.negated is not None:
         _check_logic(node, value, path, errors)
+
+
+def _type_fits(node: Structure, value: Any, found: str, path: str, errors: list[FieldError]) -> bool:
+    """Whether to look further: false for a null that may be one, and for another type, which is an error."""
+    if value is None and node.raw.get("nullable"):
+        return False
+    if node.raw.get("x-kubernetes-int-or-string"):
+        if found in ("integer", "string"):
+            return True
+        detail = f"{path} in body must be of type integer,string: {go_value(found)}"
+    elif node.kind is None or _fits(node.kind, found):
+        return True
+    else:
+        detail = f"{path or '<nil>'} in body must be of type {node.kind}: {go_value(found)}"
+    errors.append(status.invalid_type(path or "<nil>", found, detail))
+    return False
 
 
 def _check_string(raw: dict[str, Any], value: str, path: str, errors: list[FieldError]) -> None:
@@ -151,8 +166,16 @@ def _check_object(
 ) -> None:
     raw = node.raw
     prefix = f"{path}." if path else ""
-    missing = [name for name in raw.get("required") or () if name not in value]
-    errors += [status.required(f"{prefix}{name}") for name in missing]
+    errors += [status.required(f"{prefix}{name}") for name in node.required if name not in value]
+    if node.bounded:
+        _check_properties(raw, value, path, errors)
+    for name, item in value.items():
+        declared = node.child(name)
+        if declared is not None:
+            validate(declared, item, f"{prefix}{name}", errors, old.get(name))
+
+
+def _check_properties(raw: dict[str, Any], value: dict[str, Any], path: str, errors: list[FieldError]) -> None:
     limit = raw.get("maxProperties")
     if limit is not None and len(value) > limit:
         errors.append(status.too_many(path, len(value), limit))
@@ -160,10 +183,6 @@ def _check_object(
     if limit is not None and len(value) < limit:
         detail = f"{path} in body should have at least {limit} properties"
         errors.append(status.invalid_value(path, len(value), detail))
-    for name, item in value.items():
-        declared = node.child(name)
-        if declared is not None:
-            validate(declared, item, f"{prefix}{name}", errors, old.get(name))
 
 
 def _valid(node: Structure, value: Any) -> bool:

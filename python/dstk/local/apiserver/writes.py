@@ -29,8 +29,10 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_object(resource: Resource, body: Any, reading: Reading) -> Object:
+def read_object(resource: Resource, body: Any, reading: Reading, old: Object | None = None) -> Object:
     """The object in a request's body: of the right kind, unknown fields pruned, defaults filled in.
+
+    What is shared with `old`, an object read before (a patch shares what it does not touch), is taken as it is.
 
     Raises Refusal 400 for what is no such object and, with Strict, for unknown fields.
     """
@@ -55,13 +57,13 @@ def read_object(resource: Resource, body: Any, reading: Reading) -> Object:
             f"the API version in the data ({api_version}) does not match the expected API version "
             f"({resource.api_version})"
         )
-    return finish_reading(resource, body, reading)
+    return finish_reading(resource, body, reading, old)
 
 
-def finish_reading(resource: Resource, body: Object, reading: Reading) -> Object:
+def finish_reading(resource: Resource, body: Object, reading: Reading, old: Object | None = None) -> Object:
     """Prune and default a whole object; report what was pruned as `reading.validation` asks."""
     unknown: list[str] = []
-    kept = prune(resource.structure, body, "", unknown)
+    kept = prune(resource.structure, body, "", unknown, old)
     metadata = kept.get("metadata")
     if metadata is None:
         metadata = {}
@@ -80,7 +82,7 @@ def finish_reading(resource: Resource, body: Object, reading: Reading) -> Object
                 f"strict decoding error: {', '.join(problems)}"
             )
         reading.warnings += problems
-    kept = fill_defaults(resource.structure, kept)
+    kept = fill_defaults(resource.structure, kept, old)
     return {**kept, "metadata": {name: value for name, value in metadata.items() if value is not None}}
 
 
