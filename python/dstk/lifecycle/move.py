@@ -170,6 +170,13 @@ def source_behind(m: Move) -> bool:
 
 
 @guard
+def object_outdated(m: Move) -> bool:
+    """A worker was told of a later epoch than the object shows, which was read before another operator's commit."""
+    parts = [part for part in (m.there, m.here) if part is not None]
+    return m.partition is not None and any(part.epoch > m.partition.spec.epoch for part in parts)
+
+
+@guard
 def source_proxies(m: Move) -> bool:
     return m.there is not None and m.there.role == "proxy"
 
@@ -421,6 +428,7 @@ Move.table = Transitions(
     before_commit().when(moved).wait("both workers"),
     # It has not: whatever goes wrong, the source serves on.
     before_commit().when(owned_elsewhere).do(drop).abort("PartitionChanged"),
+    before_commit().when(object_outdated & ~late).wait("the object to show the latest commit"),
     before_commit().when(source_behind).do(confirm_source, drop).abort("DestinationLost"),
     before_commit().when(source_lost).do(drop).abort("SourceLost"),
     before_commit().when(source_silent & silent_for_long).stall("WorkerUnreachable"),

@@ -117,8 +117,11 @@ class Operation:
         return span_of(partition.spec.range, self.key_length)
 
     def sealed(self, worker: WorkerView) -> bool:
-        """Whether the worker knows this operator's term, so that it refuses what older ones may still send."""
-        return worker.term >= self.observed.term
+        """Whether this operator's term is the highest that the worker knows, so that it refuses older operators.
+
+        A higher one means that this operator has been deposed: whatever it tells the worker will be refused.
+        """
+        return worker.term == self.observed.term
 
     # Speaking
 

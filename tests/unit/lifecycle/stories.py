@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dstk.api import AssignmentSpec, AssignmentType, MergeParams, MoveParams, NewParams, SplitParams
 from world import Chances, World
+
+from dstk.api import AssignmentSpec, AssignmentType, MergeParams, MoveParams, NewParams, SplitParams
 
 CALM = Chances()
 CALLS = Chances(lost=0.1, unanswered=0.1, uncertain=0.4, label=0.02)

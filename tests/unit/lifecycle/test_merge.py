@@ -128,7 +128,7 @@ def test_what_is_seen_decides(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "seen, status, merged, part",
+    ("seen", "status", "merged", "part"),
     [
         (at(None, SERVES), "loading", "loading", "primary"),
         (at(LOADING, SERVES), "following", "following", "primary"),

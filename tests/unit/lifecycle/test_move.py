@@ -154,6 +154,14 @@ MATRIX = {
         at(FOLLOWING, worker("pod1", term=4, p=FENCED), DRAINED, memory=OURS),
         ["pod1: fence p epoch 7"],
     ),
+    "another operator has committed since the object was read": (
+        at(FOLLOWING, PASSES_ON, OWNS, BEFORE, memory=OURS),
+        ["status Running following", "wait for the object to show the latest commit"],
+    ),
+    "source knows only a newer operator": (
+        at(FOLLOWING, worker("pod1", term=6, p=FENCED), DRAINED, memory=OURS),
+        ["pod1: fence p epoch 7"],
+    ),
     # commit whose outcome is not known
     "commit unknown": (
         at(FOLLOWING, FENCED, DRAINED, memory=OURS, uncertain=True),
@@ -310,7 +318,7 @@ def test_what_is_seen_decides(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "step, from_pod, to_pod",
+    ("step", "from_pod", "to_pod"),
     [
         ("loading", "primary", "loading"),
         ("following", "primary", "following"),

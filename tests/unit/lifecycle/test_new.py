@@ -118,7 +118,7 @@ def test_lost_rows_are_said_to_be_lost() -> None:
     assert [(event.type, event.reason, event.partition) for event in events] == [("Warning", "DataLost", "p")]
 
 
-@pytest.mark.parametrize("step, seen", [("loading", at(None, EMPTY)), ("completed", at(LOADING, SERVES, [READY]))])
+@pytest.mark.parametrize(("step", "seen"), [("loading", at(None, EMPTY)), ("completed", at(LOADING, SERVES, [READY]))])
 def test_status_has_the_seeds_fields(step: str, seen: Observed) -> None:
     assert statuses(decide(seen, NOW))["new"] == {"status": step}
 
@@ -137,7 +137,9 @@ def test_many_are_served_in_chunks() -> None:
 
 
 def test_one_partition_that_fails_does_not_stop_the_others() -> None:
-    (lanes,) = [each for each in decide(at(LOADING, EMPTY, MANY, names=NAMES), NOW) if isinstance(each, actions.Parallel)]
+    (lanes,) = [
+        each for each in decide(at(LOADING, EMPTY, MANY, names=NAMES), NOW) if isinstance(each, actions.Parallel)
+    ]
     assert [len(lane) for lane in lanes.lanes] == [3] * 5
 
 

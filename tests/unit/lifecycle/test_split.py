@@ -107,7 +107,7 @@ def test_what_is_seen_decides(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "seen, expected",
+    ("seen", "expected"),
     [
         (
             at(None, SERVES),

@@ -76,7 +76,7 @@ def nothing(number: int) -> list:  # type: ignore[type-arg]
 
 
 @pytest.mark.parametrize(
-    "combined, name, holds",
+    ("combined", "name", "holds"),
     [
         (even & small, "even & small", {2, 4}),
         (even | small, "even | small", {2, 3, 4, 20}),
