@@ -10,13 +10,13 @@ from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.kube import Cache
 
-__all__ = ["Spans"]
+__all__ = ["KeyspaceSpans", "Spans"]
 
 _End = tuple[bool, bytes]
 """An end that sorts: (True, b"") is +∞."""
 
 
-class _KeyspaceSpans:
+class KeyspaceSpans:
     """Ranges of one keyspace. Sorted when first asked after a change; a look-up walks only what it finds.
 
     ``_reach[i]`` is the highest end of the first i + 1 ranges by start: where it is below the range looked for, no
@@ -24,15 +24,23 @@ class _KeyspaceSpans:
     """
 
     def __init__(self) -> None:
-        self.by_name: dict[str, tuple[bytes, _End]] = {}
+        self._by_name: dict[str, tuple[bytes, _End]] = {}
         self._sorted: list[tuple[bytes, _End, str]] | None = None
         self._starts: list[bytes] = []
         self._reach: list[_End] = []
 
-    def changed(self) -> None:
+    def put(self, name: str, start: bytes, end: bytes) -> None:
+        """Note the range [start, end); an empty end is +∞."""
+        self._by_name[name] = (start, (not end, end))
         self._sorted = None
 
+    def drop(self, name: str) -> None:
+        """Forget the range of that name, if there is one."""
+        if self._by_name.pop(name, None) is not None:
+            self._sorted = None
+
     def meeting(self, start: bytes, end: bytes) -> Iterator[str]:
+        """Names of the ranges with a key in [start, end), the highest first."""
         ranges = self._sorted if self._sorted is not None else self._sort()
         last = bisect_left(self._starts, end) if end else len(ranges)
         for i in range(last - 1, -1, -1):
@@ -43,7 +51,7 @@ class _KeyspaceSpans:
                 yield name
 
     def _sort(self) -> list[tuple[bytes, _End, str]]:
-        ranges = sorted((start, end, name) for name, (start, end) in self.by_name.items())
+        ranges = sorted((start, end, name) for name, (start, end) in self._by_name.items())
         self._starts = [start for start, _, _ in ranges]
         self._reach = []
         highest: _End = (False, b"")
@@ -60,7 +68,7 @@ class Spans:
     def __init__(self, keyspaces: Cache[Keyspace], partitions: Cache[Partition]) -> None:
         self._keyspaces = keyspaces
         self._partitions = partitions
-        self._spans: dict[str, _KeyspaceSpans] = {}
+        self._spans: dict[str, KeyspaceSpans] = {}
         keyspaces.on_change(self._on_keyspace)
         partitions.on_change(self._on_partition)
 
@@ -81,14 +89,12 @@ class Spans:
         if old is not None and new is not None and old.metadata.uid == new.metadata.uid:
             return
         if old is not None and (spans := self._spans.get(old.spec.keyspace)) is not None:
-            spans.by_name.pop(old.metadata.name, None)
-            spans.changed()
+            spans.drop(old.metadata.name)
         if new is None or (keyspace := self._keyspaces.get(new.spec.keyspace)) is None:
             return
         try:
             span = span_of(new.spec.range, keyspace.spec.key_length)
         except InvalidRequest:
             return
-        spans = self._spans.setdefault(new.spec.keyspace, _KeyspaceSpans())
-        spans.by_name[new.metadata.name] = (span.start, (not span.end, span.end))
-        spans.changed()
+        spans = self._spans.setdefault(new.spec.keyspace, KeyspaceSpans())
+        spans.put(new.metadata.name, span.start, span.end)

@@ -1,0 +1,37 @@
+"""The index of ranges, overlapping ones included, against looking at all of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dstk.operator.spans import KeyspaceSpans
+
+bounds = st.binary(min_size=1, max_size=2)
+ranges = st.tuples(st.just(b"") | bounds, st.just(b"") | bounds).filter(lambda pair: not pair[1] or pair[0] < pair[1])
+
+
+def meets(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> bool:
+    return (not other[1] or one[0] < other[1]) and (not one[1] or other[0] < one[1])
+
+
+@given(st.lists(ranges, max_size=12), ranges)
+def test_meeting_finds_all_and_only_those_that_share_a_key(
+    found: list[tuple[bytes, bytes]], wanted: tuple[bytes, bytes]
+) -> None:
+    spans = KeyspaceSpans()
+    for number, (start, end) in enumerate(found):
+        spans.put(str(number), start, end)
+    expected = {str(number) for number, each in enumerate(found) if meets(each, wanted)}
+    assert set(spans.meeting(*wanted)) == expected
+
+
+@given(st.lists(ranges, min_size=1, max_size=8), st.data())
+def test_what_is_taken_out_is_not_found_again(found: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
+    spans = KeyspaceSpans()
+    for number, (start, end) in enumerate(found):
+        spans.put(str(number), start, end)
+    assert set(spans.meeting(b"", b"")) == {str(number) for number in range(len(found))}
+    gone = data.draw(st.integers(0, len(found) - 1))
+    spans.drop(str(gone))
+    assert str(gone) not in set(spans.meeting(b"", b""))
