@@ -76,7 +76,7 @@ def _connect(arguments: argparse.Namespace) -> Client:
         address = _addresses(Path(arguments.dir))
     if not address:
         raise errors.ConfigError("no worker named: give --address host:port, --dir of a `dstk up`, or $DSTK_ADDRESS")
-    settings = ClientSettings(timeout_seconds=arguments.timeout, connect_timeout_seconds=arguments.timeout)
+    settings = ClientSettings(timeout_seconds=arguments.timeout, connect_seconds=arguments.timeout)
     return connect(address, arguments.keyspace, settings=settings)
 
 

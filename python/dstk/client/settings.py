@@ -14,7 +14,7 @@ class ClientSettings:
 
     timeout_seconds: float = 30.0
     """Within this a call ends, unless it says otherwise itself."""
-    connect_timeout_seconds: float = 10.0
+    connect_seconds: float = 10.0
     """Within this :func:`dstk.connect` has reached a worker that knows the keyspace."""
 
     def native(self) -> dict[str, int | float | str]:
