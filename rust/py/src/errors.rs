@@ -2,19 +2,41 @@
 
 use dstk_core::index::IndexError;
 use dstk_core::key::KeyError;
+use dstk_core::node::Refusal;
+use dstk_net::error::ClientError;
+use dstk_net::settings::SettingError;
 use pyo3::PyErr;
 
 /// The classes of `dstk.errors`, imported when first raised.
 pub(crate) mod exceptions {
-    #![allow(missing_docs, reason = "each is described where it is defined, in python/dstk/errors.py")]
+    #![allow(
+        missing_docs,
+        reason = "each is described where it is defined, in python/dstk/errors.py"
+    )]
 
+    pyo3::import_exception!(dstk.errors, ConfigError);
+    pyo3::import_exception!(dstk.errors, DeadlineExceeded);
     pyo3::import_exception!(dstk.errors, InvalidRange);
     pyo3::import_exception!(dstk.errors, InvalidRequest);
     pyo3::import_exception!(dstk.errors, KeyLengthError);
+    pyo3::import_exception!(dstk.errors, LimitError);
+    pyo3::import_exception!(dstk.errors, LimitReached);
+    pyo3::import_exception!(dstk.errors, NotHere);
+    pyo3::import_exception!(dstk.errors, NotReady);
+    pyo3::import_exception!(dstk.errors, OutcomeUnknown);
+    pyo3::import_exception!(dstk.errors, StaleRequest);
+    pyo3::import_exception!(dstk.errors, Unavailable);
+    pyo3::import_exception!(dstk.errors, UnknownKeyspace);
+    pyo3::import_exception!(dstk.errors, ValueTooLarge);
+    pyo3::import_exception!(dstk.errors, VersionMismatch);
+    pyo3::import_exception!(dstk.errors, WrongRole);
     pyo3::import_exception!(dstk.errors, WrongType);
 }
 
-use exceptions::{InvalidRange, InvalidRequest, KeyLengthError, WrongType};
+use exceptions::{
+    InvalidRange, InvalidRequest, KeyLengthError, LimitReached, NotHere, NotReady, StaleRequest,
+    WrongRole, WrongType,
+};
 
 /// What a method of the binding fails with: an exception, whatever went wrong underneath.
 #[derive(Debug)]
@@ -31,6 +53,11 @@ impl Error {
     /// `dstk.errors.KeyLengthError`.
     pub(crate) fn key_length(message: String) -> Self {
         Self(KeyLengthError::new_err(message))
+    }
+
+    /// `dstk.errors.ConfigError`.
+    pub(crate) fn config(message: String) -> Self {
+        Self(exceptions::ConfigError::new_err(message))
     }
 
     /// `dstk.errors.InvalidRequest`.
@@ -55,9 +82,9 @@ impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
         let message = error.to_string();
         Self(match error {
-            KeyError::EmptyRange { .. } | KeyError::NotInside { .. } | KeyError::NotAdjacent { .. } => {
-                InvalidRange::new_err(message)
-            }
+            KeyError::EmptyRange { .. }
+            | KeyError::NotInside { .. }
+            | KeyError::NotAdjacent { .. } => InvalidRange::new_err(message),
             _ => KeyLengthError::new_err(message),
         })
     }
@@ -69,10 +96,51 @@ impl From<IndexError> for Error {
         match error {
             IndexError::Key(error) => error.into(),
             IndexError::RowsTooWide { .. } => Self::key_length(message),
-            IndexError::Overlap { .. } | IndexError::NotAscending { .. } | IndexError::NoSuchRange { .. } => {
-                Self(InvalidRange::new_err(message))
-            }
+            IndexError::Overlap { .. }
+            | IndexError::NotAscending { .. }
+            | IndexError::NoSuchRange { .. } => Self(InvalidRange::new_err(message)),
             _ => Self::invalid(message),
         }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        Self(match refusal {
+            Refusal::Stale(_) => StaleRequest::new_err(message),
+            Refusal::NotHere(_) => NotHere::new_err(message),
+            Refusal::WrongRole(_) => WrongRole::new_err(message),
+            Refusal::NotReady(_) => NotReady::new_err(message),
+            Refusal::Limit(_) => LimitReached::new_err(message),
+            _ => InvalidRequest::new_err(message),
+        })
+    }
+}
+
+impl From<SettingError> for Error {
+    fn from(error: SettingError) -> Self {
+        Self::config(error.to_string())
+    }
+}
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        Self(match error {
+            ClientError::KeyLength(_) => KeyLengthError::new_err(message),
+            ClientError::TooLarge(_) => exceptions::ValueTooLarge::new_err(message),
+            ClientError::InvalidRange(_) => InvalidRange::new_err(message),
+            ClientError::ScanLimit(_) => exceptions::LimitError::new_err(message),
+            ClientError::UnknownKeyspace(_) => exceptions::UnknownKeyspace::new_err(message),
+            ClientError::VersionMismatch {
+                current_version, ..
+            } => exceptions::VersionMismatch::new_err((message, current_version)),
+            ClientError::Unavailable(_) => exceptions::Unavailable::new_err(message),
+            ClientError::LimitReached(_) => exceptions::LimitReached::new_err(message),
+            ClientError::DeadlineExceeded(_) => exceptions::DeadlineExceeded::new_err(message),
+            ClientError::OutcomeUnknown(_) => exceptions::OutcomeUnknown::new_err(message),
+            _ => InvalidRequest::new_err(message),
+        })
     }
 }
