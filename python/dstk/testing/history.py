@@ -22,7 +22,7 @@ class Floor:
 
     version: int
     present: bool
-    removals: int
+    removals_ended: int
 
 
 @dataclass(slots=True)
@@ -59,7 +59,8 @@ class History:
         self._serial = [0] * keys
         self._present = [False] * keys
         self._doubtful = [False] * keys
-        self._removals = [0] * keys  # deletes sent, acknowledged or not
+        self._removals_begun = [0] * keys
+        self._removals_ended = [0] * keys
 
     def __len__(self) -> int:
         return len(self._version)
@@ -88,7 +89,7 @@ class History:
 
     def removing(self, index: int) -> None:
         """A delete is about to be sent."""
-        self._removals[index] += 1
+        self._removals_begun[index] += 1
 
     def removed(self, index: int, version: int | None) -> None:
         """A delete was acknowledged; `version` is None when it found no row."""
@@ -100,6 +101,7 @@ class History:
         else:
             self._version[index] = version
         self._present[index], self._doubtful[index] = False, False
+        self._removals_ended[index] += 1
 
     def in_doubt(self, index: int, serial: int) -> None:
         """A write failed in a way that leaves open whether it was applied."""
@@ -126,14 +128,15 @@ class History:
 
     def floor(self, index: int) -> Floor:
         """What is known of the key now; taken before a read by another task is sent."""
-        return Floor(self._version[index], self._present[index], self._removals[index])
+        return Floor(self._version[index], self._present[index], self._removals_ended[index])
 
     def check_other(self, index: int, floor: Floor, row: tuple[bytes, int] | None) -> None:
         """A read by any task, sent when `floor` held."""
         if self._doubtful[index]:
             return
         if row is None:
-            if floor.present and self._removals[index] == floor.removals:
+            # A delete that was under way when the read was sent, or has begun since, may have come first.
+            if floor.present and self._removals_begun[index] == floor.removals_ended:
                 self.findings.add("wrong_reads", f"key {index}: no row; version {floor.version} was there before")
             return
         value, version = row

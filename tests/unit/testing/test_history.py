@@ -74,6 +74,15 @@ def test_a_row_may_be_gone_only_if_someone_deletes_it(history: History) -> None:
     assert found(history) == {"wrong": 1}
 
 
+def test_a_delete_under_way_when_the_read_was_sent_may_come_first(history: History) -> None:
+    history.removing(KEY)
+    floor = history.floor(KEY)
+    history.check_other(KEY, floor, None)
+    history.removed(KEY, version=12)
+    history.check_other(KEY, floor, None)
+    assert history.findings.clean
+
+
 def test_a_deleted_row_that_comes_back_is_wrong(history: History) -> None:
     history.removing(KEY)
     history.removed(KEY, version=12)
