@@ -63,11 +63,15 @@ impl<C: Call> Peers<C> {
         self.len() == 0
     }
 
-    /// Closes the connections to addresses that `keep` does not want, and all broken ones that have rested.
-    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        let mut connections = self.connections.lock();
-        connections.retain(|address, peer| {
-            keep(address) && (!peer.connection.is_closed() || peer.opened.elapsed() < REST)
-        });
+    /// Forgets connections that broke a while ago. Those that live go on, whoever is said to be gone: what is under way
+    /// on them is answered, or ends when they break.
+    pub fn forget_broken(&self) {
+        let live = |peer: &Peer<C>| !peer.connection.is_closed() || peer.opened.elapsed() < REST;
+        self.connections.lock().retain(|_, peer| live(peer));
+    }
+
+    /// Closes all connections.
+    pub fn close(&self) {
+        self.connections.lock().clear();
     }
 }

@@ -222,20 +222,8 @@ impl Worker {
                 update.len()
             ))
         })?;
-        let gone: Vec<_> = update
-            .workers
-            .iter()
-            .filter(|(_, address)| address.is_empty())
-            .cloned()
-            .collect();
-        let known: Vec<_> = gone
-            .iter()
-            .filter_map(|(worker, _)| self.node().worker_address(worker))
-            .collect();
         self.node().apply_routes(&update)?;
-        self.executor
-            .peers()
-            .retain(|address| !known.iter().any(|gone| **gone == *address));
+        self.executor.peers().forget_broken();
         Ok(())
     }
 

@@ -8,84 +8,57 @@ use common::{KEYSPACE, Pod, connect, key, push, runtime, table};
 use dstk_net::Client;
 use dstk_net::error::ClientError;
 use dstk_net::operation::Condition;
-use dstk_net::settings::ClientSettings;
+use dstk_net::settings::{ClientSettings, WorkerSettings};
 use dstk_net::wire::data_client::DataClient;
-use dstk_net::wire::{Code, ScanRequest};
+use dstk_net::wire::{Code, GetRequest, PutRequest, ScanRequest};
 
 #[test]
-fn a_client_with_old_routes_is_served_and_learns() {
+fn any_worker_takes_any_key() {
     let (runtime, one, two) = (runtime(), Pod::start("w0"), Pod::start("w1"));
     one.serve("p0", 2, "", "m");
     two.serve("p1", 2, "m", "");
-    let both = [("p0", "", "m", 2, "w0"), ("p1", "m", "", 2, "w1")];
-    // The first worker says that it serves everything until the client has its table.
-    push(&[&one, &two], &[("old", "", "", 1, "w0")]);
-    let client = connect(&runtime, &[&one.address]);
-    assert_eq!(client.routes().len(), 1);
-    two.node()
-        .apply_routes(&table(&[("w0", &one.address), ("w1", &two.address)], &both))
-        .unwrap();
-    // Only this worker hears of the change, so the client can know it from hints alone.
-    let silent = connect(&runtime, &[&two.address]);
-    assert_eq!(silent.routes().len(), 2);
-    drop(silent);
-    one.node()
-        .apply_routes(&table(&[("w0", &one.address), ("w1", &two.address)], &both))
-        .unwrap();
+    push(
+        &[&one, &two],
+        &[("p0", "", "m", 2, "w0"), ("p1", "m", "", 2, "w1")],
+    );
     runtime.block_on(async {
-        client
-            .put(key("zebra"), "z", Condition::NONE)
-            .await
-            .unwrap();
-        client.put(key("ant"), "a", Condition::NONE).await.unwrap();
-        assert_eq!(
-            &client.get(key("zebra")).await.unwrap().unwrap().value[..],
-            b"z"
-        );
+        for pod in [&one, &two] {
+            let mut plain = DataClient::connect(format!("http://{}", pod.address))
+                .await
+                .unwrap();
+            for name in ["ant", "zebra"] {
+                let put = PutRequest {
+                    keyspace: KEYSPACE.into(),
+                    key: key(name).into(),
+                    ..Default::default()
+                };
+                assert_eq!(plain.put(put).await.unwrap().into_inner().code(), Code::Ok);
+            }
+        }
     });
     assert_eq!((one.state("p0").rows, two.state("p1").rows), (1, 1));
+    let forwarded = [&one, &two].map(|pod| pod.counter("operations_forwarded"));
+    assert_eq!(forwarded, [1, 1]);
 }
 
 #[test]
-fn a_proxy_passes_on_and_its_hint_replaces_an_older_epoch() {
+fn a_client_learns_from_the_hint_of_a_proxy_alone() {
     let (runtime, one, two) = (runtime(), Pod::start("w0"), Pod::start("w1"));
+    // The client hears of routes from a third worker, which is never told of the move.
+    let third = Pod::start("w2");
     one.serve("p", 1, "", "");
-    push(&[&one, &two], &[("p", "", "", 1, "w0")]);
-    let client = connect(&runtime, &[&one.address]);
-    runtime
-        .block_on(client.put(key("a"), "before", Condition::NONE))
-        .unwrap();
-    two.follow("p", 1, "", "", &one, &one.address);
-    common::eventually("caught up", || {
-        two.state("p").follow.is_some_and(|follow| follow.caught_up)
-    });
-    let fenced = one
-        .node()
-        .fence(KEYSPACE, "p", 1, one.worker.now())
-        .unwrap();
-    let wait = Duration::from_secs(60);
-    two.node()
-        .await_applied(KEYSPACE, "p", 1, fenced.sequence, wait)
-        .unwrap();
-    two.node()
-        .promote(
-            KEYSPACE,
-            "p",
-            2,
-            fenced.sequence,
-            fenced.digest,
-            two.worker.now(),
-        )
-        .unwrap();
-    one.node()
-        .proxy(KEYSPACE, "p", 2, "w1", &two.address, one.worker.now())
-        .unwrap();
+    push(&[&one, &two, &third], &[("p", "", "", 1, "w0")]);
+    let client = connect(&runtime, &[&third.address]);
+    let before = runtime.block_on(client.put(key("a"), "before", Condition::NONE));
+    common::move_partition("p", "", "", 1, &one, &two);
     runtime.block_on(async {
         let row = client.get(key("a")).await.unwrap().unwrap();
         assert_eq!(
             (&row.value[..], row.version),
-            (&b"before"[..], fenced.sequence)
+            (&b"before"[..], before.unwrap())
         );
+        let forwarded = one.counter("operations_forwarded");
+        assert_eq!(forwarded, 1);
         assert!(
             client
                 .put(key("a"), "after", Condition::version(row.version))
@@ -93,20 +66,44 @@ fn a_proxy_passes_on_and_its_hint_replaces_an_older_epoch() {
                 .unwrap()
                 > row.version
         );
-        let forwarded = one.counter("operations_forwarded");
-        client
-            .put(key("b"), "direct", Condition::NONE)
-            .await
-            .unwrap();
         assert_eq!(
             one.counter("operations_forwarded"),
             forwarded,
             "the client knows better by now"
         );
     });
+    assert!(client.counters().contains(&("hints", 1)));
     let routes = client.routes();
     let entry = routes.lookup(&key("a")).unwrap();
     assert_eq!((&*entry.owner, entry.epoch), ("w1", 2));
+}
+
+#[test]
+fn workers_that_point_at_each_other_give_up_at_the_hop_limit() {
+    let (runtime, one, two) = (runtime(), Pod::start("w0"), Pod::start("w1"));
+    let workers = [("w0", one.address.as_str()), ("w1", two.address.as_str())];
+    one.node()
+        .apply_routes(&table(&workers, &[("p", "", "", 1, "w1")]))
+        .unwrap();
+    two.node()
+        .apply_routes(&table(&workers, &[("p", "", "", 1, "w0")]))
+        .unwrap();
+    runtime.block_on(async {
+        let mut plain = DataClient::connect(format!("http://{}", one.address))
+            .await
+            .unwrap();
+        let get = GetRequest {
+            keyspace: KEYSPACE.into(),
+            key: key("a").into(),
+        };
+        let reply = plain.get(get).await.unwrap().into_inner();
+        assert_eq!(reply.code(), Code::Unavailable);
+        assert!(
+            reply.message.contains("passed on 4 times"),
+            "{}",
+            reply.message
+        );
+    });
 }
 
 #[test]
@@ -193,7 +190,7 @@ fn an_operation_waits_for_an_owner_who_comes_in_time() {
 }
 
 #[test]
-fn what_is_held_behind_a_fence_runs_in_order_when_it_is_lifted_and_is_refused_when_it_is_not() {
+fn what_is_held_behind_a_fence_runs_in_order_when_it_is_lifted() {
     let (runtime, pod) = (runtime(), Pod::start("w0"));
     pod.serve("p", 1, "", "");
     push(&[&pod], &[("p", "", "", 1, "w0")]);
@@ -225,4 +222,37 @@ fn what_is_held_behind_a_fence_runs_in_order_when_it_is_lifted_and_is_refused_wh
         let row = client.get(key("a")).await.unwrap().unwrap();
         assert_eq!(&row.value[..], b"49");
     });
+}
+
+#[test]
+fn what_is_held_for_too_long_is_refused_and_not_applied() {
+    let settings = dstk_core::node::Settings {
+        hold_seconds: 0.05,
+        ..Default::default()
+    };
+    let (runtime, pod) = (
+        runtime(),
+        Pod::with("w0", settings, WorkerSettings::default()),
+    );
+    pod.serve("p", 1, "", "");
+    push(&[&pod], &[("p", "", "", 1, "w0")]);
+    pod.node()
+        .fence(KEYSPACE, "p", 1, pod.worker.now())
+        .unwrap();
+    runtime.block_on(async {
+        let mut plain = DataClient::connect(format!("http://{}", pod.address))
+            .await
+            .unwrap();
+        let put = PutRequest {
+            keyspace: KEYSPACE.into(),
+            key: key("a").into(),
+            ..Default::default()
+        };
+        let reply = plain.put(put).await.unwrap().into_inner();
+        assert_eq!(reply.code(), Code::Unavailable, "{}", reply.message);
+    });
+    pod.node()
+        .unfence(KEYSPACE, "p", 1, pod.worker.now())
+        .unwrap();
+    assert_eq!(pod.state("p").rows, 0);
 }

@@ -278,7 +278,7 @@ impl Inner {
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         if self.process == std::process::id() {
-            self.peers.retain(|_| false);
+            self.peers.close();
         }
     }
 

@@ -233,6 +233,7 @@ pub(super) async fn keep(client: Weak<Inner>, mut updates: Updates) {
                 return;
             };
             tries = 0;
+            client.peers.forget_broken();
             if let Err(error) = client.table.take(update, &client.keyspace) {
                 tracing::warn!(keyspace = &*client.keyspace, %error, "routes that cannot be");
             }
