@@ -1,14 +1,21 @@
 //! The Python binding: one file per Python-visible class, one error map.
 
 mod allocator;
+mod client;
+mod completion;
 mod errors;
 mod keys_in;
+mod node;
 mod range_index;
 mod routing_table;
 
 /// `dstk._core`: what of dstk is written in Rust.
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::client::PyClient;
+    #[pymodule_export]
+    use crate::node::{PyNode, PyPartitionState};
     #[pymodule_export]
     use crate::range_index::PyRangeIndex;
     #[pymodule_export]

@@ -1,0 +1,497 @@
+//! `Node` and `PartitionState`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dstk_core::node::{Node, Settings};
+use dstk_core::partition::PartitionState;
+use dstk_net::Worker;
+use dstk_net::settings::WorkerSettings;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::errors::{Error, Result};
+
+/// The data plane of one worker: its node and the network around it.
+#[pyclass(name = "Node", module = "dstk._core", frozen)]
+pub(crate) struct PyNode {
+    worker: Worker,
+}
+
+/// What a partition costs, as Python sees it: keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median
+/// key, role.
+type Load<'py> = (
+    String,
+    String,
+    u64,
+    u64,
+    u64,
+    f64,
+    f64,
+    Option<Bound<'py, PyBytes>>,
+    &'static str,
+);
+
+#[pymethods]
+impl PyNode {
+    #[new]
+    #[pyo3(signature = (name, incarnation, settings=None))]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        incarnation: &str,
+        settings: Option<HashMap<String, Bound<'_, PyAny>>>,
+    ) -> Result<Self> {
+        let (node, network) = read_settings(&settings.unwrap_or_default())?;
+        let worker = py.detach(|| Worker::new(Node::new(name, incarnation, node), network));
+        let worker = worker.map_err(|error| {
+            Error::config(format!("cannot start the worker's threads: {error}"))
+        })?;
+        Ok(Self { worker })
+    }
+
+    fn listen(&self, py: Python<'_>, address: &str) -> Result<String> {
+        let bound = py.detach(|| self.worker.listen(address));
+        let bound: SocketAddr = bound.map_err(|error| {
+            Error::config(format!(
+                "cannot listen on {address} for data: {error}; give host:port of this machine"
+            ))
+        })?;
+        if !bound.ip().is_unspecified() {
+            self.node().set_address(&bound.to_string());
+        }
+        Ok(bound.to_string())
+    }
+
+    fn stop(&self, py: Python<'_>, grace_seconds: f64) -> Result<()> {
+        let grace = duration("grace_seconds", grace_seconds)?;
+        py.detach(|| self.worker.stop(grace));
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    fn serve(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        key_length: usize,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<PyPartitionState> {
+        let now = self.worker.now();
+        let serve = || {
+            self.node()
+                .serve(keyspace, partition, epoch, key_length, start, end, now)
+        };
+        Ok(py.detach(serve)?.into())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    fn follow(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        key_length: usize,
+        start: &[u8],
+        end: &[u8],
+        source: &str,
+        source_address: &str,
+        source_incarnation: &str,
+    ) -> Result<PyPartitionState> {
+        let follow = || {
+            self.worker.follow(
+                keyspace,
+                partition,
+                epoch,
+                key_length,
+                start,
+                end,
+                source,
+                source_address,
+                source_incarnation,
+            )
+        };
+        Ok(py.detach(follow)?.into())
+    }
+
+    fn fence(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+    ) -> Result<PyPartitionState> {
+        let now = self.worker.now();
+        Ok(py
+            .detach(|| self.node().fence(keyspace, partition, epoch, now))?
+            .into())
+    }
+
+    fn unfence(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+    ) -> Result<PyPartitionState> {
+        let now = self.worker.now();
+        Ok(py
+            .detach(|| self.node().unfence(keyspace, partition, epoch, now))?
+            .into())
+    }
+
+    fn await_applied(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        sequence: u64,
+        timeout_seconds: f64,
+    ) -> Result<PyPartitionState> {
+        let timeout = duration("timeout_seconds", timeout_seconds)?;
+        let wait = || {
+            self.node()
+                .await_applied(keyspace, partition, epoch, sequence, timeout)
+        };
+        Ok(py.detach(wait)?.into())
+    }
+
+    fn promote(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        sequence: u64,
+        digest: u64,
+    ) -> Result<PyPartitionState> {
+        let now = self.worker.now();
+        let promote = || {
+            self.node()
+                .promote(keyspace, partition, epoch, sequence, digest, now)
+        };
+        Ok(py.detach(promote)?.into())
+    }
+
+    fn proxy(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        epoch: u64,
+        to: &str,
+        to_address: &str,
+    ) -> Result<PyPartitionState> {
+        let now = self.worker.now();
+        let proxy = || {
+            self.node()
+                .proxy(keyspace, partition, epoch, to, to_address, now)
+        };
+        Ok(py.detach(proxy)?.into())
+    }
+
+    fn release(&self, py: Python<'_>, keyspace: &str, partition: &str, epoch: u64) -> Result<()> {
+        Ok(py.detach(|| self.node().release(keyspace, partition, epoch))?)
+    }
+
+    fn drop(&self, py: Python<'_>, keyspace: &str, partition: &str, epoch: u64) -> Result<()> {
+        Ok(py.detach(|| self.node().drop_partition(keyspace, partition, epoch))?)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    fn split(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        partition: &str,
+        parent_epoch: u64,
+        epoch: u64,
+        keys: Vec<PyBackedBytes>,
+        names: Vec<String>,
+    ) -> Result<Vec<PyPartitionState>> {
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let clock = || self.worker.now();
+        let split = || {
+            self.node().split(
+                keyspace,
+                partition,
+                parent_epoch,
+                epoch,
+                &keys,
+                &names,
+                &clock,
+            )
+        };
+        Ok(py
+            .detach(split)?
+            .into_iter()
+            .map(PyPartitionState::from)
+            .collect())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
+    fn merge(
+        &self,
+        py: Python<'_>,
+        keyspace: &str,
+        parts: Vec<(String, u64)>,
+        partition: &str,
+        epoch: u64,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<PyPartitionState> {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(name, epoch)| (name.as_str(), *epoch))
+            .collect();
+        let clock = || self.worker.now();
+        let merge = || {
+            self.node()
+                .merge(keyspace, &parts, partition, epoch, start, end, &clock)
+        };
+        Ok(py.detach(merge)?.into())
+    }
+
+    #[pyo3(signature = (partitions=None))]
+    fn states(&self, py: Python<'_>, partitions: Option<Vec<String>>) -> Vec<PyPartitionState> {
+        let names: Option<Vec<&str>> = partitions
+            .as_ref()
+            .map(|names| names.iter().map(String::as_str).collect());
+        let states = py.detach(|| self.node().states(names.as_deref(), self.worker.now()));
+        states.into_iter().map(PyPartitionState::from).collect()
+    }
+
+    fn loads<'py>(&self, py: Python<'py>) -> Vec<Load<'py>> {
+        let loads = py.detach(|| self.node().loads(self.worker.now()));
+        let load = |load: dstk_core::node::PartitionLoad| {
+            (
+                load.keyspace.to_string(),
+                load.partition.to_string(),
+                load.epoch,
+                load.rows,
+                load.bytes,
+                load.operations_per_second,
+                load.bytes_per_second,
+                load.median_key.map(|key| PyBytes::new(py, &key)),
+                load.role.name(),
+            )
+        };
+        loads.into_iter().map(load).collect()
+    }
+
+    fn apply_routes(&self, py: Python<'_>, update: &[u8]) -> Result<()> {
+        Ok(py.detach(|| self.worker.apply_routes(update))?)
+    }
+
+    fn counters(&self, py: Python<'_>) -> BTreeMap<&'static str, u64> {
+        py.detach(|| self.worker.counters().into_iter().collect())
+    }
+}
+
+impl PyNode {
+    fn node(&self) -> &Node {
+        self.worker.node()
+    }
+}
+
+/// A partition as its worker holds it.
+#[pyclass(name = "PartitionState", module = "dstk._core", frozen)]
+pub(crate) struct PyPartitionState {
+    inner: PartitionState,
+}
+
+impl From<PartitionState> for PyPartitionState {
+    fn from(inner: PartitionState) -> Self {
+        Self { inner }
+    }
+}
+
+#[pymethods]
+impl PyPartitionState {
+    #[getter]
+    fn keyspace(&self) -> &str {
+        &self.inner.keyspace
+    }
+
+    #[getter]
+    fn partition(&self) -> &str {
+        &self.inner.partition
+    }
+
+    #[getter]
+    fn start<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.inner.bounds.start)
+    }
+
+    #[getter]
+    fn end<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.inner.bounds.end().unwrap_or_default())
+    }
+
+    #[getter]
+    fn role(&self) -> &'static str {
+        self.inner.role.name()
+    }
+
+    #[getter]
+    fn epoch(&self) -> u64 {
+        self.inner.epoch
+    }
+
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.inner.sequence
+    }
+
+    #[getter]
+    fn fenced(&self) -> bool {
+        self.inner.fenced
+    }
+
+    #[getter]
+    fn held(&self) -> u32 {
+        self.inner.held
+    }
+
+    #[getter]
+    fn rows(&self) -> u64 {
+        self.inner.rows
+    }
+
+    #[getter]
+    fn bytes(&self) -> u64 {
+        self.inner.bytes
+    }
+
+    #[getter]
+    fn digest(&self) -> u64 {
+        self.inner.digest
+    }
+
+    #[getter]
+    fn quiet_seconds(&self) -> f64 {
+        self.inner.quiet as f64 / 1e9
+    }
+
+    #[getter]
+    fn last_pause_seconds(&self) -> f64 {
+        self.inner.last_pause as f64 / 1e9
+    }
+
+    #[getter]
+    fn proxy_to(&self) -> &str {
+        &self.inner.proxy_to
+    }
+
+    #[getter]
+    fn source(&self) -> &str {
+        self.inner
+            .follow
+            .as_ref()
+            .map_or("", |follow| &follow.source)
+    }
+
+    #[getter]
+    fn rows_copied(&self) -> u64 {
+        self.inner
+            .follow
+            .as_ref()
+            .map_or(0, |follow| follow.rows_copied)
+    }
+
+    #[getter]
+    fn bytes_copied(&self) -> u64 {
+        self.inner
+            .follow
+            .as_ref()
+            .map_or(0, |follow| follow.bytes_copied)
+    }
+
+    #[getter]
+    fn bytes_total(&self) -> u64 {
+        self.inner
+            .follow
+            .as_ref()
+            .map_or(0, |follow| follow.bytes_total)
+    }
+
+    #[getter]
+    fn lag(&self) -> u64 {
+        self.inner.follow.as_ref().map_or(0, |follow| follow.lag)
+    }
+
+    #[getter]
+    fn caught_up(&self) -> bool {
+        self.inner
+            .follow
+            .as_ref()
+            .is_some_and(|follow| follow.caught_up)
+    }
+
+    #[getter]
+    fn follow_error(&self) -> &str {
+        self.inner
+            .follow
+            .as_ref()
+            .map_or("", |follow| &follow.error)
+    }
+
+    fn __repr__(&self) -> String {
+        let state = &self.inner;
+        format!(
+            "PartitionState({}/{} {} {} epoch={} sequence={} rows={})",
+            state.keyspace,
+            state.partition,
+            state.bounds,
+            state.role,
+            state.epoch,
+            state.sequence,
+            state.rows
+        )
+    }
+}
+
+fn duration(name: &str, seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| {
+        Error::invalid(format!(
+            "{name} = {seconds}: {error}; give seconds from 0 on"
+        ))
+    })
+}
+
+/// Settings by name: those of the node, then those of the network around it.
+fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<(Settings, WorkerSettings)> {
+    let (mut node, mut network) = (Settings::default(), WorkerSettings::default());
+    for (name, value) in given {
+        if name == "spill_dir" {
+            node.spill_dir = Some(value.extract::<PathBuf>()?);
+            continue;
+        }
+        let Ok(number) = value.extract::<f64>() else {
+            return Err(Error::wrong_type(format!(
+                "setting {name} = {value}: it takes a number"
+            )));
+        };
+        let known = node
+            .set(name, number)
+            .map_err(|error| Error::config(error.to_string()))?
+            || network
+                .set(name, number)
+                .map_err(|error| Error::config(error.to_string()))?;
+        if !known {
+            let names = Settings::NAMES.join(", ");
+            let text = format!("there is no setting {name}: the node's are spill_dir, {names}");
+            return Err(Error::config(text));
+        }
+    }
+    Ok((node, network))
+}
