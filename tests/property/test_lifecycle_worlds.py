@@ -7,15 +7,17 @@ alone with ``DSTK_WORLDS=1 DSTK_FIRST_WORLD=<seed>``. More worlds: ``DSTK_WORLDS
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from stories import STORIES, WEATHER, tell
 
 from dstk.api import AssignmentPhase
+from dstk.lifecycle.merge import Merging
 from dstk.lifecycle.move import Move, drained
-from dstk.lifecycle.split import Splitting
-from dstk.lifecycle.transitions import Transitions
+from dstk.lifecycle.operation import Operation
+from dstk.lifecycle.transitions import Row, Transitions
 
 FIRST = int(os.environ.get("DSTK_FIRST_WORLD", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("DSTK_WORLDS", "12")))
@@ -67,23 +69,29 @@ def tell_all(story: str, weather: str) -> None:
         tell(story, weather, seed)
 
 
-def broken(*, operation: type, without: str = "", loosened: str = "") -> Transitions:
-    """The table of the operation without a row, or with one that asks for less."""
-    rows = [row for row in operation.table if row.when != without]
-    return Transitions(*[replace(row, guard=drained) if row.when == loosened else row for row in rows])
+def unfenced(row: Row) -> Row:
+    """Commit as soon as nothing is missing, whether the source holds its writers or not."""
+    return replace(row, guard=drained) if row.when == "fenced & drained" else row
+
+
+def hasty(row: Row) -> Row:
+    """Take the parts out of the routing table before the merged partition is in it."""
+    return replace(row, effects=row.effects[::-1]) if row.when == "flipped" else row
 
 
 @pytest.mark.parametrize(
     ("story", "weather", "operation", "change", "promise"),
-    [
-        ("move", "calm", Move, {"loosened": "fenced & drained"}, "B: "),
-        ("split", "calls", Splitting, {"without": "flipped"}, "C: "),
-    ],
-    ids=["a commit without a fence", "a flip that is not rolled forward"],
+    [("move", "calm", Move, unfenced, "B: "), ("merge", "calm", Merging, hasty, "C: ")],
+    ids=["a commit without a fence", "a range without an owner"],
 )
 def test_the_world_notices(
-    monkeypatch: pytest.MonkeyPatch, story: str, weather: str, operation: type, change: dict, promise: str
+    monkeypatch: pytest.MonkeyPatch,
+    story: str,
+    weather: str,
+    operation: type[Operation],
+    change: Callable[[Row], Row],
+    promise: str,
 ) -> None:
-    monkeypatch.setattr(operation, "table", broken(operation=operation, **change))
+    monkeypatch.setattr(operation, "table", Transitions(*map(change, operation.table)))
     with pytest.raises(AssertionError, match=promise):
         tell_all(story, weather)

@@ -47,8 +47,9 @@ def recover(
     `partitions`: every Partition of the keyspace that names the worker as primary or proxy, or that the
     worker holds; one that the worker holds and that is missing has no object. They are read before the
     worker is asked. `busy`: partitions that an unfinished Assignment touches, children and merged ones
-    included: they are left to it. `addresses`: data plane by worker name. The result is one Parallel with a
-    lane for each partition, or nothing.
+    included (``touched``), found out after the worker was asked: they are left to it. `addresses`: data plane
+    by worker name. The result is one Parallel with a lane for each partition, or nothing. A lane has to be
+    broken off as soon as its partition becomes busy.
     """
     return _Recovery(partitions, worker, keyspace, busy, addresses or {}).actions()
 
@@ -66,76 +67,64 @@ class _Recovery:
         self.keyspace = keyspace
         self.addresses = addresses
         name = keyspace.metadata.name
-        self.objects = {
-            each: object_ for each, object_ in partitions.items() if each not in busy and object_.spec.keyspace == name
-        }
-        self.parts = {each: part for each, part in worker.parts.items() if each not in busy and part.keyspace == name}
+        self.busy = busy
+        self.objects = {each: object_ for each, object_ in partitions.items() if object_.spec.keyspace == name}
+        self.parts = {each: part for each, part in worker.parts.items() if part.keyspace == name}
 
     def actions(self) -> list[Action]:
         if not self.worker.reachable:
             return []
         lanes: list[tuple[Action, ...]] = []
-        settled: set[str] = set()
-        for name, part in sorted(self.parts.items()):
-            if name not in self.objects and part.role == "primary":
-                before = self._replaced_by(part)
-                if before:
-                    lanes.append(tuple(self._adopt(name, part, before, settled)))
-                    settled.update(each.metadata.name for each in before)
-        for name, object_ in sorted(self.objects.items()):
-            if object_.spec.primary == self.worker.name and name not in settled:
-                lanes.append(tuple(self._owned(object_, self.parts.get(name))))
-        for name, part in sorted(self.parts.items()):
-            held_for = self.objects.get(name)
-            if held_for is None or held_for.spec.primary != self.worker.name:
-                lanes.append(tuple(self._foreign(name, part, held_for)))
+        for name in sorted({*self.objects, *self.parts}.difference(self.busy)):
+            object_, part = self.objects.get(name), self.parts.get(name)
+            if object_ is not None and object_.spec.primary == self.worker.name:
+                lanes.append(tuple(self._owned(object_, part)))
+            elif part is not None:
+                lanes.append(tuple(self._foreign(name, part, object_)))
         found = tuple(lane for lane in lanes if lane)
         return [Parallel(found)] if found else []
 
     # What a split or merge left behind when its Assignment went away between flip and objects
 
-    def _replaced_by(self, part: PartView) -> list[Partition]:
-        """Partitions of this worker that a primary without an object has taken the place of."""
-        return [
-            object_
-            for name, object_ in self.objects.items()
-            if name not in self.parts
-            and object_.spec.primary == self.worker.name
-            and object_.spec.epoch < part.epoch
-            and self._span(object_).meets(Span(part.start, part.end))
-        ]
+    def _adopt(self, name: str, part: PartView) -> Iterator[Action]:
+        """A primary without an object that has taken the place of Partitions of this worker gets one."""
+        before = [object_.metadata.name for object_ in self._missing_here() if self._follows(part, object_)]
+        if before:
+            start, end = format_bound(part.start), format_bound(part.end)
+            worker, keyspace = self.worker, self.keyspace.metadata.name
+            yield CreatePartition(name, keyspace, start, end, worker.name, part.epoch, worker.incarnation)
+            yield Record("Normal", "Adopted", f"{worker.name} serves it in place of {', '.join(before)}", name)
 
-    def _adopt(self, name: str, part: PartView, before: list[Partition], settled: set[str]) -> Iterator[Action]:
-        start, end = format_bound(part.start), format_bound(part.end)
-        worker, keyspace = self.worker, self.keyspace.metadata.name
-        yield CreatePartition(name, keyspace, start, end, worker.name, part.epoch, worker.incarnation)
-        message = f"{worker.name} serves it in place of {', '.join(each.metadata.name for each in before)}"
-        yield Record("Normal", "Adopted", message, name)
-        for object_ in before:
-            # Only once nothing of it is left without another object: the next look deletes the rest.
-            if object_.metadata.name not in settled and self._covered(object_, name):
-                yield DeletePartition(object_.metadata.name, object_.metadata.uid)
+    def _missing_here(self) -> Iterator[Partition]:
+        for name, object_ in sorted(self.objects.items()):
+            if name not in self.parts and name not in self.busy and object_.spec.primary == self.worker.name:
+                yield object_
 
-    def _covered(self, object_: Partition, adopting: str) -> bool:
-        """Whether newer primaries that have objects, `adopting` included, hold every key of it."""
-        span, at = self._span(object_), self._span(object_).start
-        newer = sorted(
-            (part.start, part.end)
-            for name, part in self.parts.items()
-            if part.role == "primary" and part.epoch > object_.spec.epoch and (name == adopting or name in self.objects)
-        )
-        for start, end in newer:
-            if start <= at and (not end or end > at):
-                if not end or (span.end and end >= span.end):
+    def _follows(self, part: PartView, object_: Partition) -> bool:
+        """Whether the worker took keys of the Partition over into a newer one."""
+        newer = part.role == "primary" and part.epoch > object_.spec.epoch
+        return newer and self._span(object_).meets(Span(part.start, part.end))
+
+    def _covered(self, object_: Partition) -> bool:
+        """Whether newer primaries that have objects hold every key of it."""
+        span = self._span(object_)
+        at = span.start
+        newer = [part for name, part in self.parts.items() if name in self.objects and self._follows(part, object_)]
+        for part in sorted(newer, key=lambda each: each.start):
+            if part.start <= at:
+                if not part.end or (span.end and part.end >= span.end):
                     return True
-                at = end
+                at = max(at, part.end)
         return False
 
     # What belongs to the worker
 
     def _owned(self, object_: Partition, part: PartView | None) -> Iterator[Action]:
         epoch, name = object_.spec.epoch, object_.metadata.name
-        if part is None:
+        if part is None and any(self._follows(each, object_) for each in self.parts.values()):
+            if self._covered(object_):
+                yield DeletePartition(name, object_.metadata.uid)
+        elif part is None:
             yield from self._missing(object_)
         elif part.role == "primary" and part.epoch > epoch:
             # The object was set back, from a backup for instance: it catches up, so that no epoch is used
@@ -177,7 +166,13 @@ class _Recovery:
 
     def _foreign(self, name: str, part: PartView, object_: Partition | None) -> Iterator[Action]:
         if part.role in ("loading", "following"):
+            if object_ is not None:
+                # A move may have vanished with its commit under way: after this it fails, and the copy is of no use.
+                yield Touch(name, object_.metadata.resource_version)
             yield self._tell(name, part.epoch, Drop())
+            return
+        if object_ is None and part.role == "primary":
+            yield from self._adopt(name, part)
             return
         epoch = part.epoch if object_ is None else max(part.epoch, object_.spec.epoch)
         if part.role == "proxy":

@@ -19,6 +19,8 @@ WORKERS = Chances(worker_crash=0.004, pod_deleted=0.004, unreachable=0.01)
 """Workers restart, their pods are deleted, and they do not answer for a while."""
 USERS = Chances(cancel=0.01, label=0.02, uncertain=0.2)
 """Users delete Assignments that run."""
+VANISHING = Chances(vanish=0.01, uncertain=0.2, lost=0.05, unanswered=0.05)
+"""Assignments that run are gone from one moment to the next: recovery brings in line what they leave."""
 EVERYTHING = Chances(
     lost=0.03,
     unanswered=0.03,
@@ -38,6 +40,7 @@ WEATHER = {
     "rivals": RIVALS,
     "workers": WORKERS,
     "users": USERS,
+    "vanishing": VANISHING,
     "everything": EVERYTHING,
 }
 

@@ -94,6 +94,9 @@ class Chances:
     label: float = 0.0
     """Somebody changes a label of a Partition."""
     cancel: float = 0.0
+    """An Assignment is deleted, and its finalizer keeps it until it has ended."""
+    vanish: float = 0.0
+    """An Assignment is deleted together with its finalizer: it is gone at once, whatever it was doing."""
 
 
 @dataclass
@@ -298,6 +301,9 @@ class World:
                 meta = with_(assignment.metadata, deletion_timestamp=datetime.fromtimestamp(self.now, UTC))
                 self.assignments[meta.name] = with_(assignment, metadata=meta)
                 self.faults_left -= 1
+        elif draw() < chances.vanish and self.assignments:
+            del self.assignments[self.random.choice(sorted(self.assignments))]
+            self.faults_left -= 1
         if self.faults_left != before:
             self.trace.append(f"{self.now - EPOCH_ZERO:8.2f} fault {sorted(self.absent)} {sorted(self.silent)}")
 
@@ -400,7 +406,9 @@ class World:
     def _set_status(self, change: actions.SetStatus, assignment: Assignment | None) -> None:
         assert assignment is not None
         name = assignment.metadata.name
-        current = self.assignments[name]
+        current = self.assignments.get(name)
+        if current is None:
+            return
         if current.metadata.resource_version != assignment.metadata.resource_version:
             raise Failed("conflict")
         meta = with_(current.metadata, resource_version=self.next_version())
@@ -480,8 +488,7 @@ def _final(assignment: Assignment) -> bool:
 def drive(world: World, name: str, term: int) -> Task:
     """One operator's loop around `decide`, for one Assignment."""
     memory, lives, uncertain = Memory(), dict[str, str](), set[str]()
-    while not _final(world.assignments[name]):
-        assignment = world.assignments[name]
+    while (assignment := world.assignments.get(name)) is not None and not _final(assignment):
         yield 0
         names = touched(assignment, world.partitions, KEYSPACE)
         partitions = {each: world.partitions[each] for each in names.partitions if each in world.partitions}
@@ -536,7 +543,7 @@ def drive(world: World, name: str, term: int) -> Task:
             finally:
                 memory = memory.after(action, world.now)
             if isinstance(action, actions.SetStatus):
-                assignment = world.assignments[name]
+                assignment = world.assignments.get(name, assignment)
         yield pause
 
 

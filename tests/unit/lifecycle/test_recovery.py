@@ -1,0 +1,177 @@
+"""recover, case by case: what a worker holds, what the objects say, and what is done about the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace as with_
+from scenes import KEYSPACE, gone, lines, partition, silent, worker
+
+from dstk.api import Partition, PartitionPhase
+from dstk.lifecycle import actions, recover
+from dstk.lifecycle.observed import PartView, WorkerView
+
+OURS = partition("p", "a", "o", "pod1", 7)
+NEVER_SERVED = partition("p", "a", "o", "pod1", 7, phase=None)
+THEIRS = partition("p", "a", "o", "pod2", 8)
+PROXIED = partition("p", "a", "o", "pod2", 8, proxy="pod1")
+NOBODYS = partition("p", "a", "o", None, 8)
+WHOLE = partition("whole", "a", "o", "pod1", 8)
+HELD = PartView("primary", 7)
+
+
+def key(text: str) -> bytes:
+    return text.encode().ljust(4, b"\0")
+
+
+def held(start: str, end: str, epoch: int) -> PartView:
+    return PartView("primary", epoch, start=key(start), end=key(end))
+
+
+LOST = [
+    "commit p: primary pod1, epoch 8",
+    "p is unavailable, DataLost",
+    "pod1: serve p epoch 8",
+    "p is ready",
+]
+
+CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
+    # as it should be
+    "all is well": ([OURS], worker("pod1", p=HELD), []),
+    "worker does not answer": ([OURS], silent("pod1"), []),
+    "worker is gone": ([OURS], gone("pod1"), []),
+    "source of a move passes on": ([OURS], worker("pod1", p=HELD, q=PartView("disconnected", 0)), []),
+    # what belongs to the worker
+    "restarted without its rows": ([OURS], worker("pod1"), LOST),
+    "committed and never served": ([NEVER_SERVED], worker("pod1"), ["pod1: serve p epoch 7", "p is ready"]),
+    "served, its object does not say so": (
+        [NEVER_SERVED],
+        worker("pod1", p=HELD),
+        ["pod1: serve p epoch 7", "p is ready"],
+    ),
+    "restarted with its rows": (
+        [OURS],
+        worker("pod1", p=PartView("disconnected", 7)),
+        ["pod1: serve p epoch 7", "p is ready"],
+    ),
+    "older epoch than the object": (
+        [OURS],
+        worker("pod1", p=PartView("primary", 6)),
+        ["pod1: serve p epoch 7", "p is ready"],
+    ),
+    "later epoch than the object": (
+        [OURS],
+        worker("pod1", p=PartView("primary", 9)),
+        ["commit p: primary pod1, epoch 10", "pod1: serve p epoch 10", "p is ready"],
+    ),
+    "left behind a fence": (
+        [OURS],
+        worker("pod1", p=PartView("primary", 7, fenced=True)),
+        ["pod1: fence p epoch 7", "touch p", "pod1: unfence p epoch 7"],
+    ),
+    "copy of a move that committed": (
+        [OURS],
+        worker("pod1", p=PartView("following", 6, sequence=9, digest=3, caught_up=True)),
+        ["pod1: promote p epoch 7 sequence 9 digest 3", "p is ready"],
+    ),
+    "copy that was never complete": ([OURS], worker("pod1", p=PartView("loading", 6)), []),
+    # what does not
+    "copy of a move that was aborted": (
+        [THEIRS],
+        worker("pod1", p=PartView("following", 8)),
+        ["touch p", "pod1: drop p epoch 8"],
+    ),
+    "copy of what has no object": ([], worker("pod1", p=PartView("loading", 3)), ["pod1: drop p epoch 3"]),
+    "proxy that nobody released": (
+        [PROXIED],
+        worker("pod1", p=PartView("proxy", 8)),
+        ["pod1: release p epoch 8", "commit p: primary pod2, epoch 8"],
+    ),
+    "proxy of what has no object": ([], worker("pod1", p=PartView("proxy", 8)), ["pod1: release p epoch 8"]),
+    "somebody else is primary in a later epoch": (
+        [THEIRS],
+        worker("pod1", p=HELD),
+        ["pod1: proxy p epoch 8 to pod2"],
+    ),
+    "nobody is primary in a later epoch": ([NOBODYS], worker("pod1", p=HELD), []),
+    "somebody else is primary in an older epoch": ([THEIRS], worker("pod1", p=PartView("primary", 9)), []),
+    "primary of what has no object": ([], worker("pod1", p=HELD), []),
+    # what a split or merge left when its Assignment vanished
+    "children without objects": (
+        [OURS],
+        worker("pod1", low=held("a", "e", 8), high=held("e", "o", 8)),
+        [
+            "create high [e,o) on pod1, epoch 8",
+            "create low [a,e) on pod1, epoch 8",
+        ],
+    ),
+    "one child without an object": (
+        [OURS, partition("low", "a", "e", "pod1", 8)],
+        worker("pod1", low=held("a", "e", 8), high=held("e", "o", 8)),
+        ["create high [e,o) on pod1, epoch 8"],
+    ),
+    "children with objects, parent not deleted": (
+        [OURS, partition("low", "a", "e", "pod1", 8), partition("high", "e", "o", "pod1", 8)],
+        worker("pod1", low=held("a", "e", 8), high=held("e", "o", 8)),
+        ["delete p"],
+    ),
+    "merged without an object": (
+        [partition("low", "a", "e", "pod1", 7), partition("high", "e", "o", "pod1", 7)],
+        worker("pod1", whole=held("a", "o", 8)),
+        ["create whole [a,o) on pod1, epoch 8"],
+    ),
+    "merged with an object, parts not deleted": (
+        [partition("low", "a", "e", "pod1", 7), partition("high", "e", "o", "pod1", 7), WHOLE],
+        worker("pod1", whole=held("a", "o", 8)),
+        ["delete high", "delete low"],
+    ),
+    "some children are elsewhere by now": (
+        [OURS, partition("low", "a", "e", "pod1", 8)],
+        worker("pod1", low=held("a", "e", 8)),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_worker_is_brought_in_line(case: str) -> None:
+    objects, seen, expected = CASES[case]
+    assert lines(bring(objects, seen)) == expected
+
+
+def bring(objects: Sequence[Partition], seen: WorkerView, busy: Sequence[str] = ()) -> list[actions.Action]:
+    named = {each.metadata.name: each for each in objects}
+    return recover(named, seen, KEYSPACE, busy, {"pod1": "pod1:7", "pod2": "pod2:7"})
+
+
+def test_what_an_assignment_is_in_charge_of_is_left_to_it() -> None:
+    assert bring([OURS], worker("pod1"), busy=["p"]) == []
+    assert bring([], worker("pod1", p=PartView("loading", 3)), busy=["p"]) == []
+
+
+def test_a_parent_whose_children_are_in_somebodys_charge_is_not_taken_for_lost() -> None:
+    cut = worker("pod1", low=held("a", "e", 8), high=held("e", "o", 8))
+    assert bring([OURS], cut, busy=["low", "high"]) == []
+
+
+def test_other_keyspaces_are_left_alone() -> None:
+    other = with_(OURS, spec=with_(OURS.spec, keyspace="other"))
+    assert bring([other], worker("pod1", q=PartView("loading", 1, keyspace="other"))) == []
+
+
+def test_lost_rows_are_said_to_be_lost() -> None:
+    events = [each for each in actions.flatten(bring([OURS], worker("pod1"))) if isinstance(each, actions.Record)]
+    assert [(event.type, event.reason, event.partition) for event in events] == [("Warning", "DataLost", "p")]
+
+
+def test_one_partition_that_fails_does_not_stop_the_others() -> None:
+    objects = [OURS, partition("q", "o", "z", "pod1", 3)]
+    (lanes,) = bring(objects, worker("pod1"))
+    assert isinstance(lanes, actions.Parallel)
+    assert len(lanes.lanes) == 2
+
+
+def test_after_it_is_done_nothing_is_left_to_do() -> None:
+    again = with_(OURS, spec=with_(OURS.spec, epoch=8), status=with_(OURS.status, phase=PartitionPhase.READY))
+    assert bring([again], worker("pod1", p=PartView("primary", 8))) == []
