@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
-from upcluster import Up, kubectl, up
+from upcluster import STEP_SECONDS, Up, kubectl, up
 
 KEYSPACE = """
 apiVersion: dstk.io/v1alpha1
@@ -76,16 +77,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 class Watch:
-    """`kubectl get -w` in the background: every state an object was seen in."""
+    """`kubectl get -w` in the background: every state an Assignment was seen in."""
 
-    def __init__(self, cluster: Up, resource: str, path: str) -> None:
+    def __init__(self, cluster: Up, name: str, path: str) -> None:
+        self._prefix = f"{name}|"
         self._process = subprocess.Popen(
-            [kubectl() or "kubectl", "--kubeconfig", str(cluster.kubeconfig), "get", resource, "-w", "-o", f"jsonpath={path}"],
+            [kubectl() or "kubectl", "--kubeconfig", str(cluster.kubeconfig), "get", "asg", "-w", "-o", f"jsonpath={{.metadata.name}}|{path}"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
+        wait_for(lambda: bool(self.lines), "kubectl get -w shows what is there")
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -97,7 +100,15 @@ class Watch:
         self._process.terminate()
         self._process.wait()
         self._thread.join()
-        return [line for before, line in zip(["", *self.lines], self.lines, strict=False) if line != before]
+        told = [line.removeprefix(self._prefix) for line in self.lines if line.startswith(self._prefix)]
+        return [line for before, line in zip(["", *told], told, strict=False) if line != before]
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + STEP_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def spec(cluster: Up, partition: str) -> dict[str, object]:
@@ -129,7 +140,7 @@ def test_the_seed_from_new_to_merged_back(cluster: Up) -> None:
 
     # Split at e: loading, following, completed; the parent's object is gone, the children have the same primary.
     watch = Watch(
-        cluster, "asg/a2",
+        cluster, "a2",
         r"{.status.split.status}|{.status.split.fromPart}|{.status.split.splits.subpart1}|{.status.split.splits.subpart2}{'\n'}",
     )  # fmt: skip
     cluster.kubectl("apply", "-f", "-", input=SPLIT)
@@ -145,7 +156,7 @@ def test_the_seed_from_new_to_merged_back(cluster: Up) -> None:
     assert low["primary"] == high["primary"] == "worker-0"
 
     # Move: loading, following, proxying, completed; while it proxies, the Partition names both pods.
-    watch = Watch(cluster, "asg/a3", r"{.status.move.status}|{.status.move.fromPod}|{.status.move.toPod}{'\n'}")
+    watch = Watch(cluster, "a3", r"{.status.move.status}|{.status.move.fromPod}|{.status.move.toPod}{'\n'}")
     cluster.kubectl("apply", "-f", "-", input=MOVE)
     cluster.kubectl("wait", "asg/a3", "--for=jsonpath={.status.move.status}=proxying", "--timeout=60s")
     proxying = spec(cluster, "subpart1")
@@ -164,7 +175,7 @@ def test_the_seed_from_new_to_merged_back(cluster: Up) -> None:
     cluster.kubectl("apply", "-f", "-", input=BACK)
     wait(cluster, "a4", "Completed")
     watch = Watch(
-        cluster, "asg/a5",
+        cluster, "a5",
         r"{.status.merge.status}|{.status.merge.mergedPart}|{.status.merge.subParts.subpart1}|{.status.merge.subParts.subpart2}{'\n'}",
     )  # fmt: skip
     cluster.kubectl("apply", "-f", "-", input=MERGE)

@@ -12,7 +12,6 @@ __all__ = ["main"]
 EXTRAS = {
     "kopf": "operator", "kubernetes": "operator", "msgspec": "operator", "yaml": "operator", "grpc": "worker",
     "google": "worker", "grpc_health": "worker", "prometheus_client": "worker", "aiohttp": "local", "rich": "local",
-    "cel": "local", "jsonschema_rs": "local",
 }  # fmt: skip
 """Which extra brings a module that is not there."""
 

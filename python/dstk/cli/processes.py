@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 from dstk import errors
@@ -19,10 +19,14 @@ def up(arguments: argparse.Namespace) -> int:
 
     async def run(stop: asyncio.Event) -> None:
         keyspace = None if arguments.no_keyspace else default_keyspace(arguments.partitions, arguments.key_length)
-        async with LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace) as cluster:
-            print(f"kubeconfig {cluster.kubeconfig}")
-            print(json.dumps(cluster.endpoints()), flush=True)
-            await cluster.run_until(stop)
+        cluster = LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace)
+        try:
+            if await _unless(stop, cluster.start()):
+                print(f"kubeconfig {cluster.kubeconfig}")
+                print(json.dumps(cluster.endpoints()), flush=True)
+                await stop.wait()
+        finally:
+            await cluster.stop()
 
     return _until_signal(run)
 
@@ -86,6 +90,21 @@ def _until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
     asyncio.run(main())
     return 0
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do the work, unless `stop` is set meanwhile: it is cancelled then, and has cleaned up. Whether it was done."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return False
+    finally:
+        stopping.cancel()
 
 
 def _log(level: str) -> None:
