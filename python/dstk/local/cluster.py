@@ -129,10 +129,6 @@ class LocalCluster:
                 self._lock.close()
                 self._lock = None
 
-    async def run_until(self, stop: asyncio.Event) -> None:
-        """Keep running until `stop` is set."""
-        await stop.wait()
-
     async def restart_operator(self) -> None:
         """Stop the operator by SIGTERM and wait until the next one has started."""
         await self._running(self._operator, "operator").restart()

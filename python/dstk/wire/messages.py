@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from dstk import errors
 from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView, Role
+from dstk.lifecycle.observed import PartView
+from dstk.lifecycle.vocabulary import Role
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import data_pb2
 
