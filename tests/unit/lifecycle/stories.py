@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sim_operator import operator
 from world import Chances, World
 
 from dstk.api import AssignmentSpec, AssignmentType, MergeParams, MoveParams, NewParams, SplitParams
@@ -116,7 +117,7 @@ STORIES: dict[str, Callable[[World], None]] = {
 
 def tell(story: str, weather: str, seed: int, faults: int = 8) -> World:
     """Run a story to its end under that weather."""
-    world = World(seed, chances=WEATHER[weather])
+    world = World(seed, operator, chances=WEATHER[weather])
     STORIES[story](world)
     world.run(0 if weather == "calm" else faults)
     return world

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 
@@ -36,26 +36,12 @@ from dstk.api import (
 )
 from dstk.api.conditions import with_condition
 from dstk.api.span import Span, span_of
-from dstk.api.validation import check
-from dstk.lifecycle import actions, decide, recover, touched
-from dstk.lifecycle.memory import Memory
-from dstk.lifecycle.observed import Limits, Observed, WorkerView
+from dstk.lifecycle import actions, touched
+from dstk.lifecycle.observed import WorkerView
 
 KEYSPACE = Keyspace(metadata=ObjectMeta(name="default", uid="ks"), spec=KeyspaceSpec(key_length=1, proxy_seconds=3))
 KEYS = [key.encode() for key in "acegjln"]
 EPOCH_ZERO = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-LIMITS = Limits(
-    deadline_seconds=200.0,
-    stall_seconds=4.0,
-    fence_lag_writes=5,
-    fence_max_seconds=1.0,
-    fence_tries=20,
-    fence_retry_seconds=1.0,
-    follow_tries=20,
-    follow_retry_seconds=0.5,
-    chunk=3,
-)
-"""Tries are many here: what ends an operation early is what the matrix tests are for."""
 
 
 @cache
@@ -101,9 +87,10 @@ class Chances:
 
 @dataclass
 class World:
-    """`seed` decides everything. `worker_names` are there from the beginning."""
+    """`seed` decides everything. `operator` gives the tasks of a new operator of a term. `worker_names` are there from the beginning."""
 
     seed: int
+    operator: Callable[[World, int], Iterable[Task]]
     worker_names: tuple[str, ...] = ("pod1", "pod2", "pod3")
     chances: Chances = field(default_factory=Chances)
 
@@ -295,7 +282,7 @@ class World:
             name = self.random.choice(sorted(self.partitions))
             self.save(self.partitions[name])
         elif draw() < chances.cancel:
-            running = [a for a in self.assignments.values() if not _final(a) and not a.metadata.deletion_timestamp]
+            running = [a for a in self.assignments.values() if not final(a) and not a.metadata.deletion_timestamp]
             if running:
                 assignment = self.random.choice(running)
                 meta = with_(assignment.metadata, deletion_timestamp=datetime.fromtimestamp(self.now, UTC))
@@ -420,10 +407,8 @@ class World:
         """The old one's tasks go on for a while as if nothing had happened, or stop in the middle."""
         self.term += 1
         self.tasks = [task for task in self.tasks if self.random.random() < self.chances.operator_lingers]
-        for name in self.assignments:
-            self.spawn(drive(self, name, self.term))
-        for name in self.worker_names:
-            self.spawn(watch(self, name, self.term))
+        for task in self.operator(self, self.term):
+            self.spawn(task)
 
     def spawn(self, task: Task) -> None:
         number = max((number for number, _ in self.tasks), default=0) + 1
@@ -455,13 +440,13 @@ class World:
             self.step()
             if self.settled():
                 break
-        unfinished = {name: a.status for name, a in self.assignments.items() if not _final(a)}
+        unfinished = {name: a.status for name, a in self.assignments.items() if not final(a)}
         assert not unfinished, f"E: {unfinished}"
         assert self.settled(), f"not in line: {self.workers}"
 
     def settled(self) -> bool:
         """Everything has ended, and every range that has an owner is served by it."""
-        if self.late or self.absent or self.silent or not all(map(_final, self.assignments.values())):
+        if self.late or self.absent or self.silent or not all(map(final, self.assignments.values())):
             return False
         for partition in self.partitions.values():
             if partition.spec.primary:
@@ -476,130 +461,10 @@ class World:
         return [
             assignment
             for assignment in self.assignments.values()
-            if not _final(assignment) and name in touched(assignment, self.partitions, KEYSPACE).partitions
+            if not final(assignment) and name in touched(assignment, self.partitions, KEYSPACE).partitions
         ]
 
 
-def _final(assignment: Assignment) -> bool:
+def final(assignment: Assignment) -> bool:
     phase = assignment.status.phase
     return phase is not None and phase.final
-
-
-def drive(world: World, name: str, term: int) -> Task:
-    """One operator's loop around `decide`, for one Assignment."""
-    memory, lives, uncertain = Memory(), dict[str, str](), set[str]()
-    while (assignment := world.assignments.get(name)) is not None and not _final(assignment):
-        yield 0
-        names = touched(assignment, world.partitions, KEYSPACE)
-        partitions = {each: world.partitions[each] for each in names.partitions if each in world.partitions}
-        if world.random.random() < 0.9:
-            uncertain.clear()  # It was read back; otherwise the API server has not answered yet.
-        ahead = {
-            other.metadata.name
-            for each in names.partitions
-            for other in world.unfinished(each)
-            if other.metadata.creation_timestamp < assignment.metadata.creation_timestamp  # type: ignore[operator]
-        }
-        views = {}
-        for worker in names.workers:
-            yield 0
-            view = world.look(worker)
-            if view.reachable and any(part in view.parts for part in names.partitions):
-                lives.setdefault(worker, view.incarnation)
-            if lives.get(worker, view.incarnation) != view.incarnation:
-                view = replace(view, gone=True)
-            views[worker] = view
-        memory = memory.saw((view.name for view in views.values() if not view.reachable), world.now)
-        observed = Observed(
-            assignment=assignment,
-            keyspace=KEYSPACE,
-            partitions=partitions,
-            workers=views,
-            ahead=tuple(sorted(ahead)),
-            cancelled=assignment.metadata.deletion_timestamp is not None,
-            refusal=_refusal(world, assignment),
-            uncertain=bool(uncertain),
-            term=term,
-            limits=LIMITS,
-            memory=memory,
-        )
-        pause = 0.0
-        for action in actions.flatten(decide(observed, world.now)):
-            yield 0
-            if isinstance(action, actions.Wait):
-                pause = action.seconds
-                continue
-            try:
-                world.carry_out(action, term, assignment)
-            except Uncertain:
-                assert isinstance(action, actions.Commit)
-                uncertain.add(action.partition)
-                pause = 0.1
-                break
-            except Failed as failed:
-                world.trace.append(f"{world.now - EPOCH_ZERO:8.2f} [{term}] failed: {failed}")
-                pause = 0.1
-                break
-            finally:
-                memory = memory.after(action, world.now)
-            if isinstance(action, actions.SetStatus):
-                assignment = world.assignments.get(name, assignment)
-        yield pause
-
-
-def _refusal(world: World, assignment: Assignment):  # type: ignore[no-untyped-def]
-    if assignment.status.step is not None:
-        return None
-
-    def meeting(keyspace: str, start: bytes, end: bytes) -> Iterator[str]:
-        for name, partition in world.partitions.items():
-            span = world.span(partition)
-            if (not end or span.start < end) and (not span.end or start < span.end):
-                yield name
-
-    pods = {key: {} for key in world.workers}
-    return check(assignment, world.partitions, {"default": KEYSPACE}, pods, meeting)  # type: ignore[arg-type]
-
-
-def watch(world: World, name: str, term: int) -> Task:
-    """One operator's look at a worker now and then, where no Assignment is in charge."""
-    while True:
-        yield 0.5
-        partitions = {
-            each: partition
-            for each, partition in world.partitions.items()
-            if name in (partition.spec.primary, partition.spec.proxy)
-        }
-        everything = dict(world.partitions)
-        yield 0
-        view = world.look(name)
-        partitions.update({each: everything[each] for each in view.parts if each in everything})
-        busy = _busy(world)
-        addresses = {worker: f"{worker}:1" for worker in world.workers}
-        decided = recover(partitions, view, KEYSPACE, busy, addresses)
-        lanes: list[Callable[[], Iterator[actions.Action]]] = []
-        for action in decided:
-            assert isinstance(action, actions.Parallel)
-            lanes += [lambda lane=lane: actions.flatten(lane) for lane in action.lanes]  # type: ignore[misc]
-        for lane in lanes:
-            for action in lane():
-                yield 0
-                if _about(action) & _busy(world):
-                    break
-                try:
-                    world.carry_out(action, term, None)
-                except Failed:
-                    break
-
-
-def _busy(world: World) -> set[str]:
-    busy: set[str] = set()
-    for assignment in world.assignments.values():
-        if not _final(assignment):
-            busy.update(touched(assignment, world.partitions, KEYSPACE).partitions)
-    return busy
-
-
-def _about(action: actions.Action) -> set[str]:
-    name = getattr(action, "partition", None) or getattr(action, "name", None)
-    return {name} if name else set()

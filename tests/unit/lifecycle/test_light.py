@@ -1,0 +1,17 @@
+"""A worker shares actions and observed with the operator, and does not need what typed resources need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+sys.modules["msgspec"] = None
+import dstk.lifecycle
+from dstk.lifecycle import actions, observed
+"""
+
+
+def test_actions_and_views_need_no_typed_resources() -> None:
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True)

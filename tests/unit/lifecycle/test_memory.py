@@ -1,0 +1,46 @@
+"""What a driver remembers between two decisions."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from dstk.lifecycle import actions
+from dstk.lifecycle.memory import Memory
+
+
+def tell(command: actions.Command) -> actions.Tell:
+    return actions.Tell("pod1", "pod1/1", "default", "p", 7, command)
+
+
+FENCE, UNFENCE = tell(actions.Fence()), tell(actions.Unfence())
+FOLLOW = tell(actions.Follow(b"", b"", 4, "pod2", "pod2:7", "pod2/1"))
+AWAIT = tell(actions.AwaitApplied(9, 1.0))
+
+
+def after(*done: actions.Action) -> Memory:
+    """One action a second, from 100 on."""
+    return reduce(lambda memory, each: memory.after(each[1], each[0]), enumerate(done, start=100), Memory())
+
+
+def test_a_fence_is_as_old_as_its_first_call() -> None:
+    assert (after(FENCE, FENCE).fenced_at, after(FENCE, FENCE).fence_tries) == (100, 1)
+
+
+def test_a_fence_that_is_lifted_is_another_try() -> None:
+    memory = after(FENCE, UNFENCE, FENCE)
+    assert (memory.fenced_at, memory.unfenced_at, memory.fence_tries) == (102, 101, 2)
+
+
+def test_tries_to_follow_count_until_the_stream_has_served() -> None:
+    assert after(FOLLOW, FOLLOW).follow_tries == 2
+    assert after(FOLLOW, FOLLOW, AWAIT).follow_tries == 0
+
+
+def test_other_actions_leave_no_trace() -> None:
+    assert after(actions.Wait(1, "nothing"), tell(actions.Release())) == Memory()
+
+
+def test_silence_is_counted_from_its_beginning() -> None:
+    memory = Memory().saw(["pod1"], 10).saw(["pod1", "pod2"], 20)
+    assert memory.silent_since == {"pod1": 10, "pod2": 20}
+    assert memory.saw(["pod2"], 30).silent_since == {"pod2": 20}
