@@ -124,7 +124,11 @@ class Recovery:
         return True
 
     async def _lane(self, steps: tuple[actions.Action, ...]) -> None:
+        """One after the other, until an Assignment takes charge of the partition: it decides from then on."""
         for step in steps:
+            partition = getattr(step, "partition", "")
+            if partition and any(self._cluster.unfinished(partition)):
+                return
             try:
                 await self._hands.carry_out(None, step, Outcome())
             except CommitUncertain:
