@@ -1,6 +1,7 @@
 """Generates python/dstk/wire/v1 from proto/dstk/v1. With --check: fails when what is committed differs."""
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -24,9 +25,7 @@ def generate(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for path in sorted((Path(scratch) / "dstk" / "v1").iterdir()):
             # protoc derives the import path from the proto package; ours lives below dstk.wire.
-            text = path.read_text().replace("from dstk.v1 import", "from dstk.wire.v1 import")
-            text = text.replace("import dstk.v1.", "import dstk.wire.v1.").replace(" dstk.v1.data_pb2.", " dstk.wire.v1.data_pb2.")
-            text = text.replace("[dstk.v1.", "[dstk.wire.v1.").replace("|dstk.v1.", "|dstk.wire.v1.")
+            text = re.sub(r"\bdstk\.v1(?= import|\.\w+_pb2\b)", "dstk.wire.v1", path.read_text())
             (out / path.name).write_text(text)
     (out / "__init__.py").write_text('"""Generated from proto/dstk/v1 by proto/generate.py."""\n')
 

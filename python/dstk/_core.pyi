@@ -24,23 +24,47 @@ class Node:
     def stop(self, grace_seconds: float) -> None:
         """Refuse new requests as retryable, let running ones end, close. Blocks."""
     # Actions: see proto/dstk/v1/control.proto. Each returns the state afterwards.
-    def serve(self, keyspace: str, partition: str, epoch: int, key_length: int, start: bytes, end: bytes) -> PartitionState: ...
+    def serve(
+        self, keyspace: str, partition: str, epoch: int, key_length: int, start: bytes, end: bytes
+    ) -> PartitionState: ...
     def follow(
-        self, keyspace: str, partition: str, epoch: int, key_length: int, start: bytes, end: bytes,
-        source: str, source_address: str, source_incarnation: str,
+        self,
+        keyspace: str,
+        partition: str,
+        epoch: int,
+        key_length: int,
+        start: bytes,
+        end: bytes,
+        source: str,
+        source_address: str,
+        source_incarnation: str,
     ) -> PartitionState: ...
     def fence(self, keyspace: str, partition: str, epoch: int) -> PartitionState: ...
     def unfence(self, keyspace: str, partition: str, epoch: int) -> PartitionState: ...
-    def await_applied(self, keyspace: str, partition: str, epoch: int, sequence: int, timeout_seconds: float) -> PartitionState: ...
+    def await_applied(
+        self, keyspace: str, partition: str, epoch: int, sequence: int, timeout_seconds: float
+    ) -> PartitionState: ...
     def promote(self, keyspace: str, partition: str, epoch: int, sequence: int, digest: int) -> PartitionState: ...
     def proxy(self, keyspace: str, partition: str, epoch: int, to: str, to_address: str) -> PartitionState: ...
     def release(self, keyspace: str, partition: str, epoch: int) -> None: ...
     def drop(self, keyspace: str, partition: str, epoch: int) -> None: ...
     def split(
-        self, keyspace: str, partition: str, parent_epoch: int, epoch: int, keys: Sequence[bytes], names: Sequence[str],
+        self,
+        keyspace: str,
+        partition: str,
+        parent_epoch: int,
+        epoch: int,
+        keys: Sequence[bytes],
+        names: Sequence[str],
     ) -> list[PartitionState]: ...
     def merge(
-        self, keyspace: str, parts: Sequence[tuple[str, int]], partition: str, epoch: int, start: bytes, end: bytes,
+        self,
+        keyspace: str,
+        parts: Sequence[tuple[str, int]],
+        partition: str,
+        epoch: int,
+        start: bytes,
+        end: bytes,
     ) -> PartitionState: ...
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
     def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role]]:
@@ -82,7 +106,9 @@ class Client:
     """Routing table, connections, batching, retries. Sync calls block with the interpreter released; the asyncio face
     submits with a token and collects completions in bulk after one wake-up through ``fileno()``."""
 
-    def __new__(cls, addresses: Sequence[str], keyspace: str, settings: Mapping[str, int | float | str] | None = None) -> Client:
+    def __new__(
+        cls, addresses: Sequence[str], keyspace: str, settings: Mapping[str, int | float | str] | None = None
+    ) -> Client:
         """Connects, fetches the routing table. Raises Unavailable, UnknownKeyspace. Blocks."""
     @property
     def key_length(self) -> int: ...
@@ -92,21 +118,38 @@ class Client:
     def put(self, key: bytes, value: bytes, if_version: int | None = None, timeout: float | None = None) -> int: ...
     def delete(self, key: bytes, if_version: int | None = None, timeout: float | None = None) -> int | None: ...
     def get_many(self, keys: Any, timeout: float | None = None) -> list[tuple[bytes, int] | None]: ...
-    def put_many(self, keys: Any, values: Sequence[bytes], timeout: float | None = None) -> list[int | BaseException]: ...
-    def delete_many(self, keys: Any, timeout: float | None = None) -> list[int | None | BaseException]: ...
+    def put_many(
+        self, keys: Any, values: Sequence[bytes], timeout: float | None = None
+    ) -> list[int | BaseException]: ...
+    def delete_many(self, keys: Any, timeout: float | None = None) -> list[int | BaseException | None]: ...
     def scan(
-        self, start: bytes, end: bytes, limit: int, reverse: bool = False, timeout: float | None = None,
+        self,
+        start: bytes,
+        end: bytes,
+        limit: int,
+        reverse: bool = False,
+        timeout: float | None = None,
     ) -> tuple[list[tuple[bytes, bytes, int]], bytes | None]:
-        """Up to `limit` rows (key, value, version) over as many partitions as needed, and the cursor: None when done."""
+        """Up to `limit` rows (key, value, version) over as many partitions as needed; cursor None: done."""
     # Asyncio verbs: the result comes with completions() under the token.
     def submit_get(self, token: int, key: bytes, timeout: float | None = None) -> None: ...
-    def submit_put(self, token: int, key: bytes, value: bytes, if_version: int | None = None, timeout: float | None = None) -> None: ...
-    def submit_delete(self, token: int, key: bytes, if_version: int | None = None, timeout: float | None = None) -> None: ...
+    def submit_put(
+        self, token: int, key: bytes, value: bytes, if_version: int | None = None, timeout: float | None = None
+    ) -> None: ...
+    def submit_delete(
+        self, token: int, key: bytes, if_version: int | None = None, timeout: float | None = None
+    ) -> None: ...
     def submit_get_many(self, token: int, keys: Any, timeout: float | None = None) -> None: ...
     def submit_put_many(self, token: int, keys: Any, values: Sequence[bytes], timeout: float | None = None) -> None: ...
     def submit_delete_many(self, token: int, keys: Any, timeout: float | None = None) -> None: ...
     def submit_scan(
-        self, token: int, start: bytes, end: bytes, limit: int, reverse: bool = False, timeout: float | None = None,
+        self,
+        token: int,
+        start: bytes,
+        end: bytes,
+        limit: int,
+        reverse: bool = False,
+        timeout: float | None = None,
     ) -> None: ...
     def fileno(self) -> int:
         """An eventfd that is readable while completions wait."""

@@ -6,6 +6,6 @@ pub mod key;
 pub mod log;
 pub mod node;
 pub mod partition;
+pub mod routing;
 pub mod snapshot;
 pub mod tree;
-pub mod routing;
