@@ -337,9 +337,14 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
             }
         }
     };
+    // A worker that takes no more has answers under way still: only the end of those tells what came of the rest.
+    let sending = async {
+        send(shared, pending, messages).await;
+        tokio::time::sleep(shared.settings.keepalive).await;
+    };
     tokio::select! {
         end = receive => end,
-        () = send(shared, pending, messages) => SessionEnd::broken(format!("connection to {address} broke")),
+        () = sending => SessionEnd::broken(format!("connection to {address} broke")),
     }
 }
 

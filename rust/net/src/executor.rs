@@ -194,7 +194,7 @@ impl Executor {
         let address = Arc::clone(&target.address);
         let deadline = Instant::now() + self.settings.forward_timeout;
         let passed = Passed {
-            hops: asked.hops + 1,
+            hops: asked.hops.saturating_add(1),
             asked,
             target,
             deadline,

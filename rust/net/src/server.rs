@@ -16,11 +16,11 @@ use crate::executor::{Executor, Late, nobody_owns, wire_code};
 use crate::operation::{Condition, Verb};
 use crate::replicate::{self, ReplicationCounters};
 use crate::routes::to_wire;
-use crate::stream;
+use crate::stream::{self, Answers};
 use crate::wire::data_server::Data;
 use crate::wire::{
     Batch, Code, DeleteRequest, GetRequest, KeyspaceRoutes, PutRequest, ReplicateMessage,
-    ReplicateRequest, Replies, RoutesRequest, RoutesUpdate, RowReply, ScanReply, ScanRequest,
+    ReplicateRequest, RoutesRequest, RoutesUpdate, RowReply, ScanReply, ScanRequest,
 };
 
 /// Messages that may wait between a stream's task and the transport.
@@ -354,7 +354,7 @@ fn scan_reply(page: Page) -> ScanReply {
 
 #[tonic::async_trait]
 impl Data for DataService {
-    type StreamStream = ReceiverStream<Result<Replies, Status>>;
+    type StreamStream = Answers;
     type RoutesStream = ReceiverStream<Result<RoutesUpdate, Status>>;
     type ReplicateStream = ReceiverStream<Result<ReplicateMessage, Status>>;
 
@@ -362,14 +362,14 @@ impl Data for DataService {
         &self,
         request: Request<Streaming<Batch>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let (replies, outgoing) = mpsc::channel(MESSAGES_AHEAD);
+        let (sink, outgoing) = stream::answers(MESSAGES_AHEAD);
         let guard = self.stopping.enter();
         let (executor, stopping) = (Arc::clone(&self.executor), self.stopping.clone());
         tokio::spawn(async move {
-            stream::serve(executor, stopping, request.into_inner(), replies).await;
+            stream::serve(executor, stopping, request.into_inner(), sink).await;
             drop(guard);
         });
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        Ok(Response::new(outgoing))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<RowReply>, Status> {

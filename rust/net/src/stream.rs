@@ -1,9 +1,12 @@
 //! The worker's end of a client's stream: operations in the order they were sent, answers as they come.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use dstk_core::node::Shard;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use crate::codec::{BatchItem, CodecError, RepliesWriter, read_batch};
@@ -39,13 +42,66 @@ struct Session {
 /// Nobody listens to the answers any more.
 struct Gone;
 
+/// The answers of one stream. It ends in good order only when everything that was taken has been answered: to its
+/// sender that means that whatever has no answer was not applied.
+pub struct Answers {
+    replies: mpsc::Receiver<Result<Replies, Status>>,
+    answered: Option<oneshot::Receiver<AllAnswered>>,
+}
+
+/// Everything that was taken has been answered.
+struct AllAnswered;
+
+/// Where [`serve`] puts the answers of a stream.
+pub(crate) struct AnswerSink {
+    replies: mpsc::Sender<Result<Replies, Status>>,
+    answered: oneshot::Sender<AllAnswered>,
+}
+
+/// The two ends of a stream's answers, with room for so many messages between them.
+pub(crate) fn answers(messages: usize) -> (AnswerSink, Answers) {
+    let (sender, replies) = mpsc::channel(messages);
+    let (all, answered) = oneshot::channel();
+    let sink = AnswerSink {
+        replies: sender,
+        answered: all,
+    };
+    let answers = Answers {
+        replies,
+        answered: Some(answered),
+    };
+    (sink, answers)
+}
+
+impl Stream for Answers {
+    type Item = Result<Replies, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(message) = ready!(self.replies.poll_recv(context)) {
+            if message.is_err() {
+                self.answered = None;
+            }
+            return Poll::Ready(Some(message));
+        }
+        // Both ends are dropped together, the word that all is answered is sent before: it is here or never comes.
+        Poll::Ready(self.answered.take().and_then(|mut answered| {
+            let text = "the stream was given up before all it took was answered";
+            match answered.try_recv() {
+                Ok(AllAnswered) => None,
+                Err(_) => Some(Err(Status::aborted(text))),
+            }
+        }))
+    }
+}
+
 /// Serves one stream until its sender ends it, or until the worker stops and all that was taken is answered.
 pub(crate) async fn serve(
     executor: Arc<Executor>,
     stopping: Stopping,
     mut batches: Streaming<Batch>,
-    replies: mpsc::Sender<Result<Replies, Status>>,
+    sink: AnswerSink,
 ) {
+    let AnswerSink { replies, answered } = sink;
     let (late, mut ended) = mpsc::unbounded_channel();
     let writer = RepliesWriter::default();
     let mut session = Session {
@@ -66,7 +122,11 @@ pub(crate) async fn serve(
                     no_more = true;
                     Ok(())
                 }
-                Err(_) => Err(Gone),
+                Err(status) => {
+                // Too large or damaged; nobody hears it when the connection broke.
+                let _ = session.replies.send(Err(status)).await;
+                Err(Gone)
+            }
             },
             Some(first) = ended.recv() => {
                 session.finish(first);
@@ -87,6 +147,8 @@ pub(crate) async fn serve(
             return;
         }
     }
+    // Who asked may have gone.
+    let _ = answered.send(AllAnswered);
 }
 
 impl Session {
