@@ -19,7 +19,7 @@ class Client:
     All verbs take ``timeout``, in seconds, the time within which they end; None takes the client's own (30 s unless
     set). While a partition is moved, split or merged, calls wait or are retried inside that time. Errors: see
     :mod:`dstk.errors`. A write whose outcome is not known is never repeated silently: it raises
-    :class:`~dstk.errors.OutcomeUnknown`, unless it had ``if_version``.
+    :class:`~dstk.errors.OutcomeUnknown`, unless it had an ``if_version`` above 0, which no repetition can meet twice.
     """
 
     def __init__(self, native: NativeClient, keyspace: str) -> None:

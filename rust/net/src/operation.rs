@@ -94,9 +94,15 @@ impl Operation {
         }
     }
 
-    /// Whether doing it twice is no different from doing it once: reads, and writes with a condition.
+    /// Whether doing it twice is no different from doing it once, whatever others do in between: reads, and writes
+    /// that ask for a version, which is gone once one of them is applied and never comes back. A put that asks for no
+    /// row is not: the row that it made may be removed before it is done again.
     pub fn is_repeatable(&self) -> bool {
-        self.verb == Verb::Get || self.condition.is_some()
+        match (self.verb, self.condition) {
+            (Verb::Get, _) => true,
+            (Verb::Put, Condition::ABSENT) => false,
+            (_, condition) => condition.is_some(),
+        }
     }
 }
 

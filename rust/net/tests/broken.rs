@@ -10,7 +10,7 @@ use dstk_net::Client;
 use dstk_net::client::OpResult;
 use dstk_net::error::ClientError;
 use dstk_net::operation::{Condition, Operation};
-use dstk_net::settings::{ClientSettings, WorkerSettings};
+use dstk_net::settings::{ClientSettings, ConnectionSettings, WorkerSettings};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -110,6 +110,77 @@ fn of_writes_lost_on_their_way_only_those_with_a_condition_are_repeated() {
         assert_eq!(client.get(key("b")).await.unwrap(), None);
     });
     assert_eq!(pod.state("p").sequence, before + 1);
+}
+
+#[test]
+fn a_row_that_others_removed_is_not_made_again_by_a_repetition() {
+    let (runtime, pod, cutter, client) = behind_a_cutter();
+    let other = connect(&runtime, &[&pod.address]);
+    cutter.lose_answers(true);
+    let insert = submit(&client, Operation::put(key("a"), "v", Condition::ABSENT));
+    eventually("the row is there", || pod.state("p").rows == 1);
+    pod.node()
+        .apply_routes(&table(&[("w0", &pod.address)], &[("p", "", "", 1, "w0")]))
+        .unwrap();
+    runtime.block_on(async {
+        eventually("the other client asks the worker itself", || {
+            other
+                .routes()
+                .address("w0")
+                .is_some_and(|known| **known == *pod.address)
+        });
+        let gone = other.delete(key("a"), Condition::NONE).await.unwrap();
+        assert!(gone.is_some());
+        cutter.lose_answers(false);
+        cutter.cut();
+        let unknown = insert.await.unwrap();
+        assert!(
+            matches!(unknown, Err(ClientError::OutcomeUnknown(_))),
+            "{unknown:?}"
+        );
+        assert_eq!(other.get(key("a")).await.unwrap(), None);
+    });
+    assert_eq!(pod.state("p").sequence, 2, "one put and one delete");
+}
+
+#[test]
+fn a_stream_that_the_worker_gives_up_leaves_held_writes_in_doubt() {
+    let (runtime, pod) = (runtime(), Pod::start("w0"));
+    pod.serve("p", 1, "", "");
+    common::push(&[&pod], &[("p", "", "", 1, "w0")]);
+    let settings = ClientSettings {
+        connection: ConnectionSettings {
+            batch_limit: 64 << 20,
+            value_limit: 16 << 20,
+            ..ConnectionSettings::default()
+        },
+        ..ClientSettings::default()
+    };
+    let addresses = std::slice::from_ref(&pod.address);
+    let client = runtime
+        .block_on(Client::connect(addresses, KEYSPACE, settings))
+        .unwrap();
+    pod.node()
+        .fence(KEYSPACE, "p", 1, pod.worker.now())
+        .unwrap();
+    let held = submit(&client, Operation::put(key("a"), "v", Condition::NONE));
+    eventually("it is held", || pod.state("p").held == 1);
+    // More than the worker takes for a message, so that it ends the stream.
+    let (done, end) = oneshot::channel();
+    let large = Operation::put(key("b"), vec![0; 8 << 20], Condition::NONE);
+    client.submit(large, Some(Duration::from_millis(500)), |result| {
+        done.send(result).unwrap();
+    });
+    assert!(runtime.block_on(end).unwrap().is_err());
+    pod.node()
+        .unfence(KEYSPACE, "p", 1, pod.worker.now())
+        .unwrap();
+    let unknown = runtime.block_on(held).unwrap();
+    assert!(
+        matches!(unknown, Err(ClientError::OutcomeUnknown(_))),
+        "{unknown:?}"
+    );
+    assert_eq!(pod.state("p").sequence, 1, "the write was applied once");
 }
 
 #[test]
