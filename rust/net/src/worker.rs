@@ -116,7 +116,14 @@ impl Worker {
         self.requests.spawn(accept(listener, FRAME_BYTES, sorted));
         let message_bytes = self.settings.connection.message_bytes();
         let data = DataServer::new(service.clone()).max_decoding_message_size(message_bytes);
-        let mut server = Server::builder()
+        let keepalive = self.settings.connection.keepalive;
+        // A peer that vanishes says nothing, and what is kept for it would be kept for good.
+        let watched = || {
+            Server::builder()
+                .http2_keepalive_interval(Some(keepalive))
+                .http2_keepalive_timeout(Some(keepalive))
+        };
+        let mut server = watched()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
         let others = ReceiverStream::new(others);
@@ -128,7 +135,7 @@ impl Worker {
             .max_encoding_message_size(MESSAGE_BYTES);
         let followers = ReceiverStream::new(followers)
             .map(|accepted| accepted.and_then(tokio::net::TcpStream::from_std));
-        let replication = Server::builder()
+        let replication = watched()
             .add_service(replication)
             .serve_with_incoming_shutdown(followers, self.stopping.clone().closing());
         self.servers.lock().extend([

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use dstk_core::key::readable;
 use dstk_core::routing::{Entry, RoutingTable};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use self::attempt::Attempt;
@@ -75,6 +75,8 @@ struct Inner {
     process: u32,
     turn: AtomicUsize,
     closed: AtomicBool,
+    /// Closed with the client, so that its stream of routes ends.
+    closing: watch::Sender<bool>,
     counters: Counters,
 }
 
@@ -110,9 +112,12 @@ impl Client {
             process: std::process::id(),
             turn: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
             counters: Counters::default(),
         });
-        runtime.spawn(table::keep(Arc::downgrade(&inner), updates));
+        let closing = inner.closing.subscribe();
+        let kept = table::keep(Arc::downgrade(&inner), updates);
+        runtime.spawn(table::until_closed(closing, kept));
         Ok(Self {
             closer: Arc::new(Closer(inner)),
         })
@@ -279,6 +284,7 @@ impl Inner {
         self.closed.store(true, Ordering::Release);
         if self.process == std::process::id() {
             self.peers.close();
+            self.closing.send_replace(true);
         }
     }
 

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use dstk_core::index::IndexError;
 use dstk_core::routing::{Entry, RoutingTable};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code as StatusCode, Status, Streaming};
 
@@ -108,11 +109,12 @@ impl Table {
                     .map(entry);
                 return table.replace_all(entries).map(|_| ());
             }
-            for route in routes.into_iter().flat_map(|routes| &routes.routes) {
-                table.apply(entry(route))?;
-            }
+            // Before the routes: a partition that lost a part of its range comes as withdrawn, and then with the rest.
             for gone in routes.into_iter().flat_map(|routes| &routes.withdrawn) {
                 table.withdraw(&gone.partition, gone.epoch);
+            }
+            for route in routes.into_iter().flat_map(|routes| &routes.routes) {
+                table.apply(entry(route))?;
             }
             Ok(())
         })
@@ -224,6 +226,17 @@ async fn open<C: Call>(
         .unwrap_or_else(|_| Err(Refused::Other(format!("{address} does not answer"))))
 }
 
+/// Runs `kept` until the client is closed or gone.
+pub(super) async fn until_closed(
+    mut closing: watch::Receiver<bool>,
+    kept: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        _ = closing.wait_for(|closed| *closed) => {}
+        () = kept => {}
+    }
+}
+
 /// Keeps the table of a client up to date for as long as there is one.
 pub(super) async fn keep(client: Weak<Inner>, mut updates: Updates) {
     let mut tries = 0;
@@ -262,5 +275,54 @@ pub(super) async fn keep(client: Weak<Inner>, mut updates: Updates) {
                 break updates;
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{KeyspaceRoutes, Withdrawal};
+
+    fn route(partition: &str, start: &'static str, epoch: u64) -> Route {
+        Route {
+            partition: partition.into(),
+            start: start.into(),
+            epoch,
+            owner: "w0".into(),
+            ..Route::default()
+        }
+    }
+
+    fn update(full: bool, routes: Vec<Route>, withdrawn: Vec<Withdrawal>) -> RoutesUpdate {
+        RoutesUpdate {
+            full,
+            keyspaces: vec![KeyspaceRoutes {
+                keyspace: "default".into(),
+                key_length: 1,
+                routes,
+                withdrawn,
+            }],
+            workers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_withdrawn_and_comes_with_less_stays() {
+        let table = Table::new(1).unwrap();
+        let whole = update(true, vec![route("p", "", 5)], Vec::new());
+        table.take(whole, "default").unwrap();
+        let withdrawn = Withdrawal {
+            partition: "p".into(),
+            epoch: 5,
+        };
+        let child = Route {
+            end: "m".into(),
+            ..route("p-0", "", 6)
+        };
+        let less = update(false, vec![child, route("p", "m", 5)], vec![withdrawn]);
+        table.take(less, "default").unwrap();
+        let now = table.now();
+        let shown: Vec<_> = now.entries().map(|entry| &*entry.partition).collect();
+        assert_eq!(shown, ["p-0", "p"]);
     }
 }

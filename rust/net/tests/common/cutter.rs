@@ -22,6 +22,8 @@ struct State {
     /// Bytes from the server that may still pass before everything is cut, once.
     answers_left: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
+    /// Connections that are relayed now, each way counted.
+    relays: AtomicU64,
 }
 
 impl Cutter {
@@ -42,6 +44,7 @@ impl Cutter {
                 server.set_nodelay(true).unwrap();
                 let ends = [&client, &server].map(|end| end.try_clone().unwrap());
                 shared.open.lock().unwrap().extend(ends);
+                shared.relays.fetch_add(2, Ordering::SeqCst);
                 let ends = [&client, &server].map(|end| end.try_clone().unwrap());
                 let [client_end, server_end] = ends;
                 let state = Arc::clone(&shared);
@@ -64,6 +67,11 @@ impl Cutter {
 
     pub fn lose_answers(&self, lose: bool) {
         self.state.lose_answers.store(lose, Ordering::SeqCst);
+    }
+
+    /// Connections that are relayed now, each way counted.
+    pub fn relays(&self) -> u64 {
+        self.state.relays.load(Ordering::SeqCst)
     }
 
     /// Cuts once so many more bytes have come from the server.
@@ -120,4 +128,5 @@ fn relay(mut from: TcpStream, mut to: TcpStream, state: &State, answers: bool) {
         }
     }
     let _ = to.shutdown(Shutdown::Both);
+    state.relays.fetch_sub(1, Ordering::SeqCst);
 }
