@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 EXTRAS = {
     "kopf": "operator", "kubernetes": "operator", "msgspec": "operator", "yaml": "operator", "grpc": "worker",
-    "google": "worker", "grpc_health": "worker", "prometheus_client": "worker", "aiohttp": "local", "rich": "local",
+    "google": "worker", "grpc_health": "worker", "prometheus_client": "worker", "aiohttp": "operator", "rich": "operator",
 }  # fmt: skip
 """Which extra brings a module that is not there."""
 
