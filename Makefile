@@ -4,6 +4,7 @@ BIN    := .venv/bin
 RUST   := $(shell find rust proto -name '*.rs' -o -name '*.toml' -o -name '*.proto') Cargo.toml Cargo.lock
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
 
 .PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-partitions clean
 
