@@ -117,11 +117,16 @@ pub fn differing(local: &Tree, remote: &[RangeDigest]) -> Vec<KeyRange> {
     ranges
 }
 
+/// What one range takes in [`encode`] at most, in bytes.
+pub(crate) fn encoded_bytes(key_length: usize) -> usize {
+    2 * key_length + 17
+}
+
 /// Range digests as bytes, in one checksummed frame.
 ///
 /// Layout: `key length: u16 | count: u32 | count × (start | 0: u8, or 1: u8 and end | rows: u64 | digest: u64)`.
 pub fn encode(digests: &[RangeDigest], key_length: usize) -> Vec<u8> {
-    let mut frame = frame::begin(TAG, 6 + digests.len() * (2 * key_length + 17));
+    let mut frame = frame::begin(TAG, 6 + digests.len() * encoded_bytes(key_length));
     frame.extend_from_slice(&(key_length as u16).to_le_bytes());
     frame.extend_from_slice(&(digests.len() as u32).to_le_bytes());
     for range in digests {

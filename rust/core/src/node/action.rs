@@ -38,7 +38,8 @@ impl Node {
         let Some(cell) = holding.names.get(partition) else {
             let tree = Tree::new(key_length);
             let load = Load::new(now, Rates::default());
-            let held = Partition::new(Role::Primary, epoch, 0, tree, self.context.log(), load);
+            let (sequence, log) = (sequence_before(epoch), self.context.log());
+            let held = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
             let cell = shard.add(&mut holding, partition, bounds, held)?;
             let state = cell.state(&cell.partition.lock(), now);
             return Ok(state);
@@ -408,6 +409,15 @@ impl Shard {
             .insert(Arc::clone(&cell.name), Arc::clone(&cell));
         Ok(cell)
     }
+}
+
+/// The sequence that a range begins with when it is served from empty in `epoch`: above all that earlier epochs gave
+/// out, whose rows may be lost while clients still hold their versions. An epoch has 2^40 numbers, which are twelve days
+/// of a million writes a second, for each epoch that went by.
+fn sequence_before(epoch: u64) -> u64 {
+    const NUMBERS: u64 = 1 << 40;
+    const EPOCHS: u64 = 1 << 23;
+    epoch.saturating_sub(1).min(EPOCHS) * NUMBERS
 }
 
 /// Bounds that may be shorter than the key length; an empty `end` means none.

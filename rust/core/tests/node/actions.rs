@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dstk_core::node::{Node, Refusal};
-use dstk_core::partition::{PartitionState, Role};
+use dstk_core::partition::{Code, PartitionState, Role};
 
 use super::harness::*;
 
@@ -455,4 +455,23 @@ fn loads_tell_what_was_done_and_where_the_middle_is() {
             .1
     };
     assert_eq!(puts(&node), 10, "counts survive the partition");
+}
+
+#[test]
+fn a_range_that_lost_its_rows_gives_out_no_version_again() {
+    let lost = primary("a");
+    let before: Vec<_> = (0..10).map(|_| put(&lost, 1, "old").version).collect();
+    let next = node("b");
+    next.serve(KS, "p", 2, KEY_LENGTH, b"", b"", 0).unwrap();
+    let after: Vec<_> = (0..10).map(|_| put(&next, 1, "new").version).collect();
+    assert!(before.iter().max() < after.iter().min());
+    let stale = done(write(&next, 1, "by a condition of before", before[9] + 1));
+    assert_eq!(stale.code, Code::VersionMismatch);
+    // However often, and in any later epoch.
+    let last = node("c");
+    let state = last
+        .serve(KS, "p", u64::MAX, KEY_LENGTH, b"", b"", 0)
+        .unwrap();
+    assert!(state.sequence > after[9]);
+    assert_eq!(put(&last, 1, "newest").version, state.sequence + 1);
 }
