@@ -123,9 +123,9 @@ class LocalCluster:
             await _all(steps)
         finally:
             self.workers = self._operator = self._connection = self._api = None
-            for name in ("kubeconfig", "endpoints.json"):
-                (self.directory / name).unlink(missing_ok=True)
-            if self._lock is not None:
+            if self._lock is not None:  # else they are of whoever has the directory
+                for name in ("kubeconfig", "endpoints.json"):
+                    (self.directory / name).unlink(missing_ok=True)
                 self._lock.close()
                 self._lock = None
 
