@@ -56,6 +56,9 @@ class KeyRange(Model, frozen=True, kw_only=True):
         ),
     ] = ""
 
+    def __str__(self) -> str:
+        return f"[{self.start or '-∞'}, {self.end or '+∞'})"
+
 
 class PartitionSpec(Model, frozen=True, kw_only=True):
     """A range and who owns it. The operator writes primary, proxy and epoch."""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from dstk.api.assignment import Assignment, AssignmentSpec, MergeParams, MoveParams, NewParams, SplitParams
 from dstk.api.keyspace import Keyspace
-from dstk.api.partition import Partition
+from dstk.api.partition import KeyRange, Partition
 from dstk.api.span import Span, span_of
 from dstk.errors import InvalidRequest
 from dstk.keys import parse_bound
@@ -178,7 +178,8 @@ def _check_range(partition: Partition, around: _Around) -> None:
             or _older(other, partition)
         ):
             raise _Refused(
-                "Overlap", f'Partition "{mine.name}" {span} overlaps Partition "{name}" {around.span(other)}'
+                "Overlap",
+                f'Partition "{mine.name}" {partition.spec.range} overlaps Partition "{name}" {other.spec.range}',
             )
 
 
@@ -205,8 +206,8 @@ def _check_split(split: SplitParams, around: _Around) -> None:
         if not span.holds(key) or key == span.start or not key.strip(b"\0"):
             raise _Refused(
                 "SplitKeyOutside",
-                f'split key "{text}" is not inside {span} of Partition "{split.partition}"; it must lie between the '
-                "bounds and on neither",
+                f'split key "{text}" is not inside {parent.spec.range} of Partition "{split.partition}"; '
+                "it must lie between the bounds and on neither",
             )
         if key in keys:
             raise _Refused("InvalidSplitKey", f'split keys "{keys[key]}" and "{text}" are the same key')
@@ -233,23 +234,29 @@ def _check_merge(merge: MergeParams, around: _Around) -> None:
     if len(owners) > 1:
         where = ", ".join(f'"{part}" on {owner}' for owner, part in sorted(owners.items()))
         raise _Refused("AcrossWorkers", f"the parts are on several pods ({where}); move them to one first")
-    ordered = sorted((around.span(part), part.metadata.name) for part in parts)
-    for (lower, lower_name), (upper, upper_name) in pairwise(ordered):
-        if lower.meets(upper):
-            raise _Refused("Overlap", f'Partition "{lower_name}" {lower} overlaps Partition "{upper_name}" {upper}')
-        if lower.end != upper.start:
-            _check_gap(keyspaces[0], lower.end, upper.start, merge.partitions, around)
+    ordered = sorted(parts, key=around.span)
+    for lower, upper in pairwise(ordered):
+        if around.span(lower).meets(around.span(upper)):
+            raise _Refused(
+                "Overlap",
+                f'Partition "{lower.metadata.name}" {lower.spec.range} overlaps '
+                f'Partition "{upper.metadata.name}" {upper.spec.range}',
+            )
+        if around.span(lower).end != around.span(upper).start:
+            _check_gap(lower, upper, merge.partitions, around)
     if merge.name is not None:
-        whole = Span(ordered[0][0].start, ordered[-1][0].end)
+        whole = Span(around.span(ordered[0]).start, around.span(ordered[-1]).end)
         around.free(merge.name, keyspaces[0], whole, next(iter(owners)))
 
 
-def _check_gap(keyspace: str, start: bytes, end: bytes, parts: Sequence[str], around: _Around) -> None:
-    between = sorted(name for name in around.meeting(keyspace, start, end) if name not in parts)
+def _check_gap(lower: Partition, upper: Partition, parts: Sequence[str], around: _Around) -> None:
+    start, end = around.span(lower).end, around.span(upper).start
+    between = sorted(name for name in around.meeting(lower.spec.keyspace, start, end) if name not in parts)
     if between:
+        gap = KeyRange(start=lower.spec.range.end, end=upper.spec.range.start)
         raise _Refused(
             "GapOwned",
-            f'the parts are not adjacent: Partition "{between[0]}" has keys in the gap {Span(start, end)}; '
+            f'the parts are not adjacent: Partition "{between[0]}" has keys in the gap {gap}; '
             "merge it too, or leave out what is beyond it",
         )
 

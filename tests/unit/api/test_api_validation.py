@@ -45,6 +45,7 @@ PARTITIONS = {
         partition("upside-down", "0x62", "a"),
         partition("lost", "a", "b", keyspace="nowhere"),
         partition("choosy", "a", "b", keyspace="picky"),
+        partition("hex", "0x7a", "0x7c", "w-0", epoch=1),
     )
 }
 
@@ -105,6 +106,7 @@ REFUSED = {
     "split on the lower bound": (split("a-e", "a"), "SplitKeyOutside", "must lie between"),
     "split on the upper bound": (split("a-e", "e"), "SplitKeyOutside", "must lie between"),
     "split outside": (split("a-e", "f"), "SplitKeyOutside", '"f"'),
+    "split outside, told as the bounds were written": (split("hex", "a"), "SplitKeyOutside", "[0x7a, 0x7c)"),
     "split at one key written twice": (split("a-e", "b", "0x62"), "InvalidSplitKey", "the same key"),
     "split at a key that is too long": (split("a-e", "bbbbb"), "InvalidSplitKey", '"bbbbb"'),
     "split into a name in use": (split("a-e", "b", names=["x1", "j-o"]), "NameTaken", '"j-o"'),
