@@ -1,4 +1,4 @@
-"""The asyncio client: ``client = await dstk.aio.connect("host:port")``, then the verbs of :mod:`dstk.client`."""
+"""The asyncio client: ``async with dstk.aio.connect("host:port") as client``, and the verbs of :mod:`dstk.client`."""
 
 from dstk.client.asyncio import Client, connect
 

@@ -7,7 +7,7 @@ descriptor, so that the cost of a wake-up is shared by all that ended meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -104,7 +104,7 @@ class Client:
 
     def _run(self, call: verbs.Call[T]) -> asyncio.Future[T]:
         if self._closed:
-            raise errors.Unavailable("the client is closed")
+            raise errors.InvalidRequest("this client is closed: connect anew")
         self._token += 1
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting[self._token] = (future, call.decode)
@@ -130,12 +130,38 @@ class Client:
                 future.set_exception(error)
 
 
-async def connect(
+class Connecting:
+    """What :func:`connect` gives: ``client = await connect(…)``, or ``async with connect(…) as client``."""
+
+    def __init__(self, addresses: list[str], keyspace: str, settings: ClientSettings) -> None:
+        self._addresses = addresses
+        self._keyspace = keyspace
+        self._settings = settings
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._connect()
+        return self._client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _connect(self) -> Client:
+        loop = asyncio.get_running_loop()
+        native = await loop.run_in_executor(
+            None, lambda: NativeClient(self._addresses, self._keyspace, self._settings.native())
+        )
+        return Client(native, self._keyspace, loop)
+
+
+def connect(
     address: str | Sequence[str], keyspace: str = "default", *, settings: ClientSettings | None = None
-) -> Client:
-    """The asyncio client of `keyspace`; see :func:`dstk.connect`."""
-    loop = asyncio.get_running_loop()
-    chosen = settings or ClientSettings()
-    addresses = split_addresses(address)
-    native = await loop.run_in_executor(None, lambda: NativeClient(addresses, keyspace, chosen.native()))
-    return Client(native, keyspace, loop)
+) -> Connecting:
+    """The asyncio client of `keyspace`, to be awaited or entered by ``async with``; see :func:`dstk.connect`."""
+    return Connecting(split_addresses(address), keyspace, settings or ClientSettings())

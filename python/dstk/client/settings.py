@@ -15,7 +15,7 @@ class ClientSettings:
     timeout_seconds: float = 30.0
     """Within this a call ends, unless it says otherwise itself."""
     connect_seconds: float = 10.0
-    """Within this :func:`dstk.connect` has reached a worker that knows the keyspace."""
+    """Within this one connection is made; :func:`dstk.connect` as a whole ends within ``timeout_seconds``."""
 
     def native(self) -> dict[str, int | float | str]:
         """As the extension takes them."""

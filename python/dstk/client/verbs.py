@@ -14,6 +14,9 @@ from dstk import errors
 
 T = TypeVar("T")
 
+_LARGEST = 2**63 - 1
+"""No count or version is larger."""
+
 Keys = Any
 """Many keys: a list of bytes, a numpy ``S{n}`` array, or ``(n, key_length)`` uint8."""
 
@@ -77,12 +80,12 @@ def get(key: bytes, timeout: float | None) -> Call[Row | None]:
 
 def put(key: bytes, value: bytes, if_version: int | None, timeout: float | None) -> Call[int]:
     """See :meth:`dstk.client.Client.put`."""
-    return Call("put", (key, value, if_version, timeout), _same)
+    return Call("put", (key, value, _version(if_version), timeout), _same)
 
 
 def delete(key: bytes, if_version: int | None, timeout: float | None) -> Call[int | None]:
     """See :meth:`dstk.client.Client.delete`."""
-    return Call("delete", (key, if_version, timeout), _same)
+    return Call("delete", (key, _version(if_version), timeout), _same)
 
 
 def get_many(keys: Keys, timeout: float | None) -> Call[list[Row | None]]:
@@ -104,12 +107,22 @@ def scan(start: bytes | None, end: bytes | None, limit: int | None, reverse: boo
     """See :meth:`dstk.client.Client.scan`."""
     if limit is None:
         raise errors.LimitError("a scan needs a limit: scan(start, end, limit=1000), then go on from page.cursor")
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LARGEST:
         raise errors.LimitError(f"limit is {limit!r}; a scan takes a whole number of rows, 1 or more")
     start, end = start or b"", end or b""
     if end and start >= end:
         raise errors.InvalidRange(f"start {start!r} is not below end {end!r}; ranges are closed-open")
     return Call("scan", (start, end, limit, reverse, timeout), _page)
+
+
+def _version(if_version: int | None) -> int | None:
+    if if_version is None:
+        return None
+    if isinstance(if_version, bool) or not isinstance(if_version, int):
+        raise errors.WrongType(f"if_version is a row's version, an int, not {type(if_version).__name__}")
+    if not 0 <= if_version <= _LARGEST:
+        raise errors.InvalidRequest(f"if_version is {if_version}; a row's version is 1 or more, and 0 means no row")
+    return if_version
 
 
 def _same(raw: T) -> T:

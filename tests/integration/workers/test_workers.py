@@ -188,3 +188,16 @@ async def test_loads_are_reported(pair: Fleet) -> None:
 
 async def test_sigterm_ends_a_worker_cleanly(pair: Fleet) -> None:
     assert await pair[1].stop(signal.SIGTERM) == 0
+
+
+async def test_connecting_is_awaited_or_entered(pair: Fleet) -> None:
+    key = dstk.keys.text("k", KEY_LENGTH)
+    client = await aio.connect(pair.addresses)
+    version = await client.put(key, b"v")
+    await client.close()
+    with pytest.raises(errors.InvalidRequest, match="closed"):
+        client.get(key)
+    async with aio.connect(pair.addresses) as entered:
+        assert await entered.get(key) == (b"v", version)
+    with pytest.raises(errors.InvalidRequest, match="closed"):
+        entered.get(key)
