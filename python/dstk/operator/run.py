@@ -22,6 +22,7 @@ from dstk.operator.recovery import Recovery
 from dstk.operator.retention import Retention
 from dstk.operator.routes import RoutePublisher
 from dstk.operator.settings import OperatorSettings
+from dstk.operator.sizes import SizeReporter
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
 
@@ -126,8 +127,11 @@ class Operator:
 
     async def _assign(self, term: int) -> None:
         assigner = Assigner(self.cluster, self.workers, self.spans, self.metrics, self._settings)
+        sizes = SizeReporter(self.cluster, self.workers, self._settings)
         await self.cluster.synced()
-        await assigner.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(assigner.run())
+            tasks.create_task(sizes.run())
 
     def _unhealthy(self) -> str:
         if not self._started:

@@ -45,6 +45,10 @@ class OperatorSettings:
     """Longest pause between two tries to reach a worker."""
     progress_interval: float = 2.0
     """A status in which only the progress has changed is written so often at most."""
+    size_interval: float = 10.0
+    """How often the sizes that workers report are compared with what the Partitions say."""
+    max_sizes: int = 100
+    """Partitions whose size is written in one such interval; those that are furthest off come first."""
     max_writes: int = 64
     """API writes in flight at one time, over all Assignments."""
     max_tells: int = 64

@@ -90,3 +90,15 @@ async def test_components_run_alone() -> None:
         assert created.status.phase is None
         async with cluster.operating(components=frozenset({"reconciler"})):
             await cluster.ended(created.metadata.name, "Completed")
+
+
+async def test_partitions_say_how_much_they_hold() -> None:
+    async with world(("pod1",)) as cluster, cluster.operating(size_interval=0.05):
+        await cluster.keyspace()
+        await cluster.served("first", "a", "o", "pod1")
+        for number in range(10):
+            cluster.workers["pod1"].put("first", b"a%d" % number, b"value")
+        await cluster.until("first", lambda item: item.status.rows == 10)
+        cluster.workers["pod1"].held["first"].rows.clear()
+        cluster.workers["pod1"].put("first", b"b", b"value")
+        await cluster.until("first", lambda item: item.status.rows == 1)

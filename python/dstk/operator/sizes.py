@@ -1,0 +1,84 @@
+"""Writes on each Partition how much it holds, as its primary reports it: seldom, and only what tells something new."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Iterator
+
+from dstk.api import Partition, PartitionStatus
+from dstk.errors import ApiError, DstkError
+from dstk.operator.cluster import Cluster
+from dstk.operator.settings import OperatorSettings
+from dstk.operator.workers import WorkerLinks
+from dstk.wire import Load
+
+__all__ = ["SizeReporter", "off_by"]
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 0.1
+"""What is off by less than this share is left as it is."""
+
+
+class SizeReporter:
+    """Keeps ``status.rows`` and ``status.bytes`` within a tenth of what the workers hold.
+
+    Partitions with an Assignment under way are left alone: what commits there is conditional on the object's version.
+    """
+
+    def __init__(self, cluster: Cluster, workers: WorkerLinks, settings: OperatorSettings) -> None:
+        self._cluster = cluster
+        self._workers = workers
+        self._interval = settings.size_interval
+        self._at_once = settings.max_sizes
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(self._interval)
+            for _, worker, load in heapq.nlargest(self._at_once, self._off(), key=lambda item: item[0]):
+                try:
+                    await self._write(worker, load)
+                except DstkError as error:
+                    log.info("the size of partition %s was not written: %s", load.partition, error)
+                    break
+
+    def _off(self) -> Iterator[tuple[float, str, Load]]:
+        for link in self._workers:
+            for load in link.loads.values():
+                partition = self._settled(link.name, load)
+                if partition is not None and (far := off_by(partition.status, load)) > TOLERANCE:
+                    yield far, link.name, load
+
+    def _settled(self, worker: str, load: Load) -> Partition | None:
+        """The Partition that the load is about, if nothing is happening to it."""
+        partition = self._cluster.partitions.get(load.partition)
+        if partition is None or load.role != "primary":
+            return None
+        if (partition.spec.primary, partition.spec.epoch) != (worker, load.epoch):
+            return None
+        return None if any(self._cluster.unfinished(load.partition)) else partition
+
+    async def _write(self, worker: str, load: Load) -> None:
+        partition = self._settled(worker, load)
+        if partition is None:
+            return
+        sizes = {"rows": load.rows, "bytes": load.bytes}
+        try:
+            written = await self._cluster.partitions.objects.patch_status(
+                load.partition, sizes, resource_version=partition.metadata.resource_version
+            )
+        except ApiError as error:
+            # Changed or deleted meanwhile: the next look sees to it.
+            if error.status in (404, 409):
+                return
+            raise
+        self._cluster.partitions.learn(written)
+
+
+def off_by(status: PartitionStatus, load: Load) -> float:
+    """By which share of what is there the status is off, in rows or bytes, whichever is more."""
+    pairs = ((status.rows, load.rows), (status.bytes, load.bytes))
+    return max(abs(said - held) / max(held, 1) for said, held in pairs)
