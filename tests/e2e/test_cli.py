@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from upcluster import Up, up
+from upcluster import Up, up, wait_for
 
 from dstk.cli.parser import build_parser
 
@@ -129,10 +129,69 @@ def test_split_move_merge_wait_for_the_end_and_status_shows_them(cluster: Up) ->
     assert "whole" in cluster.dstk("status").stdout
 
 
-def test_moving_what_is_not_there_is_wrong_input(cluster: Up) -> None:
-    done = cluster.dstk("move", "nosuch", "--to", "worker-1")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["move", "nosuch", "--to", "worker-1"], "nosuch"),
+        (["split", "nosuch", "--at", "k"], "nosuch"),
+        (["merge", "nosuch", "nosuch2"], "nosuch"),
+        (["merge", "alone"], "two partitions or more"),
+        (["merge", "alone", "alone"], "two partitions or more"),
+        (["status", "--dir", "/nonexistent"], "/nonexistent"),
+    ],
+)
+def test_operations_on_what_is_not_there_are_wrong_input(cluster: Up, arguments: list[str], message: str) -> None:
+    def assignments() -> list[object]:
+        return list(json.loads(cluster.dstk("status", "--all", "--json").stdout)["assignments"])
+
+    before = assignments()
+    done = cluster.dstk(*arguments)
+    assert done.returncode == 2, done
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert len(assignments()) == len(before)
+
+
+def test_status_tells_the_rows_and_takes_a_folder(cluster: Up) -> None:
+    cluster.data("put", "zebra", "striped")
+    partition = None
+
+    def rows() -> bool:
+        nonlocal partition
+        shown = json.loads(cluster.data("status", "--json").stdout)["partitions"]
+        partition = next((item for item in shown if item["status"].get("rows")), None)
+        return partition is not None
+
+    wait_for(rows, "status shows the row")
+    assert partition is not None
+    lines = cluster.data("status").stdout.splitlines()
+    assert any(partition["metadata"]["name"] in line and line.split()[-1].isdecimal() for line in lines)
+
+
+def test_a_folder_in_use_is_left_alone(cluster: Up) -> None:
+    done = dstk("up", "--dir", str(cluster.folder))
     assert done.returncode == 2
-    assert "nosuch" in done.stderr
+    assert "in use" in done.stderr
+    assert cluster.data("status").returncode == 0
+    assert cluster.data("scan", "--limit", "1").returncode == 0
+
+
+def test_a_killed_up_leaves_no_process_and_starts_again_from_its_folder(tmp_path: Path) -> None:
+    with up(tmp_path, "--workers", "1", "--partitions", "2") as running:
+        assert running.data("put", "user/1", "one").returncode == 0
+        running.kill()
+    with up(tmp_path, "--workers", "1", "--partitions", "2") as again:
+
+        def lost() -> bool:
+            shown = json.loads(again.data("status", "--json").stdout)["partitions"]
+            return [
+                (item["status"]["phase"], [condition["type"] for condition in item["status"].get("conditions", ())])
+                for item in shown
+            ] == [("ready", ["DataLost"])] * 2
+
+        wait_for(lost, "both partitions are served again and say that their rows are lost")
+        assert again.data("get", "user/1").returncode == 1
+        assert again.data("put", "user/1", "anew").returncode == 0
 
 
 def test_crds_are_printed(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from upcluster import STEP_SECONDS, Up, kubectl, up
+from upcluster import Up, kubectl, up, wait_for
 
 KEYSPACE = """
 apiVersion: dstk.io/v1alpha1
@@ -102,13 +101,6 @@ class Watch:
         self._thread.join()
         told = [line.removeprefix(self._prefix) for line in self.lines if line.startswith(self._prefix)]
         return [line for before, line in zip(["", *told], told, strict=False) if line != before]
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + STEP_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def spec(cluster: Up, partition: str) -> dict[str, object]:

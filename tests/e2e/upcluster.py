@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ STEP_SECONDS = 120
 class Up:
     """A running `dstk up`."""
 
+    process: subprocess.Popen[str]
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kubeconfig = folder / "kubeconfig"
+        self.killed = False
 
     @property
     def endpoints(self) -> dict[str, Any]:
@@ -55,6 +58,16 @@ class Up:
             return done.stdout
         return done.stdout + done.stderr
 
+    def kill(self) -> None:
+        """SIGKILL to `dstk up` itself: it cannot clean up, and yet nothing may be left running."""
+        self.killed = True
+        self.process.kill()
+        self.process.wait()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.processes():
+            assert time.monotonic() < deadline, f"left behind: {self.processes()}"
+            time.sleep(0.02)
+
     def processes(self) -> list[int]:
         """Processes that run with this folder on their command line."""
         found = []
@@ -68,6 +81,14 @@ class Up:
                 if str(self.folder).encode() in command and state != "Z":
                     found.append(int(entry.name))
         return found
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + STEP_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def kubectl() -> str | None:
@@ -90,7 +111,10 @@ def up(folder: Path, *arguments: str) -> Iterator[Up]:
         assert time.monotonic() < deadline
         assert told[0].split() == ["kubeconfig", str(running.kubeconfig)]
         assert json.loads(told[1]) == running.endpoints
+        running.process = process
         yield running
+        if running.killed:
+            return
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0
         assert running.processes() == []

@@ -55,7 +55,7 @@ def delete(arguments: argparse.Namespace) -> int:
 def scan(arguments: argparse.Namespace) -> int:
     """Print the rows, and the cursor when there are more."""
     with _connect(arguments) as client:
-        start, end = (keys.parse_bound(bound, client.key_length) for bound in (arguments.start, arguments.end))
+        start, end = (_bound(bound, client) for bound in (arguments.start, arguments.end))
         page = client.scan(start, end, limit=arguments.limit, reverse=arguments.reverse)
     cursor = keys.format_bound(page.cursor) if page.cursor is not None else None
     if arguments.json:
@@ -92,6 +92,11 @@ def _addresses(folder: Path) -> list[str]:
 def _key(text: str, client: Client) -> bytes:
     key = keys.parse_bound(text, client.key_length)
     return key or bytes(client.key_length)
+
+
+def _bound(text: str, client: Client) -> bytes:
+    """Without the padding, which the client adds: an error names the bound as it was given."""
+    return keys.parse_bound(text, client.key_length).rstrip(b"\0") or bytes(bool(text))
 
 
 def _text(name: str, value: bytes) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def split(arguments: argparse.Namespace) -> int:
 
 def merge(arguments: argparse.Namespace) -> int:
     """Join partitions of one worker."""
+    if len(set(arguments.partitions)) < 2:
+        raise errors.InvalidRequest(f"merge takes two partitions or more, not {' '.join(arguments.partitions)} alone")
     params: dict[str, Any] = {"partitions": arguments.partitions}
     if arguments.name:
         params["name"] = arguments.name
@@ -51,8 +53,7 @@ def _run(arguments: argparse.Namespace, verb: str, spec: dict[str, Any]) -> int:
 
 async def _create(arguments: argparse.Namespace, verb: str, spec: dict[str, Any]) -> int:
     async with connected(arguments) as (connection, namespace):
-        if verb == "move":
-            spec["moveParams"]["from"] = await _primary(connection, namespace, arguments.partition)
+        await _complete(spec, connection, namespace)
         name = arguments.assignment or f"{verb}-{secrets.token_hex(4)}"
         body = {
             "apiVersion": api.API_VERSION,
@@ -81,10 +82,17 @@ async def _create(arguments: argparse.Namespace, verb: str, spec: dict[str, Any]
         return 0 if ended.status.phase is api.AssignmentPhase.COMPLETED else ABORTED
 
 
-async def _primary(connection: kube.Connection, namespace: str, partition: str) -> str:
-    found = await kube.Objects(connection, PARTITIONS, namespace).find(partition)
-    if found is None:
-        raise errors.InvalidRequest(f"there is no partition {partition!r} in namespace {namespace!r}")
-    if not found.spec.primary:
-        raise errors.InvalidRequest(f"partition {partition!r} has no primary yet, so it cannot move")
-    return found.spec.primary
+async def _complete(spec: dict[str, Any], connection: kube.Connection, namespace: str) -> None:
+    """Refuse what names no partition before an object of it exists, and say where what is to move is now."""
+    partitions = kube.Objects(connection, PARTITIONS, namespace)
+    params = next(value for key, value in spec.items() if key.endswith("Params"))
+    for name in params.get("partitions") or [params["partition"]]:
+        found = await partitions.find(name)
+        if found is None:
+            raise errors.InvalidRequest(
+                f"there is no partition {name!r} in namespace {namespace!r}; `dstk status` lists them"
+            )
+        if "from" in params:
+            if not found.spec.primary:
+                raise errors.InvalidRequest(f"partition {name!r} has no primary yet, so it cannot move")
+            params["from"] = found.spec.primary

@@ -124,7 +124,7 @@ def build_parser() -> Parser:
     move.set_defaults(run=_lazy("operations", "move"))
 
     status = _add(commands, "status", "keyspaces, workers, partitions, assignments", "dstk status --kubeconfig FILE")
-    _kubernetes(status)
+    _objects(status)
     status.add_argument("--json", action="store_true", help="print JSON")
     status.add_argument("--all", action="store_true", help="every partition, and finished assignments too")
     status.set_defaults(run=_lazy("status", "status"))
@@ -147,8 +147,13 @@ def _kubernetes(parser: Parser) -> None:
     parser.add_argument("--namespace", "-n", default="", metavar="NAME", help="default: the context's")
 
 
-def _operation(parser: Parser) -> None:
+def _objects(parser: Parser) -> None:
     _kubernetes(parser)
+    parser.add_argument("--dir", metavar="DIR", help="take the kubeconfig of a `dstk up --dir DIR`")
+
+
+def _operation(parser: Parser) -> None:
+    _objects(parser)
     parser.add_argument("--no-wait", action="store_true", help="create the Assignment and return")
     parser.add_argument("--dry-run", action="store_true", help="print what would be created, and create nothing")
     parser.add_argument("--json", action="store_true", help="print the Assignment as JSON at the end")

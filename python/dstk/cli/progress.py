@@ -35,12 +35,14 @@ async def show(assignments: kube.Objects[api.Assignment], created: api.Assignmen
             status, progress = current.status, current.status.progress
             step = status.step or (status.phase or "Pending")
             note = f" ({status.reason}: {status.message})" if status.reason and not current.finished else ""
+            if not note and step == "proxying" and (move := created.spec.move_params) is not None:
+                note = f" ({move.to} serves; {move.source} passes late requests on for proxySeconds)"
             bar.update(
                 task,
                 description=f"{created.spec.type} {name}: {step}{note}",
                 total=progress.bytes_total or None if progress else None,
                 completed=min(progress.bytes_copied, progress.bytes_total) if progress else 0,
-                rows=f"{progress.rows_copied:,} rows" if progress and progress.rows_copied else "",
+                rows=f"rows copied: {progress.rows_copied:,}" if progress and progress.rows_copied else "",
             )
             if current.finished:
                 return current

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from collections import Counter
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 _SHOWN = 40
 """Partitions in the table, unless all are asked for."""
+
+_UNFOLDED = 1000
+"""Columns of a line that nothing is too long for."""
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -36,7 +40,8 @@ def status(arguments: argparse.Namespace) -> int:
             )
         )
         return 0
-    console = Console()
+    # Into a pipe or a file no line is folded: whoever reads it there wants one row a line.
+    console = Console() if sys.stdout.isatty() else Console(width=_UNFOLDED)
     console.print(_keyspaces(keyspaces), _workers(partitions))
     shown = partitions if arguments.all else partitions[:_SHOWN]
     console.print(_partitions(shown))
@@ -56,8 +61,13 @@ async def _read(
         keyspaces = await _all(kube.Objects(connection, KEYSPACES, namespace))
         partitions = await _all(kube.Objects(connection, PARTITIONS, namespace))
         assignments = await _all(kube.Objects(connection, ASSIGNMENTS, namespace))
-    partitions.sort(key=lambda item: (item.spec.keyspace, item.spec.range.start))
+    partitions.sort(key=lambda item: (item.spec.keyspace, _first_key(item), item.metadata.name))
     return keyspaces, partitions, assignments
+
+
+def _first_key(partition: api.Partition) -> bytes:
+    start = partition.spec.range.start
+    return bytes.fromhex(start[2:]) if start.startswith("0x") else start.encode()
 
 
 async def _all(objects: kube.Objects[T]) -> list[T]:
@@ -94,11 +104,12 @@ def _workers(partitions: list[api.Partition]) -> Table:
 
 
 def _partitions(partitions: list[api.Partition]) -> Table:
-    table = _table("partition", "start", "end", "primary", "proxy", "epoch", "phase", "rows")
+    table = _table("partition", "start", "end", "primary", "proxy", "epoch", "phase", "rows", "conditions")
     for item in partitions:
         table.add_row(
             item.metadata.name, item.spec.range.start or "-∞", item.spec.range.end or "+∞", item.spec.primary or "",
             item.spec.proxy or "", str(item.spec.epoch), item.status.phase or "", f"{item.status.rows:,}",
+            ", ".join(c.type for c in item.status.conditions if c.status is api.ConditionStatus.TRUE),
         )  # fmt: skip
     return table
 
