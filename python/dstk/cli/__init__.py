@@ -10,8 +10,8 @@ from dstk.cli.parser import build_parser
 __all__ = ["main"]
 
 EXTRAS = {
-    "kopf": "operator", "kubernetes": "operator", "msgspec": "operator", "yaml": "operator", "grpc": "worker",
-    "google": "worker", "grpc_health": "worker", "prometheus_client": "worker", "aiohttp": "operator", "rich": "operator",
+    "grpc": "worker", "grpc_health": "worker", "google": "worker", "prometheus_client": "worker", "kopf": "operator",
+    "kubernetes": "operator", "msgspec": "operator", "aiohttp": "operator", "yaml": "operator", "rich": "operator",
 }  # fmt: skip
 """Which extra brings a module that is not there."""
 

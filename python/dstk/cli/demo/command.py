@@ -74,7 +74,7 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
     if arguments.json:
         print(json.dumps(result))
     else:
-        Console().print(summary(result, result["assignments"]))
+        Console().print(summary(result))
     for example in result.pop("examples"):
         print(f"dstk: {example}", file=sys.stderr)
     good = not (result["lost_writes"] or result["wrong_reads"] or result["failed_requests"])
@@ -228,6 +228,7 @@ class Demo:
             "phase": str(item.status.phase or "Pending"),
             "seconds": round(ended - began, 3),
             "longest_gap_ms": round(1e3 * max(gaps, default=0.0), 1),
+            "write_pause_ms": item.status.progress.write_pause_ms if item.status.progress is not None else None,
         }
 
 

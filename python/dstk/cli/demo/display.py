@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -80,14 +79,23 @@ class Display:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def summary(result: dict[str, Any], assignments: Sequence[dict[str, Any]]) -> Table:
-    """The table at the end. Assignments of one type and phase that moved no data share a row."""
-    table = Table(box=None, header_style="bold")
-    for column in ("assignment", "type", "phase", "seconds", "longest gap, ms"):
-        table.add_column(column, justify="right" if column.startswith(("seconds", "longest")) else "left")
-    for row in assignments:
-        table.add_row(row["name"], row["type"], row["phase"], f"{row['seconds']:.2f}", f"{row['longest_gap_ms']:.1f}")
-    table.add_section()
-    for name in ("acked_writes", "lost_writes", "wrong_reads", "failed_requests", "ops_per_second"):
-        table.add_row(name.replace("_", " "), f"{result[name]:,}")
-    return table
+def summary(result: dict[str, Any]) -> Group:
+    """The tables at the end: what was done, and what came of it."""
+    done = Table(box=None, header_style="bold")
+    done.add_column("assignment", no_wrap=True)
+    for column in ("type", "phase"):
+        done.add_column(column)
+    for column in ("seconds", "longest gap, ms", "write pause, ms"):
+        done.add_column(column, justify="right")
+    for row in result["assignments"]:
+        pause = row["write_pause_ms"]
+        done.add_row(
+            row["name"], row["type"], row["phase"], f"{row['seconds']:.2f}", f"{row['longest_gap_ms']:.1f}",
+            "" if pause is None else f"{pause:.2f}",
+        )  # fmt: skip
+    totals = Table(box=None, show_header=False)
+    totals.add_column()
+    totals.add_column(justify="right")
+    for name in ("acked_writes", "lost_writes", "wrong_reads", "failed_requests", "ops_per_second", "p50_ms", "p99_ms"):
+        totals.add_row(name.replace("_", " "), f"{result[name]:,}")
+    return Group(done, "", totals)
