@@ -66,6 +66,8 @@ pub enum Cause {
     Deadline,
     /// More operations are open on the connection than may be.
     Full(usize),
+    /// Their keys and values are more bytes than may be.
+    FullBytes(usize),
 }
 
 /// One stream to one worker. Clones share it; it closes with the last of them.
@@ -88,9 +90,16 @@ struct Shared<C> {
 
 struct Queue<C> {
     calls: VecDeque<C>,
-    /// Sent and not answered yet.
-    open: usize,
+    /// Submitted and not ended yet, sent or not.
+    open: Open,
     closed: Option<Arc<str>>,
+}
+
+/// How many calls, and the bytes of their keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Open {
+    calls: usize,
+    bytes: usize,
 }
 
 #[derive(Clone)]
@@ -122,7 +131,7 @@ impl<C: Call> Connection<C> {
             settings: settings.clone(),
             queue: Mutex::new(Queue {
                 calls: VecDeque::new(),
-                open: 0,
+                open: Open::default(),
                 closed: None,
             }),
             waiting: Notify::new(),
@@ -148,13 +157,19 @@ impl<C: Call> Connection<C> {
     /// Sends `call` after those submitted before it.
     pub fn submit(&self, call: C) {
         let shared = &self.handle.shared;
+        let (most, most_bytes) = (shared.settings.open_operations, shared.settings.open_bytes);
+        let bytes = bytes_of(&call);
         let mut queue = shared.queue.lock();
+        let open = queue.open;
         let cause = match &queue.closed {
             Some(reason) => Cause::Broken(Arc::clone(reason)),
-            None if queue.calls.len() + queue.open >= shared.settings.open_operations => {
-                Cause::Full(shared.settings.open_operations)
+            None if open.calls >= most => Cause::Full(most),
+            None if open.bytes > 0 && open.bytes + bytes > most_bytes => {
+                Cause::FullBytes(most_bytes)
             }
             None => {
+                queue.open.calls += 1;
+                queue.open.bytes += bytes;
                 queue.calls.push_back(call);
                 let first = queue.calls.len() == 1;
                 drop(queue);
@@ -181,6 +196,12 @@ impl<C: Call> Connection<C> {
             Ok(Link::Connecting) | Err(_) => Err(Cause::Broken("the connection was closed".into())),
         }
     }
+}
+
+/// Bytes of a call's key and value.
+fn bytes_of<C: Call>(call: &C) -> usize {
+    let operation = call.operation();
+    operation.key.len() + operation.value.len()
 }
 
 /// The transport of a data connection.
@@ -325,7 +346,10 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
             {
                 let mut pending = pending.lock();
                 answered.extend(items.filter_map(|(id, reply)| Some((pending.take(id)?, reply))));
-                shared.queue.lock().open = pending.open;
+            }
+            {
+                let mut queue = shared.queue.lock();
+                answered.iter().for_each(|(call, _)| queue.ended(call));
             }
             let hints: Option<Arc<[Hint]>> =
                 (!replies.hints.is_empty()).then(|| replies.hints.into());
@@ -377,6 +401,7 @@ async fn send<C: Call>(
             };
             for call in calls.drain(..) {
                 if call.deadline() <= now {
+                    shared.queue.lock().ended(&call);
                     call.complete(Ended::NotSent(Cause::Deadline));
                     continue;
                 }
@@ -385,7 +410,6 @@ async fn send<C: Call>(
                 writer.push(id, call.operation());
                 pending.insert(id, call);
             }
-            shared.queue.lock().open = pending.lock().open;
             if !writer.is_empty() {
                 permit.send(writer.take(&keyspace, hops));
             }
@@ -394,6 +418,12 @@ async fn send<C: Call>(
 }
 
 impl<C: Call> Queue<C> {
+    /// Makes room: a call is about to be told how it ended.
+    fn ended(&mut self, call: &C) {
+        self.open.calls -= 1;
+        self.open.bytes -= bytes_of(call);
+    }
+
     /// Moves the calls of the next message to `message`: those that share keyspace and hops with the first, within the
     /// limits. Few at a time while few wait, so that both ends are busy; more as more wait, so that none starves.
     fn take_message(&mut self, settings: &ConnectionSettings, message: &mut Vec<C>) {
@@ -403,8 +433,7 @@ impl<C: Call> Queue<C> {
         };
         let mut bytes = 0;
         let fits = |call: &&C| {
-            let operation = call.operation();
-            bytes += operation.key.len() + operation.value.len();
+            bytes += bytes_of(*call);
             call.hops() == first.hops()
                 && call.keyspace() == first.keyspace()
                 && bytes <= settings.batch_limit
@@ -428,6 +457,7 @@ async fn watch_deadlines<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>
                 let (over, left): (VecDeque<C>, VecDeque<C>) =
                     calls.into_iter().partition(|call| call.deadline() <= now);
                 (late, queue.calls) = (over, left);
+                late.iter().for_each(|call| queue.ended(call));
             }
             late
         };
@@ -435,9 +465,9 @@ async fn watch_deadlines<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>
             call.complete(Ended::NotSent(Cause::Deadline));
         }
         let unanswered = {
-            let mut pending = pending.lock();
-            let late = pending.take_late(now);
-            shared.queue.lock().open = pending.open;
+            let late = pending.lock().take_late(now);
+            let mut queue = shared.queue.lock();
+            late.iter().for_each(|call| queue.ended(call));
             late
         };
         for call in unanswered {
@@ -451,7 +481,6 @@ async fn watch_deadlines<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>
 struct Pending<C> {
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
-    open: usize,
 }
 
 struct Slot<C> {
@@ -468,7 +497,6 @@ impl<C: Call> Pending<C> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            open: 0,
         }
     }
 
@@ -486,7 +514,6 @@ impl<C: Call> Pending<C> {
 
     fn insert(&mut self, id: u64, call: C) {
         self.slots[(id as u32 >> 1) as usize].call = Some(call);
-        self.open += 1;
     }
 
     fn take(&mut self, id: u64) -> Option<C> {
@@ -498,7 +525,6 @@ impl<C: Call> Pending<C> {
         let call = slot.call.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
-        self.open -= 1;
         Some(call)
     }
 

@@ -342,6 +342,9 @@ impl Passed {
                 format!("passing on to {worker} for partition {partition}: {reason}")
             }
             Cause::Deadline => format!("{worker} did not answer for partition {partition} in time"),
+            Cause::FullBytes(most) => {
+                format!("{most} bytes are being passed on to {worker}: try again later")
+            }
             Cause::Full(most) => {
                 format!("{most} operations are being passed on to {worker}: try again later")
             }
@@ -389,7 +392,9 @@ impl Call for Passed {
                 ),
                 _ => self.answer(reply, None),
             },
-            Ended::NotSent(Cause::Full(most)) => self.failed(Code::Limit, &Cause::Full(most)),
+            Ended::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
+                self.failed(Code::Limit, &cause)
+            }
             Ended::NotSent(cause) => self.failed(Code::Unavailable, &cause),
             Ended::Unanswered(cause) if self.asked.operation.verb == Verb::Get => {
                 self.failed(Code::Unavailable, &cause)

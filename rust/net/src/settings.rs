@@ -53,6 +53,8 @@ pub struct ConnectionSettings {
     pub batch_operations: usize,
     /// `open_operations`: operations that may wait for their answer on one connection.
     pub open_operations: usize,
+    /// `open_bytes`: keys and values of those operations; one operation is taken whatever its size.
+    pub open_bytes: usize,
     /// `batch_limit_bytes`: keys and values of one message, before slack for its other columns.
     pub batch_limit: usize,
     /// `value_limit_bytes`: the longest value.
@@ -67,6 +69,7 @@ impl Default for ConnectionSettings {
             connect_timeout: Duration::from_secs(2),
             batch_operations: 16,
             open_operations: 65_536,
+            open_bytes: 1 << 30,
             batch_limit: 4 << 20,
             value_limit: 1 << 20,
             keepalive: Duration::from_secs(5),
@@ -88,6 +91,7 @@ impl ConnectionSettings {
                 self.batch_operations = count(setting, value, 1, 65_536)? as usize
             }
             "open_operations" => self.open_operations = count(setting, value, 1, 1 << 24)? as usize,
+            "open_bytes" => self.open_bytes = count(setting, value, 1 << 10, 1 << 40)? as usize,
             "batch_limit_bytes" => {
                 self.batch_limit = count(setting, value, 1 << 10, 64 << 20)? as usize
             }
@@ -144,7 +148,7 @@ impl ClientSettings {
                     setting,
                     value,
                     "no such setting; there are timeout_seconds, backoff_seconds, backoff_limit_seconds, \
-                     many_operations, scan_rows, connect_seconds, batch_operations, open_operations, \
+                     many_operations, scan_rows, connect_seconds, batch_operations, open_operations, open_bytes, \
                      batch_limit_bytes, value_limit_bytes, keepalive_seconds",
                 ));
             }
@@ -185,7 +189,10 @@ pub struct WorkerSettings {
 impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
-            connection: ConnectionSettings::default(),
+            connection: ConnectionSettings {
+                open_bytes: 256 << 20,
+                ..ConnectionSettings::default()
+            },
             server_threads: 2,
             replication_threads: 2,
             replication_nice: 10,

@@ -5,10 +5,11 @@ mod common;
 use std::time::Duration;
 
 use common::{KEYSPACE, Pod, connect, key, push, runtime, table};
+use dstk_core::node::Settings;
 use dstk_net::Client;
 use dstk_net::error::ClientError;
 use dstk_net::operation::Condition;
-use dstk_net::settings::{ClientSettings, WorkerSettings};
+use dstk_net::settings::{ClientSettings, ConnectionSettings, WorkerSettings};
 use dstk_net::wire::data_client::DataClient;
 use dstk_net::wire::{Code, GetRequest, PutRequest, ScanRequest};
 
@@ -255,4 +256,57 @@ fn what_is_held_for_too_long_is_refused_and_not_applied() {
         .unfence(KEYSPACE, "p", 1, pod.worker.now())
         .unwrap();
     assert_eq!(pod.state("p").rows, 0);
+}
+
+#[test]
+fn what_waits_for_a_stalled_worker_is_bounded_in_bytes() {
+    let patient = Settings {
+        hold_seconds: 60.0,
+        ..Settings::default()
+    };
+    let two = Pod::with("w1", patient, WorkerSettings::default());
+    let network = WorkerSettings {
+        connection: ConnectionSettings {
+            open_bytes: 2 << 20,
+            ..ConnectionSettings::default()
+        },
+        forward_timeout: Duration::from_secs(60),
+        ..WorkerSettings::default()
+    };
+    let (runtime, one) = (runtime(), Pod::with("w0", Settings::default(), network));
+    two.serve("p", 1, "", "");
+    push(&[&one, &two], &[("p", "", "", 1, "w1")]);
+    let now = two.worker.now();
+    two.node().fence(KEYSPACE, "p", 1, now).unwrap();
+    runtime.block_on(async {
+        let plain = DataClient::connect(format!("http://{}", one.address))
+            .await
+            .unwrap();
+        let (ended, mut codes) = tokio::sync::mpsc::unbounded_channel();
+        let put = |number: u32| {
+            let (mut plain, ended) = (plain.clone(), ended.clone());
+            tokio::spawn(async move {
+                let put = PutRequest {
+                    keyspace: KEYSPACE.into(),
+                    key: key(&number.to_string()).into(),
+                    value: vec![0; 900 << 10].into(),
+                    ..Default::default()
+                };
+                ended.send(plain.put(put).await.unwrap().into_inner().code())
+            });
+        };
+        (0..4).for_each(put);
+        for _ in 0..2 {
+            assert_eq!(codes.recv().await, Some(Code::Limit));
+        }
+        two.node().unfence(KEYSPACE, "p", 1, now).unwrap();
+        for _ in 0..2 {
+            assert_eq!(codes.recv().await, Some(Code::Ok));
+        }
+        // What has ended makes room.
+        for number in 4..12 {
+            put(number);
+            assert_eq!(codes.recv().await, Some(Code::Ok));
+        }
+    });
 }

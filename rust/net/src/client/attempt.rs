@@ -180,9 +180,14 @@ fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Verdict {
             _ => Verdict::End(result(operation, doubtful, reply)),
         },
         Ended::NotSent(Cause::Broken(reason)) => retry(reason.to_string()),
-        Ended::NotSent(Cause::Full(most)) => {
-            let reason =
-                format!("{most} operations are open on one connection already (open_operations)");
+        Ended::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
+            let reason = match cause {
+                Cause::FullBytes(most) => {
+                    format!("{most} bytes are open on one connection already (open_bytes)")
+                }
+                _ => "as many operations are open on one connection as may be (open_operations)"
+                    .to_owned(),
+            };
             Verdict::Retry {
                 reason,
                 doubtful: false,
@@ -190,7 +195,7 @@ fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Verdict {
             }
         }
         Ended::Unanswered(Cause::Broken(reason)) => unknown(reason.to_string()),
-        Ended::Unanswered(Cause::Full(_) | Cause::Deadline) if operation.verb != Verb::Get => {
+        Ended::Unanswered(_) if operation.verb != Verb::Get => {
             let text = "the deadline passed after the write was sent and before it was answered";
             Verdict::End(Err(ClientError::OutcomeUnknown(text.into())))
         }
@@ -198,11 +203,9 @@ fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Verdict {
             let text = "the deadline passed; an earlier try may have been applied";
             Verdict::End(Err(ClientError::OutcomeUnknown(text.into())))
         }
-        Ended::NotSent(Cause::Deadline) | Ended::Unanswered(Cause::Full(_) | Cause::Deadline) => {
-            Verdict::End(Err(ClientError::DeadlineExceeded(
-                "the deadline passed before there was an answer".into(),
-            )))
-        }
+        Ended::NotSent(Cause::Deadline) | Ended::Unanswered(_) => Verdict::End(Err(
+            ClientError::DeadlineExceeded("the deadline passed before there was an answer".into()),
+        )),
     }
 }
 
@@ -319,6 +322,10 @@ mod tests {
             (|| answered(Code::Invalid, 0), ["wrong", "wrong", "wrong"]),
             (|| answered(Code::TooLarge, 0), ["wrong", "wrong", "wrong"]),
             (|| Ended::NotSent(broken()), ["retry", "retry", "retry"]),
+            (
+                || Ended::NotSent(Cause::FullBytes(1)),
+                ["retry!", "retry!", "retry!"],
+            ),
             (
                 || Ended::NotSent(Cause::Full(1)),
                 ["retry!", "retry!", "retry!"],
