@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guar
 __all__ = ["ADMISSION", "Operation", "cancelled", "late", "serving", "silent", "silent_for_long", "uncertain"]
 
 
-class Operation:
+class Operation(ABC):
     """The facts of one decision about one Assignment. Subclasses add those of their operation."""
 
     table: ClassVar[Transitions[Any]]
@@ -50,9 +51,9 @@ class Operation:
         return self.observed.keyspace.spec.key_length
 
     @property
+    @abstractmethod
     def workers(self) -> Sequence[WorkerView]:
         """The workers it cannot go on without."""
-        raise NotImplementedError
 
     @property
     def silent(self) -> Sequence[WorkerView]:
@@ -67,9 +68,9 @@ class Operation:
             worker for worker in self.silent if self.now - since.get(worker.name, self.now) >= self.limits.stall_seconds
         ]
 
+    @abstractmethod
     def detail(self, step: Step, ended_badly: bool = False) -> object:
         """What belongs under the operation's status field, in the seed's words."""
-        raise NotImplementedError
 
     def progress(self) -> Progress | None:
         """How much is done, as far as it is worth saying."""
