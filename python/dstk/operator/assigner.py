@@ -16,14 +16,13 @@ from dstk.api import (
     Assignment,
     Condition,
     ConditionStatus,
-    Durability,
     Keyspace,
     Partition,
     PartitionPhase,
     to_dict,
 )
 from dstk.api.conditions import with_condition
-from dstk.api.validation import Refusal, check_partition
+from dstk.api.validation import Refusal, check_partition, unsupported
 from dstk.errors import ApiError, DstkError
 from dstk.kube import is_not_found
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
@@ -98,7 +97,7 @@ class Assigner:
     async def step(self) -> None:
         """Look once, plan once, create what is planned, and say on the Keyspaces how it stands."""
         await self._validate()
-        served = [keyspace for keyspace in self._cluster.keyspaces if _unsupported(keyspace) is None]
+        served = [keyspace for keyspace in self._cluster.keyspaces if unsupported(keyspace) is None]
         started = time.perf_counter()
         planned = plan(self._look(served), self._now())
         took = time.perf_counter() - started
@@ -225,16 +224,16 @@ class Assigner:
             if name in cut:
                 done = self._condition(Keyspace.CUT, True, "Created", "the initial Partitions exist", generation)
                 conditions = with_condition(conditions, done)
-            unsupported = _unsupported(keyspace)
-            if unsupported is not None:
-                state = self._condition(READY, False, unsupported.reason, unsupported.message, generation)
+            refusal = unsupported(keyspace)
+            if refusal is not None:
+                state = self._condition(READY, False, refusal.reason, refusal.message, generation)
             elif partitions and ready == len(partitions):
                 state = self._condition(READY, True, "Served", "every partition is served", generation)
             else:
                 state = self._condition(READY, False, "NotServed", "not every partition is served", generation)
-            if unsupported is not None and not keyspace.status.conditions:
+            if refusal is not None and not keyspace.status.conditions:
                 about = reference(KEYSPACES, keyspace)
-                self._cluster.events.record(about, "Warning", unsupported.reason, unsupported.message)
+                self._cluster.events.record(about, "Warning", refusal.reason, refusal.message)
             conditions = with_condition(conditions, state)
             status = replace(keyspace.status, partitions=len(partitions), ready=ready, conditions=conditions)
             await self._write_status(keyspace, difference(to_dict(keyspace.status), to_dict(status)))
@@ -272,14 +271,3 @@ class Assigner:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-
-
-def _unsupported(keyspace: Keyspace) -> Refusal | None:
-    """What the Keyspace asks for and this version does not do. Better refused aloud than served with less."""
-    if keyspace.spec.durability is Durability.DISK:
-        return Refusal(
-            "DurabilityNotSupported",
-            "durability Disk is not supported by this version, and nothing is served that could be lost unawares; "
-            "create the Keyspace with durability Memory",
-        )
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from harness import World, world
 
 from dstk.api import Keyspace
@@ -58,15 +59,19 @@ async def test_proposals_wait_for_somebody_to_approve_them() -> None:
         await cluster.ended(created.metadata.name, "Completed")
 
 
-async def test_durability_that_is_not_there_yet_is_refused_aloud() -> None:
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [({"durability": "Disk"}, "DurabilityNotSupported"), ({"failover": "Lease"}, "FailoverNotSupported")],
+)
+async def test_what_is_not_there_yet_is_refused_aloud(asked: dict[str, str], reason: str) -> None:
     async with world(("pod1",)) as cluster, cluster.operating():
-        await cluster.keyspace("disk", durability="Disk", policy={"mode": "Auto"}, **CUT)
+        await cluster.keyspace("hopeful", policy={"mode": "Auto"}, **asked, **CUT)
 
         def is_refused(keyspace: Keyspace) -> bool:
             condition = find(keyspace.status.conditions, "Ready")
-            return condition is not None and condition.reason == "DurabilityNotSupported"
+            return condition is not None and condition.reason == reason
 
-        refused = await cluster.until("disk", is_refused)
+        refused = await cluster.until("hopeful", is_refused)
         assert refused.status.partitions == 0
         assert not (await cluster.partitions.list_page()).items
 
