@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections import Counter
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.table import Table
 
 from dstk import api, kube
+from dstk.cli import output
 from dstk.cli.resources import ASSIGNMENTS, KEYSPACES, PARTITIONS, connected
 
 T = TypeVar("T")
 
 _SHOWN = 40
 """Partitions in the table, unless all are asked for."""
-
-_UNFOLDED = 1000
-"""Columns of a line that nothing is too long for."""
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -40,8 +36,7 @@ def status(arguments: argparse.Namespace) -> int:
             )
         )
         return 0
-    # Into a pipe or a file no line is folded: whoever reads it there wants one row a line.
-    console = Console() if sys.stdout.isatty() else Console(width=_UNFOLDED)
+    console = output.console()
     console.print(_keyspaces(keyspaces), _workers(partitions))
     shown = partitions if arguments.all else partitions[:_SHOWN]
     console.print(_partitions(shown))

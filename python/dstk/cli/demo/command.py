@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dstk import api, errors, keys, kube
+from dstk.cli import output
 from dstk.cli.demo.display import Display, summary
 from dstk.cli.demo.load import LoadProcess
 from dstk.cli.demo.story import Done, Held, next_operation
@@ -74,7 +73,7 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
     if arguments.json:
         print(json.dumps(result))
     else:
-        Console().print(summary(result))
+        output.console().print(summary(result))
     for example in result.pop("examples"):
         print(f"dstk: {example}", file=sys.stderr)
     good = not (result["lost_writes"] or result["wrong_reads"] or result["failed_requests"])
