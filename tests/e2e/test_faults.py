@@ -153,8 +153,7 @@ async def test_a_killed_worker_comes_back_empty_and_says_so(
 ) -> None:
     before = await objects.partitions()
     rows = {partition.metadata.name: key_in(partition) for partition in before}
-    for name, key in rows.items():
-        await client.put(key, name.encode())
+    versions = {name: await client.put(key, name.encode()) for name, key in rows.items()}
     hit = [partition for partition in before if partition.spec.primary == "worker-1"]
     spared = {partition.metadata.name: partition for partition in before if partition.spec.primary != "worker-1"}
     assert hit
@@ -191,6 +190,7 @@ async def test_a_killed_worker_comes_back_empty_and_says_so(
         await until(told, f"an Event about {name} says DataLost")
         assert await client.get(rows[name]) is None
         version = await client.put(rows[name], b"anew", 0)
+        assert version > versions[name]  # an etag of the lost row fits no new one
         assert await client.get(rows[name]) == (b"anew", version)
     stop.set()
     assert await going_on > 0

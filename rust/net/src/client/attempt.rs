@@ -232,7 +232,7 @@ fn result(operation: &Operation, doubtful: bool, reply: Reply) -> OpResult {
         Code::NoRow => Ok(None),
         Code::VersionMismatch => Err(ClientError::VersionMismatch {
             message: text(&match reply.version {
-                0 => "there is no row of that version: there is none at all".to_owned(),
+                0 => "there is no row under the key".to_owned(),
                 version => format!("the row has version {version}"),
             }),
             current_version: reply.version,
