@@ -64,10 +64,7 @@ impl Node {
                 .load
                 .rates(started, self.context.settings.load_half_life_seconds);
             let total = held.tree.rows();
-            let mut trees = vec![std::mem::replace(
-                &mut held.tree,
-                Tree::new(shard.key_length),
-            )];
+            let mut trees = vec![held.tree.clone()];
             for bounds in &pieces[1..] {
                 let rest = trees.last_mut().map(|tree| tree.split_off(&bounds.start));
                 trees.extend(rest);
@@ -89,6 +86,7 @@ impl Node {
                 })
                 .collect();
             shard.replace(&[&parent], &children)?;
+            held.tree = Tree::new(shard.key_length);
             holding.retired += held.load.counts;
             self.context
                 .resumed(held.disconnect("the partition was split"));
