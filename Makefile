@@ -63,7 +63,7 @@ generate: build
 	$(BIN)/python -m dstk.lifecycle.tables
 
 wheel: $(BIN)/maturin
-	$(BIN)/maturin build --profile dist --quiet --out dist
+	$(BIN)/maturin build --release --quiet --out dist
 
 bench: bench-partitions
 
