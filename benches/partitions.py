@@ -42,6 +42,7 @@ def measure(report: Report, rows: int, repeats: int) -> dict[str, float]:
         report.add(Row(f"{name}: critical section, median", case, "ms", median(told[name]), goal=1.0))
         report.add(Row(f"{name}: critical section, longest", case, "ms", max(told[name])))
     around, rest = told["around"], told["rest"]
+    report.add(Row("writes meanwhile", case, "/s", told["writes_per_second"], better="higher"))
     report.add(Row("writer's wait, median", case, "ms", median(around), "at rest", median(rest)))
     report.add(Row("writer's wait, longest of all flips", case, "ms", max(around), goal=5.0))
     report.add(Row("writer's wait, longest at rest", case, "ms", max(rest)))

@@ -21,7 +21,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const KEYSPACE: &str = "default";
 const KEY_LENGTH: usize = 16;
 const VALUE_BYTES: usize = 100;
-const WRITERS: u64 = 4;
+const WRITERS: u64 = 16;
+/// Between two writes of a writer. All together they leave the processors idle most of the time, so that a wait shows
+/// the flip and not the queue for a processor.
+const THINK: Duration = Duration::from_millis(1);
 const MIDDLE: [u8; KEY_LENGTH] = {
     let mut key = [0; KEY_LENGTH];
     key[0] = 0x80;
@@ -73,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (client, stop) = (client.clone(), Arc::clone(&stop));
             runtime.spawn(async move {
                 let mut waits = Vec::with_capacity(1 << 20);
-                let mut number = writer;
+                let (mut number, mut written) = (writer, 0_u64);
                 while !stop.load(Ordering::Relaxed) {
                     number = number
                         .wrapping_mul(6_364_136_223_846_793_005)
@@ -87,14 +90,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                         )
                         .await?;
                     let waited = began.elapsed();
+                    written += 1;
                     if waited > Duration::from_micros(200) {
                         waits.push((began, waited));
                     }
+                    tokio::time::sleep(THINK).await;
                 }
-                Ok::<_, dstk_net::error::ClientError>(waits)
+                Ok::<_, dstk_net::error::ClientError>((waits, written))
             })
         })
         .collect();
+    let began = Instant::now();
     std::thread::sleep(Duration::from_secs(1));
     let (mut splits, mut merges, mut flips) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..repeats {
@@ -122,9 +128,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::thread::sleep(PAUSE);
     }
     stop.store(true, Ordering::Relaxed);
-    let mut waits = Vec::new();
+    let seconds = began.elapsed().as_secs_f64();
+    let (mut waits, mut written) = (Vec::new(), 0);
     for writer in writing {
-        waits.extend(runtime.block_on(writer)??);
+        let (waited, count) = runtime.block_on(writer)??;
+        waits.extend(waited);
+        written += count;
     }
     let longest = |from: Duration| -> Vec<f64> {
         flips
@@ -141,9 +150,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             .collect()
     };
     println!(
-        "{{\"split\": {splits:?}, \"merge\": {merges:?}, \"around\": {:?}, \"rest\": {:?}}}",
+        "{{\"split\": {splits:?}, \"merge\": {merges:?}, \"around\": {:?}, \"rest\": {:?}, \
+         \"writes_per_second\": {:.0}}}",
         longest(Duration::ZERO),
         longest(PAUSE - WINDOW),
+        written as f64 / seconds,
     );
     client.close();
     worker.stop(Duration::from_secs(5));

@@ -20,6 +20,8 @@ pub(super) struct Attempt {
     operation: Operation,
     deadline: Instant,
     tries: u32,
+    /// Why the last try did not do it.
+    last: String,
     /// An earlier try may have been applied.
     doubtful: bool,
     completion: Completion,
@@ -39,6 +41,7 @@ impl Attempt {
             operation,
             deadline,
             tries: 0,
+            last: String::new(),
             doubtful: false,
             completion,
         })
@@ -86,6 +89,7 @@ impl Attempt {
             return self.end(Err(error));
         }
         self.client.counters.retries.fetch_add(1, Ordering::Relaxed);
+        self.last = reason;
         let runtime = self.client.runtime.clone();
         runtime.spawn(async move {
             tokio::time::sleep(pause).await;
@@ -124,6 +128,10 @@ impl Call for Box<Attempt> {
             self.client.counters.hints.fetch_add(1, Ordering::Relaxed);
         }
         match decide(&self.operation, self.doubtful, ended) {
+            Verdict::End(Err(ClientError::DeadlineExceeded(text))) if !self.last.is_empty() => {
+                let text = format!("{text}; the last said: {}", self.last);
+                self.end(Err(ClientError::DeadlineExceeded(text)));
+            }
             Verdict::End(result) => self.end(result),
             Verdict::Retry {
                 reason,
