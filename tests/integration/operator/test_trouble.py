@@ -92,8 +92,9 @@ async def test_a_destination_that_loses_its_copy_aborts_the_move() -> None:
         async with cluster.operating():
             await cluster.assign("m1", "InterWorkerMove", **MOVE)
             await cluster.until("m1", lambda item: item.status.move is not None)
-            while "part" not in cluster.workers["pod2"].held:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while "part" not in cluster.workers["pod2"].held:
+                    await asyncio.sleep(0.01)
             await cluster.workers["pod2"].stop()
             await cluster.pods.delete("pod2")
             aborted = await cluster.ended("m1", "Aborted")
@@ -148,7 +149,10 @@ async def test_a_restarted_worker_that_lost_its_rows_serves_again_and_says_so() 
             await cluster.restart("pod1")
             lost = await cluster.until("part", lambda item: any(c.type == "DataLost" for c in item.status.conditions))
             # After the commit the object shows the old phase for a moment: the new one stands beside the condition.
-            served = await cluster.until("part", lambda item: item.status.phase == "ready" and item.status.conditions)
+            served = await cluster.until(
+                "part",
+                lambda item: item.spec.epoch == 2 and item.status.phase == "ready" and bool(item.status.conditions),
+            )
         assert lost.status.phase == "unavailable" or served.status.phase == "ready"
         assert cluster.workers["pod1"].held["part"].epoch == 2
         assert cluster.workers["pod1"].held["part"].rows == {}
