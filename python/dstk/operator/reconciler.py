@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 
 from dstk.api import GROUP, Assignment, Partition
+from dstk.errors import Unavailable
 from dstk.operator.cluster import Cluster, is_approved, is_finished
 from dstk.operator.driver import Driver
 from dstk.operator.hands import Hands
@@ -54,11 +55,19 @@ class Reconciler:
         return len(self._drivers)
 
     async def start(self, name: str, uid: str) -> None:
-        """Drive the Assignment until it has ended, or until the reconciler stops (then it raises CancelledError)."""
+        """Drive the Assignment until it has ended, or until the reconciler stops (then it raises CancelledError).
+
+        Raises whatever else ends the driver, a cancellation that nobody asked for as Unavailable: it is to be
+        started again.
+        """
         task = asyncio.create_task(self._drive(name, uid), name=f"assignment {name}")
         self._tasks.add(task)
         try:
             await task
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+            raise Unavailable(f"assignment {name}: its driver was cut off") from None
         finally:
             self._tasks.discard(task)
 

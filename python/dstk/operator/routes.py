@@ -144,19 +144,17 @@ class RoutePublisher:
         backoff = Backoff(longest=1.0)
         await self._cluster.synced()
         while True:
-            pusher = stream.link.client.routes(self._term)
-            life, stream.full = stream.link.incarnation, True
             try:
-                # Another life of the worker has lost what the earlier one was told.
-                while stream.link.incarnation == life:
-                    await self._push(stream, pusher)
-                    backoff.reset()
-                    await self._wait(stream)
+                with contextlib.closing(stream.link.client.routes(self._term)) as pusher:
+                    life, stream.full = stream.link.incarnation, True
+                    # Another life of the worker has lost what the earlier one was told.
+                    while stream.link.incarnation == life:
+                        await self._push(stream, pusher)
+                        backoff.reset()
+                        await self._wait(stream)
             except DstkError as error:
                 log.debug("routes to %s: %s", stream.link.name, error)
                 await asyncio.sleep(backoff.next())
-            finally:
-                pusher.close()
 
     async def _wait(self, stream: _Stream) -> None:
         await stream.changed.wait()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -40,6 +41,7 @@ class ControlClient:
     def __init__(self, address: str, *, timeout_seconds: float = 10.0) -> None:
         self.address = address
         self._timeout = timeout_seconds
+        self._closed = False
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._stub = control_pb2_grpc.ControlStub(self._channel)
 
@@ -48,10 +50,8 @@ class ControlClient:
         timeout = self._timeout
         if isinstance(request.command, actions.AwaitApplied):
             timeout += request.command.timeout_seconds
-        try:
+        with self._calling():
             result = await self._stub.Act(messages.encode_request(request), timeout=timeout)
-        except grpc.aio.AioRpcError as error:
-            raise self._unavailable(error) from error
         if result.HasField("refusal"):
             raise refusals.decode(result.refusal)
         return messages.decode_parts(result.states)
@@ -59,21 +59,18 @@ class ControlClient:
     async def status(self, partitions: Sequence[str] | None = None) -> Status:
         """What the worker is, and of what it holds: all (None), or those of these names."""
         request = pb.StatusRequest(partitions=partitions or (), summary=partitions is not None and not partitions)
-        try:
+        with self._calling():
             return messages.decode_status(await self._stub.Status(request, timeout=self._timeout))
-        except grpc.aio.AioRpcError as error:
-            raise self._unavailable(error) from error
 
     async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
         """Load reports, one every `interval_seconds`, until the worker goes."""
-        call = self._stub.Loads(pb.LoadsRequest(interval_ms=round(interval_seconds * 1e3)))
-        try:
-            async for message in call:
-                yield messages.decode_loads(message)
-        except grpc.aio.AioRpcError as error:
-            raise self._unavailable(error) from error
-        finally:
-            call.cancel()
+        with self._calling():
+            call = self._stub.Loads(pb.LoadsRequest(interval_ms=round(interval_seconds * 1e3)))
+            try:
+                async for message in call:
+                    yield messages.decode_loads(message)
+            finally:
+                call.cancel()
 
     def routes(self, term: int) -> RoutesPusher:
         """A stream of routing updates to the worker."""
@@ -81,11 +78,26 @@ class ControlClient:
 
     async def close(self) -> None:
         """Close the channel; calls under way end as unavailable."""
+        self._closed = True
         await self._channel.close(None)
 
-    def _unavailable(self, error: grpc.aio.AioRpcError) -> errors.DstkError:
-        kind = errors.NotReady if error.code() is grpc.StatusCode.UNIMPLEMENTED else errors.Unavailable
-        return kind(f"worker at {self.address} did not answer: {error.code().name}: {error.details()}")
+    @contextlib.contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Turns what gRPC raises into our errors.
+
+        A channel that is closed cancels its calls, and gRPC then raises CancelledError in tasks that nobody cancelled.
+        """
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            kind = errors.NotReady if error.code() is grpc.StatusCode.UNIMPLEMENTED else errors.Unavailable
+            message = f"worker at {self.address} did not answer: {error.code().name}: {error.details()}"
+            raise kind(message) from error
+        except (asyncio.CancelledError, grpc.aio.UsageError) as error:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            raise errors.Unavailable(f"the channel to the worker at {self.address} is closed") from error
 
 
 class RoutesPusher:
@@ -96,17 +108,19 @@ class RoutesPusher:
         self._term = term
         self._version = 0
         open_stream: Any = client._stub.Routes  # the stubs know only the form that takes an iterator
-        self._call = open_stream()
+        with client._calling():
+            self._call = open_stream()
 
     async def push(self, update: RoutesUpdate, *, timeout_seconds: float = 10.0) -> None:
         """Send `update`, and wait until it is applied."""
         self._version += 1
         message = pb.RoutesPush(term=self._term, version=self._version, update=messages.encode_routes(update))
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._call.write(message)
-                ack = await self._call.read()
-        except (grpc.aio.AioRpcError, TimeoutError, asyncio.InvalidStateError) as error:
+            with self._client._calling():
+                async with asyncio.timeout(timeout_seconds):
+                    await self._call.write(message)
+                    ack = await self._call.read()
+        except (errors.DstkError, TimeoutError, asyncio.InvalidStateError) as error:
             self.close()
             raise errors.Unavailable(f"worker at {self._client.address} did not take the routes: {error}") from error
         if not isinstance(ack, pb.RoutesAck) or ack.version != self._version:

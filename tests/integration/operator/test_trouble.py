@@ -103,6 +103,20 @@ async def test_a_destination_that_loses_its_copy_aborts_the_move() -> None:
         assert not cluster.workers["pod1"].held["part"].fenced
 
 
+async def test_a_destination_that_goes_while_it_is_being_told_to_follow_aborts_the_move() -> None:
+    """Its channel is closed with the call under way."""
+    async with world() as cluster:
+        await prepared(cluster)
+        arrived, _ = cluster.workers["pod2"].gate(actions.Follow)
+        async with cluster.operating():
+            await cluster.assign("m1", "InterWorkerMove", **MOVE)
+            await arrived.wait()
+            await cluster.pods.delete("pod2")
+            aborted = await cluster.ended("m1", "Aborted")
+        assert aborted.status.reason == "DestinationLost"
+        assert cluster.workers["pod1"].held["part"].role == "primary"
+
+
 REFUSED = [
     ("InterWorkerMove", {"moveParams": {"partition": "nobody", "from": "pod1", "to": "pod2"}}, "UnknownPartition"),
     ("InterWorkerMove", {"moveParams": {"partition": "part", "from": "pod1", "to": "pod9"}}, "UnknownWorker"),
