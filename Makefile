@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-partitions clean
+.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -15,7 +15,9 @@ help:
 	@echo 'make build             the extension in release mode, into .venv'
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
-	@echo 'make bench             benchmarks, into build/bench/*.json   (make bench-partitions: a part)'
+	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
+	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others'
+	@echo 'make bench-partitions  splitting and merging under load   (make bench-page: the page from the JSON that is there)'
 
 $(BIN)/maturin: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "dstk needs Python 3.11 or later; name one: make PYTHON=python3.11")'
@@ -65,10 +67,26 @@ generate: build
 wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
-bench: bench-partitions
+# One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
+BENCHES := bench-routing bench-partitions
+.PHONY: $(BENCHES)
+
+bench:
+	$(MAKE) -j1 $(BENCHES) bench-page
+
+# What the benchmarks compare with: nothing else needs it.
+.venv/.bench: $(BIN)/maturin
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
+
+bench-routing: build .venv/.bench
+	$(BIN)/python benches/routing.py
 
 bench-partitions: build
 	$(BIN)/python benches/partitions.py
+
+bench-page: .venv/.bench
+	$(BIN)/python benches/page.py
 
 clean:
 	rm -rf build dist target .venv

@@ -10,11 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from pathlib import Path
 
-from report import Report, Row, median
-
-ROOT = Path(__file__).resolve().parent.parent
+from report import ROOT, Report, Row, median
 
 
 def main() -> None:

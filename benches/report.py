@@ -6,19 +6,40 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-FOLDER = Path(__file__).resolve().parent.parent / "build" / "bench"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What many measurements of one thing come to: their median and quartiles."""
+
+    median: float
+    quartiles: tuple[float, float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Figure:
+        """The figure of at least two values."""
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(middle, (low, high))
+
+    def times(self, factor: float) -> Figure:
+        """The same in another unit."""
+        return Figure(self.median * factor, (self.quartiles[0] * factor, self.quartiles[1] * factor))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One figure. With a peer, `ratio` is how many times better ours is; `goal` is then a ratio.
 
-    Without one, `goal` is a value of `ours`, to be reached from the side that `better` names.
+    Without one, `goal` is a value of `ours`, to be reached from the side that `better` names. The spreads are the
+    quartiles of what `ours` and `peer_value` are the medians of.
     """
 
     what: str
@@ -29,6 +50,8 @@ class Row:
     peer_value: float | None = None
     goal: float | None = None
     better: Literal["lower", "higher"] = "lower"
+    spread: tuple[float, float] | None = None
+    peer_spread: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -53,29 +76,64 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """The rows of one benchmark."""
+    """The rows of one benchmark; `packages` are those whose versions matter."""
 
     name: str
+    packages: Sequence[str] = ()
     rows: list[Row] = field(default_factory=list)
+
+    def compare(
+        self,
+        what: str,
+        case: str,
+        unit: str,
+        ours: Figure,
+        peers: Mapping[str, Figure],
+        goals: Mapping[str, float] | None = None,
+    ) -> None:
+        """Add a row a peer; `goals` are ratios by peer."""
+        for peer, theirs in peers.items():
+            row = Row(
+                what,
+                case,
+                unit,
+                ours.median,
+                peer,
+                theirs.median,
+                goal=(goals or {}).get(peer),
+                spread=ours.quartiles,
+                peer_spread=theirs.quartiles,
+            )
+            self.add(row)
+
+    def add_figure(self, what: str, case: str, unit: str, ours: Figure, goal: float | None = None) -> None:
+        """Add a row without a peer."""
+        self.add(Row(what, case, unit, ours.median, goal=goal, spread=ours.quartiles))
 
     def add(self, row: Row) -> None:
         """Add a figure and print it."""
         self.rows.append(row)
-        peer = f"  {row.peer} {row.peer_value:.4g}, ratio {row.ratio:.2f}" if row.peer else ""
-        goal = f"  goal {row.goal:g}: {'met' if row.met else 'NOT MET'}" if row.goal is not None else ""
-        print(f"{row.what:<44} {row.case:<18} {row.ours:>12.4g} {row.unit:<8}{peer}{goal}", flush=True)
+        ours = f"{row.ours:>12.4g}{between(row.spread)} {row.unit}"
+        peer = f"  {row.peer} {row.peer_value:.4g}{between(row.peer_spread)}, ratio {row.ratio:.2f}" if row.peer else ""
+        goal = f"  goal {row.goal:.3g}: {'met' if row.met else 'NOT MET'}" if row.goal is not None else ""
+        print(f"{row.what:<44} {row.case:<28} {ours:<38}{peer}{goal}", flush=True)
 
     def write(self) -> Path:
         """Write the file; its path."""
         FOLDER.mkdir(parents=True, exist_ok=True)
         path = FOLDER / f"{self.name}.json"
-        content = {"machine": machine(), "rows": [row.as_json() for row in self.rows]}
+        content = {"machine": machine(self.packages), "rows": [row.as_json() for row in self.rows]}
         path.write_text(json.dumps(content, indent=1) + "\n")
         return path
 
 
-def machine() -> dict[str, object]:
-    """What it was measured on."""
+def between(spread: tuple[float, float] | None) -> str:
+    """Quartiles as they are printed behind a median."""
+    return f" ({spread[0]:.3g}..{spread[1]:.3g})" if spread else ""
+
+
+def machine(packages: Sequence[str] = ()) -> dict[str, object]:
+    """What it was measured on, and the versions of `packages`."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -87,8 +145,9 @@ def machine() -> dict[str, object]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
     }
 
 
