@@ -81,6 +81,12 @@ class Report:
     name: str
     packages: Sequence[str] = ()
     rows: list[Row] = field(default_factory=list)
+    machine: dict[str, object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Print what it is measured on, before the measuring itself makes the load."""
+        self.machine = machine(self.packages)
+        print(json.dumps(self.machine), flush=True)
 
     def compare(
         self,
@@ -122,7 +128,7 @@ class Report:
         """Write the file; its path."""
         FOLDER.mkdir(parents=True, exist_ok=True)
         path = FOLDER / f"{self.name}.json"
-        content = {"machine": machine(self.packages), "rows": [row.as_json() for row in self.rows]}
+        content = {"machine": self.machine, "rows": [row.as_json() for row in self.rows]}
         path.write_text(json.dumps(content, indent=1) + "\n")
         return path
 
@@ -133,7 +139,7 @@ def between(spread: tuple[float, float] | None) -> str:
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, object]:
-    """What it was measured on, and the versions of `packages`."""
+    """What it is measured on, how busy that is (the load average of the last minute), and versions of `packages`."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -145,6 +151,7 @@ def machine(packages: Sequence[str] = ()) -> dict[str, object]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in packages},

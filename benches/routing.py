@@ -6,15 +6,13 @@ Every answer is compared with the peers' before anything is timed. The parts: lo
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Callable
 
 import conditions
 import lookups
 import replacing
 from peers import PACKAGES
-from report import Report, machine
+from report import Report
 
 PARTS: dict[str, Callable[[Report], None]] = {
     "find": lookups.find_one,
@@ -35,8 +33,6 @@ def main() -> None:
     told = f"measure only these of {', '.join(PARTS)}, and write no file"
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART", help=told)
     chosen = parser.parse_args().parts
-    print(json.dumps(machine(PACKAGES)))
-    print(f"load average at the start: {os.getloadavg()[0]:.2f}")
     report = Report("routing", PACKAGES)
     for part in chosen or PARTS:
         PARTS[part](report)

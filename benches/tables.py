@@ -28,10 +28,11 @@ def measured(report: Mapping[str, Any]) -> str:
 
 
 def measured_on(machine: Mapping[str, Any]) -> str:
-    """One sentence: processor, system, versions."""
+    """Processor, how busy it was before, system, versions."""
     versions = {"Python": machine["python"], **machine.get("versions", {})}
     software = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"Measured on {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {software}."
+    processor = f"{machine['cpu']}, {machine['cores']} cores, load average {machine['load']} at the start"
+    return f"Measured on {processor}; {machine['system']}, {software}."
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -67,11 +67,11 @@ def test_a_table_leaves_out_what_the_line_above_says():
 
 
 def test_the_page_has_every_benchmark_and_says_which_were_not_run():
-    machine = {"cpu": "C", "cores": 2, "system": "Linux", "python": "3.11"}
+    machine = {"cpu": "C", "cores": 2, "load": 0.5, "system": "Linux", "python": "3.11"}
     report = {"machine": machine, "rows": []}
     page = filled("# A\n\n{table a}\n\n# B\n\n{table b}\n", {"a": report, "c": report})
     headings = [line for line in page.splitlines() if not line.startswith("|") and line]
-    measured = "Measured on C, 2 cores, Linux; Python 3.11."
+    measured = "Measured on C, 2 cores, load average 0.5 at the start; Linux, Python 3.11."
     assert headings == ["# A", measured, "# B", "Not measured: `make bench-b`.", "## c", measured]
 
 
