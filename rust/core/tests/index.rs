@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dstk_core::index::{Delta, IndexError, KeyRows, RangeIndex};
+use dstk_core::index::{Delta, IndexError, Instructions, IntegerKeys, KeyRows, Keys, RangeIndex};
 use dstk_core::key::Bounds;
 use proptest::prelude::*;
 
@@ -17,6 +17,10 @@ enum Layout {
     SharedHead,
     /// Eight bytes that many keys share, far from the first difference.
     Ties,
+    /// Long runs of keys that share their first thirteen bytes, which begin long runs of their own.
+    Runs,
+    /// Eight bytes, up to the highest there are.
+    Integer,
 }
 
 impl Layout {
@@ -27,6 +31,16 @@ impl Layout {
             Self::Head => [&[high, low], [0; 14].as_slice()].concat(),
             Self::SharedHead => [b"user:account".as_slice(), &[high, low], b"\0\0"].concat(),
             Self::Ties => [&[high >> 4], [7; 10].as_slice(), &[high, low]].concat(),
+            Self::Runs => [
+                [high >> 6; 13].as_slice(),
+                &[low & 3; 9],
+                &[low, high],
+                &[9; 10],
+            ]
+            .concat(),
+            Self::Integer => (u64::MAX - u64::from(u16::MAX - number) * 3)
+                .to_be_bytes()
+                .to_vec(),
         }
     }
 
@@ -40,7 +54,8 @@ fn layouts() -> impl Strategy<Value = Layout> {
         Just(Layout::Short),
         Just(Layout::Head),
         Just(Layout::SharedHead),
-        Just(Layout::Ties)
+        Just(Layout::Ties),
+        Just(Layout::Integer)
     ]
 }
 
@@ -106,6 +121,7 @@ fn check(layout: Layout, index: &RangeIndex, model: &Model, probes: &[u16]) {
     let flat: Vec<u8> = probes.iter().flat_map(|key| layout.key(*key)).collect();
     let rows = KeyRows::new(&flat, layout.key_length());
     let found = index.find_many(rows).unwrap();
+    check_batches(index, rows, &found);
     for ((key, position), expected) in probes.iter().zip(&found).zip(&expected) {
         assert_eq!(
             *position,
@@ -147,6 +163,68 @@ fn check(layout: Layout, index: &RangeIndex, model: &Model, probes: &[u16]) {
     }
     assert_eq!(groups.offsets.len(), index.owners() as usize + 2);
     assert_eq!(*groups.offsets.last().unwrap() as usize, probes.len());
+}
+
+/// The same keys by all instructions, in other forms and by themselves.
+fn check_batches(index: &RangeIndex, rows: KeyRows<'_>, found: &[i64]) {
+    let mut again = vec![0; rows.len()];
+    for instructions in Instructions::available() {
+        again.fill(i64::MIN);
+        index
+            .find_into_with(rows, &mut again, instructions)
+            .unwrap();
+        assert_eq!(again, found, "{instructions:?}");
+    }
+    let width = rows.width();
+    let mut records = vec![0xee; rows.len() * (width + 3)];
+    for (record, key) in records.chunks_exact_mut(width + 3).rev().zip(rows.iter()) {
+        record[..width].copy_from_slice(key);
+    }
+    let stride = -(width as isize + 3);
+    let first = records.len() - (width + 3);
+    let records = KeyRows::strided(&records, first, stride, rows.len(), width).unwrap();
+    assert_eq!(index.find_many(records).unwrap(), found);
+    if width == 8 {
+        let integer = |key: &[u8]| u64::from_be_bytes(key.try_into().unwrap());
+        let integers: Vec<u64> = rows.iter().map(integer).collect();
+        assert_eq!(index.find_many(IntegerKeys(&integers)).unwrap(), found);
+    }
+    let alone = |key: &[u8]| index.find(key).map_or(-1, |position| position as i64);
+    assert!(rows.iter().map(alone).eq(found.iter().copied()));
+    let narrow: Vec<u8> = rows
+        .iter()
+        .flat_map(|key| &key[..width - 1])
+        .copied()
+        .collect();
+    let narrow = KeyRows::new(&narrow, width - 1);
+    let found = index.find_many(narrow).unwrap();
+    assert!(narrow.iter().map(alone).eq(found));
+}
+
+#[test]
+fn runs_within_runs_are_found_like_all_else() {
+    // The order of these keys is not that of the numbers: ranges are built from the sorted keys.
+    let mut keys: Vec<_> = (0..=u16::MAX)
+        .step_by(3)
+        .map(|n| Layout::Runs.key(n))
+        .collect();
+    keys.sort();
+    let starts = keys.concat();
+    let width = keys[0].len();
+    let index = RangeIndex::from_columns(KeyRows::new(&starts, width), None, None, width).unwrap();
+    let mut probes: Vec<_> = (0..=u16::MAX).map(|n| Layout::Runs.key(n)).collect();
+    probes.push(vec![0; width]);
+    probes.push(vec![0xff; width]);
+    let flat = probes.concat();
+    let rows = KeyRows::new(&flat, width);
+    let found = index.find_many(rows).unwrap();
+    for (probe, position) in probes.iter().zip(&found) {
+        assert_eq!(
+            *position,
+            keys.partition_point(|key| key <= probe) as i64 - 1
+        );
+    }
+    check_batches(&index, rows, &found);
 }
 
 proptest! {

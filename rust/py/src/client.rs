@@ -405,7 +405,8 @@ impl PyClient {
             return iterator.map(key).collect();
         }
         let keys = KeysIn::new(keys, "keys", None)?;
-        let rows = keys.rows()?;
+        let rows = keys.to_rows();
+        let rows = rows.rows();
         match rows.iter().next().filter(|_| keys.width() != key_length) {
             Some(key) => Err(wrong(key)),
             None => Ok(rows.iter().map(<[u8]>::to_vec).collect()),

@@ -1,14 +1,25 @@
 //! `RangeIndex`.
 
-use dstk_core::index::{Delta, RangeIndex};
+use std::ops::Range;
+
+use dstk_core::index::{Delta, IndexError, Keys, RangeIndex, sort_by_owner};
 use dstk_core::key::Bounds;
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{
+    IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::{Error, Result};
-use crate::keys_in::{DETACH_FROM, KeysIn, key_bytes, lookup_key};
+use crate::keys_in::{KeysIn, RowsIn, data_of, key_bytes, lookup_key, with_keys};
+
+/// Batches of at least this many keys are looked up with the interpreter released.
+const DETACH_FROM: usize = 256;
+
+/// A thread is started for no fewer keys than this.
+const KEYS_A_THREAD: usize = 16_384;
 
 /// An immutable index over closed-open ranges of keys of one length.
 #[pyclass(name = "RangeIndex", module = "dstk._core", frozen)]
@@ -36,8 +47,14 @@ impl PyRangeIndex {
         let widest = || ends.as_ref().map_or(0, KeysIn::width).max(starts.width());
         let key_length = key_length.unwrap_or_else(widest);
         let owners = owners.map(owners_in).transpose()?;
-        let ends = ends.as_ref().map(KeysIn::rows).transpose()?;
-        let inner = RangeIndex::from_columns(starts.rows()?, ends, owners.as_deref(), key_length)?;
+        let starts = starts.to_rows();
+        let ends = ends.as_ref().map(KeysIn::to_rows);
+        let inner = RangeIndex::from_columns(
+            starts.rows(),
+            ends.as_ref().map(RowsIn::rows),
+            owners.as_deref(),
+            key_length,
+        )?;
         Ok(Self { inner })
     }
 
@@ -53,51 +70,74 @@ impl PyRangeIndex {
             .map_or(-1, i64::from))
     }
 
-    #[pyo3(signature = (keys, out=None))]
+    #[pyo3(signature = (keys, out=None, *, threads=1))]
     fn find_many<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
+        threads: usize,
     ) -> Result<Bound<'py, PyArray1<i64>>> {
         let keys = KeysIn::new(keys, "keys", Some(self.inner.key_length()))?;
-        let rows = keys.rows()?;
+        let threads = threads_for(keys.len(), threads)?;
+        let view = keys.view();
+        let find = |places: &mut [i64]| {
+            in_shares(places, threads, |positions, places| {
+                view.each(positions, |done, batch| {
+                    with_keys!(batch, keys => {
+                        let end = done + keys.len();
+                        self.inner.find_into(keys, &mut places[done..end])
+                    })
+                })
+            })
+        };
         let Some(out) = out else {
-            let found = released(py, rows.len(), || self.inner.find_many(rows))?;
+            let mut found = vec![0; keys.len()];
+            released(py, keys.len(), || find(&mut found))?;
             return Ok(found.into_pyarray(py));
         };
-        let Ok(out) = out.cast::<PyArray1<i64>>() else {
-            let message = format!(
-                "out is {}; pass a one-dimensional numpy array of int64",
-                out.get_type().name()?
-            );
-            return Err(Error::wrong_type(message));
-        };
-        let mut places = out
-            .try_readwrite()
-            .map_err(|error| Error::invalid(format!("out cannot be written: {error}")))?;
-        let Ok(places) = places.as_slice_mut() else {
-            return Err(Error::invalid(
-                "out is not contiguous: pass one that is".to_owned(),
-            ));
-        };
-        released(py, rows.len(), || self.inner.find_into(rows, places))?;
-        Ok(out.clone())
+        let (out, mut places) = out_array(out, "out", keys.len(), &keys)?;
+        let places = slice_of(&mut places)?;
+        released(py, keys.len(), || find(places))?;
+        Ok(out)
     }
 
+    #[pyo3(signature = (keys, out=None, *, threads=1))]
     #[expect(clippy::type_complexity, reason = "the two arrays that Python sees")]
     fn group<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
+        out: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+        threads: usize,
     ) -> Result<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
         let keys = KeysIn::new(keys, "keys", Some(self.inner.key_length()))?;
-        let rows = keys.rows()?;
-        let groups = released(py, rows.len(), || self.inner.group(rows))?;
-        Ok((
-            groups.order.into_pyarray(py),
-            groups.offsets.into_pyarray(py),
-        ))
+        let threads = threads_for(keys.len(), threads)?;
+        let view = keys.view();
+        let count = keys.len();
+        let offsets_count = self.inner.owners() as usize + 2;
+        let group = |order: &mut [i64], offsets: &mut [i64]| {
+            let mut owners = vec![0; count];
+            in_shares(&mut owners, threads, |positions, owners| {
+                view.each(positions, |done, batch| {
+                    with_keys!(batch, keys => {
+                        let end = done + keys.len();
+                        self.inner.owners_into(keys, &mut owners[done..end])
+                    })
+                })
+            })?;
+            sort_by_owner(&owners, order, offsets)
+        };
+        let Some((order, offsets)) = out else {
+            let (mut order, mut offsets) = (vec![0; count], vec![0; offsets_count]);
+            released(py, count, || group(&mut order, &mut offsets))?;
+            return Ok((order.into_pyarray(py), offsets.into_pyarray(py)));
+        };
+        let (order, mut order_places) = out_array(&order, "out[0]", count, &keys)?;
+        let (offsets, mut offset_places) = out_array(&offsets, "out[1]", offsets_count, &keys)?;
+        let (places, offset_places) = (slice_of(&mut order_places)?, slice_of(&mut offset_places)?);
+        released(py, count, || group(places, offset_places))?;
+        Ok((order, offsets))
     }
 
     #[pyo3(signature = (remove, add))]
@@ -173,15 +213,91 @@ impl PyRangeIndex {
     }
 }
 
+/// An array to write `count` results to, checked.
+fn out_array<'py>(
+    out: &Bound<'py, PyAny>,
+    what: &str,
+    count: usize,
+    keys: &KeysIn<'_>,
+) -> Result<(Bound<'py, PyArray1<i64>>, PyReadwriteArray1<'py, i64>)> {
+    let Ok(array) = out.cast::<PyArray1<i64>>() else {
+        let kind = match out.cast::<PyUntypedArray>() {
+            Ok(array) => format!(
+                "an array of dtype {} with {} dimensions",
+                array.dtype(),
+                array.ndim()
+            ),
+            Err(_) => out.get_type().name()?.to_string(),
+        };
+        let message = format!("{what} is {kind}; pass a one-dimensional numpy array of int64");
+        return Err(Error::wrong_type(message));
+    };
+    if array.len() != count {
+        let message = format!("{what} has {} places; give it {count}", array.len());
+        return Err(Error::invalid(message));
+    }
+    if !array.is_c_contiguous() {
+        return Err(Error::invalid(format!(
+            "{what} is not contiguous: pass one that is"
+        )));
+    }
+    let start = data_of(array.as_untyped()).addr();
+    if keys.shares(start..start + count * size_of::<i64>()) {
+        return Err(Error::invalid(format!(
+            "{what} lies in the memory of keys: pass another one"
+        )));
+    }
+    let places = array
+        .try_readwrite()
+        .map_err(|error| Error::invalid(format!("{what} cannot be written: {error}")))?;
+    Ok((array.clone(), places))
+}
+
+fn slice_of<'a>(places: &'a mut PyReadwriteArray1<'_, i64>) -> Result<&'a mut [i64]> {
+    Ok(places.as_slice_mut().map_err(PyErr::from)?)
+}
+
+/// How many threads are worth starting for so many keys, of those asked for.
+fn threads_for(keys: usize, asked: usize) -> Result<usize> {
+    if asked == 0 {
+        return Err(Error::invalid("threads is 0; pass 1 or more".to_owned()));
+    }
+    Ok(asked.min(keys / KEYS_A_THREAD).max(1))
+}
+
+/// Cuts `places` into one share a thread and has them filled at the same time; `fill` is told which positions they are.
+fn in_shares<T: Send>(
+    places: &mut [T],
+    threads: usize,
+    fill: impl Fn(Range<usize>, &mut [T]) -> std::result::Result<(), IndexError> + Sync,
+) -> std::result::Result<(), IndexError> {
+    if threads == 1 {
+        return fill(0..places.len(), places);
+    }
+    let share = places.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let fill = &fill;
+        let work: Vec<_> = places
+            .chunks_mut(share)
+            .enumerate()
+            .map(|(number, places)| {
+                let start = number * share;
+                scope.spawn(move || fill(start..start + places.len(), places))
+            })
+            .collect();
+        work.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
 /// Runs `work` on `keys` keys, with the interpreter released if they are many.
-fn released<T: Send, E: Send>(
+fn released<T: Send>(
     py: Python<'_>,
     keys: usize,
-    work: impl FnOnce() -> std::result::Result<T, E> + Send,
-) -> Result<T>
-where
-    Error: From<E>,
-{
+    work: impl FnOnce() -> std::result::Result<T, IndexError> + Send,
+) -> Result<T> {
     let done = if keys < DETACH_FROM {
         work()
     } else {

@@ -22,51 +22,52 @@ impl<V> Piece<'_, V> {
     }
 }
 
-/// How a range of a chunk ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Where the next range of the chunk starts: whatever ranks below that is inside.
-    Next,
-    /// At a key of its own.
-    Key,
-    /// Nowhere.
-    Open,
-}
+/// Starts to a bucket of a chunk's column: the table of buckets is then small beside them.
+const CROWD: usize = 4;
 
 /// Neighbouring ranges, never changed once built.
 #[derive(Debug)]
 pub(super) struct Chunk<V> {
     starts: SortedKeys,
-    ends: Box<[u8]>,
-    closings: Box<[End]>,
-    values: Box<[V]>,
+    ends: Ends,
+    values: Arc<[V]>,
+}
+
+/// Where the ranges of a chunk end: at the next start, unless there is an end of its own.
+#[derive(Debug)]
+struct Ends {
+    /// One bit a range: whether it has an end of its own.
+    own: Box<[u64]>,
+    /// Those ends, one after the other.
+    bytes: Box<[u8]>,
     width: usize,
+    /// Whether the last range has no end.
+    open: bool,
 }
 
 impl<V: Clone> Chunk<V> {
-    /// A chunk of `pieces`, sorted and free of overlaps, with keys of `width` bytes.
+    /// A chunk of `pieces`, at least one, sorted and free of overlaps, with keys of `width` bytes.
     pub(super) fn new(pieces: &[Piece<'_, V>], width: usize) -> Arc<Self> {
         let mut starts = Vec::with_capacity(pieces.len() * width);
-        let mut ends = Vec::with_capacity(pieces.len() * width);
-        let mut closings = Vec::with_capacity(pieces.len());
+        let mut own = vec![0; pieces.len().div_ceil(64)];
+        let mut ends = Vec::new();
         for (position, piece) in pieces.iter().enumerate() {
             starts.extend_from_slice(piece.start);
-            closings.push(match (piece.end, pieces.get(position + 1)) {
-                (None, _) => End::Open,
-                (Some(end), Some(next)) if end == next.start => End::Next,
-                _ => End::Key,
-            });
-            match piece.end {
-                Some(end) => ends.extend_from_slice(end),
-                None => ends.resize(ends.len() + width, 0),
+            let next = pieces.get(position + 1).map(|next| next.start);
+            if let Some(end) = piece.end.filter(|_| piece.end != next) {
+                own[position / 64] |= 1 << (position % 64);
+                ends.extend_from_slice(end);
             }
         }
         Arc::new(Self {
-            starts: SortedKeys::new(starts, width),
-            ends: ends.into(),
-            closings: closings.into(),
+            starts: SortedKeys::new(starts, width, CROWD),
+            ends: Ends {
+                own: own.into(),
+                bytes: ends.into(),
+                width,
+                open: pieces.last().is_some_and(|last| last.end.is_none()),
+            },
             values: pieces.iter().map(|piece| piece.value.clone()).collect(),
-            width,
         })
     }
 }
@@ -78,6 +79,7 @@ impl<V> Chunk<V> {
     }
 
     /// The starts of the ranges.
+    #[inline(always)]
     pub(super) fn starts(&self) -> &SortedKeys {
         &self.starts
     }
@@ -91,9 +93,9 @@ impl<V> Chunk<V> {
         }
     }
 
-    /// What belongs to range `slot`.
-    pub(super) fn value(&self, slot: usize) -> &V {
-        &self.values[slot]
+    /// What belongs to each range.
+    pub(super) fn values(&self) -> &Arc<[V]> {
+        &self.values
     }
 
     /// All ranges in order.
@@ -101,31 +103,45 @@ impl<V> Chunk<V> {
         (0..self.len()).map(|slot| self.piece(slot))
     }
 
-    /// The range that holds `key`, given that no range of a later chunk starts at or below it.
+    /// Whether any range but the last has an end of its own: a gap follows it.
+    pub(super) fn has_gaps(&self) -> bool {
+        let ends = self.ends.bytes.len() / self.ends.width;
+        ends > usize::from(!self.ends.open)
+    }
+
+    /// Whether `key`, at or above the start of range `slot` and below the next, is below the range's end.
     #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let slot = self.starts.rank(key).checked_sub(1)?;
-        let inside = match self.closings[slot] {
-            End::Next | End::Open => true,
-            End::Key => compare(key, self.end_bytes(slot)).is_lt(),
-        };
-        inside.then_some(slot)
+    pub(super) fn is_below_end(&self, slot: usize, key: &[u8]) -> bool {
+        self.ends
+            .own(slot)
+            .is_none_or(|end| compare(key, end).is_lt())
     }
 
     /// Bytes of memory, without what the values point to.
     pub(super) fn nbytes(&self) -> usize {
         size_of::<Self>()
             + self.starts.nbytes()
-            + self.ends.len()
-            + size_of_val(&*self.closings)
+            + self.ends.bytes.len()
+            + size_of_val(&*self.ends.own)
             + size_of_val(&*self.values)
     }
 
     fn end(&self, slot: usize) -> Option<&[u8]> {
-        (self.closings[slot] != End::Open).then(|| self.end_bytes(slot))
+        self.ends
+            .own(slot)
+            .or_else(|| (slot + 1 < self.len()).then(|| self.starts.get(slot + 1)))
     }
+}
 
-    fn end_bytes(&self, slot: usize) -> &[u8] {
-        &self.ends[slot * self.width..][..self.width]
+impl Ends {
+    #[inline]
+    fn own(&self, slot: usize) -> Option<&[u8]> {
+        let (word, bit) = (slot / 64, slot % 64);
+        if self.own[word] & 1 << bit == 0 {
+            return None;
+        }
+        let words = self.own[..word].iter().map(|word| word.count_ones());
+        let before = words.sum::<u32>() + (self.own[word] & ((1 << bit) - 1)).count_ones();
+        Some(&self.bytes[before as usize * self.width..][..self.width])
     }
 }

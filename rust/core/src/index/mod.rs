@@ -1,18 +1,24 @@
 //! Which range holds a key: an immutable index over many ranges, cheap to derive a next version from.
 
 mod chunk;
+mod column;
 mod error;
 mod key_rows;
+mod lanes;
+mod locate;
 mod range_map;
 mod sorted_keys;
 
 pub use chunk::Piece;
 pub use error::IndexError;
-pub use key_rows::KeyRows;
+pub use key_rows::{IntegerKeys, KeyRows, Keys};
+pub use lanes::Instructions;
 pub(crate) use range_map::Edit;
 pub use range_map::RangeMap;
 
-use crate::key::{Bounds, pad, readable};
+use std::borrow::Cow;
+
+use crate::key::{Bounds, check_key_length, pad, readable};
 
 /// The highest owner number of a [`RangeIndex`]: [`RangeIndex::group`] counts by owner in an array.
 pub const MAX_OWNER: u32 = (1 << 24) - 1;
@@ -72,36 +78,47 @@ impl RangeIndex {
                 });
             }
         }
-        let starts = padded_rows(starts, key_length)?;
-        for (place, pair) in starts.windows(2).enumerate() {
-            if pair[0] >= pair[1] {
-                let (start, before) = (readable(&pair[1]), readable(&pair[0]));
+        check_key_length(key_length)?;
+        let count = starts.len();
+        let starts = padded(starts, key_length)?;
+        let ends = ends.map(|ends| padded(ends, key_length)).transpose()?;
+        let starts = KeyRows::new(&starts, key_length);
+        let ends = ends.as_ref().map(|ends| KeyRows::new(ends, key_length));
+        let mut pieces = Vec::with_capacity(count);
+        let mut highest = None;
+        for position in 0..count {
+            let start = starts.get(position);
+            let next = (position + 1 < count).then(|| starts.get(position + 1));
+            if let Some(next) = next.filter(|next| *next <= start) {
+                let (start, before) = (readable(next), readable(start));
+                let position = position + 1;
                 return Err(IndexError::NotAscending {
-                    position: place + 1,
+                    position,
                     start,
                     before,
                 });
             }
-        }
-        let ends = ends.map(|ends| padded_rows(ends, key_length)).transpose()?;
-        let row = |rows: &'_ [Box<[u8]>], position: usize| rows.get(position).cloned();
-        let mut ranges = Vec::with_capacity(starts.len());
-        for (position, start) in starts.iter().enumerate() {
             let end = match &ends {
-                Some(ends) => row(ends, position).filter(|end| end.iter().any(|byte| *byte != 0)),
-                None => row(&starts, position + 1),
+                Some(ends) => {
+                    Some(ends.get(position)).filter(|end| end.iter().any(|byte| *byte != 0))
+                }
+                None => next,
             };
-            let owner = match owners {
+            if end.is_some_and(|end| end <= start) {
+                Bounds::new(start.into(), end.map(Into::into))?;
+            }
+            let value = match owners {
                 Some(owners) => owners[position],
                 None => u32::try_from(position).unwrap_or(u32::MAX),
             };
-            ranges.push((Bounds::new(start.clone(), end)?, owner));
+            check_owner(value)?;
+            highest = highest.max(Some(value));
+            pieces.push(Piece { start, end, value });
         }
-        let pieces: Vec<_> = ranges
-            .iter()
-            .map(|(bounds, owner)| piece(bounds, *owner))
-            .collect::<Result<_, _>>()?;
-        Ok(Self::of_map(RangeMap::from_pieces(key_length, &pieces)?))
+        Ok(Self {
+            map: RangeMap::from_pieces(key_length, &pieces)?,
+            owners: highest.map_or(0, |highest| highest + 1),
+        })
     }
 
     /// The version after `delta`: what is removed makes room for what is added.
@@ -146,51 +163,48 @@ impl RangeIndex {
     }
 
     /// The position for each of `keys`, -1 for a key in a gap.
-    pub fn find_many(&self, keys: KeyRows<'_>) -> Result<Vec<i64>, IndexError> {
+    pub fn find_many<K: Keys>(&self, keys: K) -> Result<Vec<i64>, IndexError> {
         let mut out = vec![0; keys.len()];
         self.find_into(keys, &mut out)?;
         Ok(out)
     }
 
     /// [`RangeIndex::find_many`] into `out`, which has one place a key.
-    pub fn find_into(&self, keys: KeyRows<'_>, out: &mut [i64]) -> Result<(), IndexError> {
-        self.check_rows(keys)?;
-        if out.len() != keys.len() {
-            return Err(IndexError::WrongOutLength {
-                out: out.len(),
-                keys: keys.len(),
-            });
-        }
-        for (key, place) in keys.iter().zip(out) {
-            *place = self
-                .map
-                .find(key)
-                .map_or(-1, |(position, _)| position as i64);
-        }
+    pub fn find_into<K: Keys>(&self, keys: K, out: &mut [i64]) -> Result<(), IndexError> {
+        self.find_into_with(keys, out, Instructions::best())
+    }
+
+    /// [`RangeIndex::find_into`] with chosen instructions; the result is the same.
+    pub fn find_into_with<K: Keys>(
+        &self,
+        keys: K,
+        out: &mut [i64],
+        instructions: Instructions,
+    ) -> Result<(), IndexError> {
+        self.check_batch(&keys, out.len())?;
+        self.map.positions(keys, instructions, |at, position| {
+            out[at] = position.map_or(-1, |position| position as i64);
+        });
+        Ok(())
+    }
+
+    /// The owner for each of `keys` into `out`, which has one place a key; [`RangeIndex::owners`] for a key in a gap.
+    pub fn owners_into<K: Keys>(&self, keys: K, out: &mut [u32]) -> Result<(), IndexError> {
+        self.check_batch(&keys, out.len())?;
+        let nobody = self.owners;
+        self.map.values(keys, Instructions::best(), |at, owner| {
+            out[at] = owner.copied().unwrap_or(nobody);
+        });
         Ok(())
     }
 
     /// Sorts the positions of `keys` by owner: one look-up a key, then one counting sort, which is stable.
-    pub fn group(&self, keys: KeyRows<'_>) -> Result<Groups, IndexError> {
-        self.check_rows(keys)?;
-        let nobody = self.owners as usize;
-        let mut offsets = vec![0_i64; nobody + 2];
-        let mut owners = Vec::with_capacity(keys.len());
-        for key in keys.iter() {
-            let owner = self.owner(key).unwrap_or(self.owners);
-            offsets[owner as usize + 1] += 1;
-            owners.push(owner);
-        }
-        for owner in 0..=nobody {
-            offsets[owner + 1] += offsets[owner];
-        }
-        let mut next = offsets[..=nobody].to_vec();
-        let mut order = vec![0; owners.len()];
-        for (position, owner) in owners.into_iter().enumerate() {
-            let place = &mut next[owner as usize];
-            order[*place as usize] = position as i64;
-            *place += 1;
-        }
+    pub fn group<K: Keys>(&self, keys: K) -> Result<Groups, IndexError> {
+        let mut owners = vec![0; keys.len()];
+        self.owners_into(keys, &mut owners)?;
+        let mut order = vec![0; keys.len()];
+        let mut offsets = vec![0; self.owners as usize + 2];
+        sort_by_owner(&owners, &mut order, &mut offsets)?;
         Ok(Groups { order, offsets })
     }
 
@@ -229,35 +243,79 @@ impl RangeIndex {
         size_of::<Self>() + self.map.nbytes()
     }
 
-    fn of_map(map: RangeMap<u32>) -> Self {
-        let owners = map.iter().map(|piece| piece.value + 1).max().unwrap_or(0);
-        Self { map, owners }
-    }
-
-    fn check_rows(&self, keys: KeyRows<'_>) -> Result<(), IndexError> {
-        if keys.width() <= self.key_length() {
-            return Ok(());
+    fn check_batch<K: Keys>(&self, keys: &K, out: usize) -> Result<(), IndexError> {
+        if keys.width() > self.key_length() {
+            return Err(IndexError::RowsTooWide {
+                width: keys.width(),
+                key_length: self.key_length(),
+            });
         }
-        Err(IndexError::RowsTooWide {
-            width: keys.width(),
-            key_length: self.key_length(),
-        })
+        check_out(out, keys.len())
     }
 }
 
-fn padded_rows(rows: KeyRows<'_>, key_length: usize) -> Result<Vec<Box<[u8]>>, IndexError> {
-    rows.iter().map(|row| Ok(pad(row, key_length)?)).collect()
+/// A stable counting sort of the positions in `owners` by what stands there: [`Groups`] into `order`, which has one
+/// place a position, and `offsets`, which has one place an owner (the last being nobody) and one more.
+pub fn sort_by_owner(
+    owners: &[u32],
+    order: &mut [i64],
+    offsets: &mut [i64],
+) -> Result<(), IndexError> {
+    check_out(order.len(), owners.len())?;
+    offsets.fill(0);
+    for owner in owners {
+        offsets[*owner as usize + 1] += 1;
+    }
+    for owner in 1..offsets.len() {
+        offsets[owner] += offsets[owner - 1];
+    }
+    let mut next = offsets.to_vec();
+    for (position, owner) in owners.iter().enumerate() {
+        let place = &mut next[*owner as usize];
+        order[*place as usize] = position as i64;
+        *place += 1;
+    }
+    Ok(())
+}
+
+fn check_out(out: usize, keys: usize) -> Result<(), IndexError> {
+    if out == keys {
+        Ok(())
+    } else {
+        Err(IndexError::WrongOutLength { out, keys })
+    }
+}
+
+/// The rows side by side, each padded with zeros to `key_length` bytes.
+fn padded<'a>(rows: KeyRows<'a>, key_length: usize) -> Result<Cow<'a, [u8]>, IndexError> {
+    if let Some(whole) = rows.side_by_side().filter(|_| rows.width() == key_length) {
+        return Ok(Cow::Borrowed(whole));
+    }
+    let mut bytes = Vec::with_capacity(rows.len() * key_length);
+    for row in rows.iter() {
+        if row.len() > key_length {
+            pad(row, key_length)?;
+        }
+        bytes.extend_from_slice(row);
+        bytes.resize(bytes.len() + key_length - row.len(), 0);
+    }
+    Ok(Cow::Owned(bytes))
 }
 
 fn piece(bounds: &Bounds, owner: u32) -> Result<Piece<'_, u32>, IndexError> {
-    if owner > MAX_OWNER {
-        return Err(IndexError::OwnerTooHigh(owner));
-    }
+    check_owner(owner)?;
     Ok(Piece {
         start: &bounds.start,
         end: bounds.end(),
         value: owner,
     })
+}
+
+fn check_owner(owner: u32) -> Result<(), IndexError> {
+    if owner > MAX_OWNER {
+        return Err(IndexError::OwnerTooHigh(owner));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

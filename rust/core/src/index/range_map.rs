@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::chunk::{Chunk, Piece};
 use super::error::IndexError;
+use super::key_rows::Keys;
+use super::lanes::{Instructions, prefetch};
+use super::locate::{ChunkDoor, Door, locate};
 use super::sorted_keys::SortedKeys;
 use crate::key::{Bounds, check_key_length, readable};
 
 /// Ranges a chunk is built with, and at most holds. A change copies one chunk and the list of chunks, so the cost of a
-/// change to n ranges is about `FULL + n / FILL` short copies.
-const FILL: usize = 256;
-const FULL: usize = 512;
+/// change to n ranges is about `FULL + n / FULL` short copies.
+const FULL: usize = 256;
 /// A chunk that shrinks below this is put together with its neighbour.
 const SPARSE: usize = 64;
 
@@ -44,8 +46,10 @@ struct Top<V> {
     key_length: usize,
     /// The first start of every chunk.
     firsts: SortedKeys,
-    /// How many ranges lie in the chunks before each.
-    bases: Box<[usize]>,
+    /// The way into the list of chunks, if there are any.
+    entrance: Option<Door>,
+    /// The way into every chunk.
+    doors: Box<[ChunkDoor<V>]>,
     chunks: Box<[Arc<Chunk<V>>]>,
     len: usize,
 }
@@ -73,7 +77,7 @@ impl<V: Clone> RangeMap<V> {
         check_key_length(key_length)?;
         check_order(pieces)?;
         let chunks = pieces
-            .chunks(FILL)
+            .chunks(FULL)
             .map(|part| Chunk::new(part, key_length))
             .collect();
         Ok(Self::of_chunks(key_length, chunks))
@@ -127,7 +131,7 @@ impl<V: Clone> RangeMap<V> {
                 .collect();
             chunks.push(Chunk::new(&joined, width));
         } else if pieces.len() > FULL {
-            let parts = pieces.len().div_ceil(FILL);
+            let parts = pieces.len().div_ceil(FULL);
             chunks.extend(
                 pieces
                     .chunks(pieces.len().div_ceil(parts))
@@ -140,19 +144,21 @@ impl<V: Clone> RangeMap<V> {
 
     fn of_chunks(key_length: usize, chunks: Vec<Arc<Chunk<V>>>) -> Self {
         let mut firsts = Vec::with_capacity(chunks.len() * key_length);
-        let mut bases = Vec::with_capacity(chunks.len());
+        let mut doors = Vec::with_capacity(chunks.len());
         let mut len = 0;
-        for chunk in &chunks {
+        for (number, chunk) in chunks.iter().enumerate() {
             firsts.extend_from_slice(chunk.starts().get(0));
-            bases.push(len);
+            doors.extend(ChunkDoor::new(chunk, number, len));
             len += chunk.len();
         }
-        let firsts = SortedKeys::new(firsts, key_length);
+        // One to a bucket: the table is read for every key, and stays near.
+        let firsts = SortedKeys::new(firsts, key_length, 1);
         Self {
             top: Arc::new(Top {
                 key_length,
+                entrance: Door::new(&firsts),
                 firsts,
-                bases: bases.into(),
+                doors: doors.into(),
                 chunks: chunks.into(),
                 len,
             }),
@@ -180,7 +186,8 @@ impl<V> RangeMap<V> {
     pub fn nbytes(&self) -> usize {
         let top = size_of::<Top<V>>()
             + self.top.firsts.nbytes()
-            + self.top.chunks.len() * 2 * size_of::<usize>();
+            + size_of_val(&*self.top.doors)
+            + size_of_val(&*self.top.chunks);
         top + self
             .top
             .chunks
@@ -198,9 +205,70 @@ impl<V> RangeMap<V> {
             return None;
         }
         let at = self.top.firsts.rank(key).checked_sub(1)?;
+        let door = &self.top.doors[at];
         let chunk = &self.top.chunks[at];
-        let slot = chunk.find(key)?;
-        Some((self.top.bases[at] + slot, chunk.value(slot)))
+        let slot = chunk.starts().rank(key).checked_sub(1)?;
+        let found = (door.base + slot, &door.values()[slot]);
+        chunk.is_below_end(slot, key).then_some(found)
+    }
+
+    /// Calls `found` with the place in the batch of each of `keys`, in order, and the position of its range; keys are
+    /// no wider than the map's.
+    #[inline]
+    pub(super) fn positions<K: Keys>(
+        &self,
+        keys: K,
+        instructions: Instructions,
+        mut found: impl FnMut(usize, Option<usize>),
+    ) {
+        locate(
+            self,
+            keys,
+            instructions,
+            |_, _| (),
+            |at, place| found(at, place.map(|(door, slot)| door.base + slot)),
+        );
+    }
+
+    /// Likewise with the value of its range.
+    #[inline]
+    pub(super) fn values<'a, K: Keys>(
+        &'a self,
+        keys: K,
+        instructions: Instructions,
+        mut found: impl FnMut(usize, Option<&'a V>),
+    ) {
+        locate(
+            self,
+            keys,
+            instructions,
+            |door, about| prefetch(door.values().as_ptr().wrapping_add(about)),
+            |at, place| found(at, place.map(|(door, slot)| &door.values()[slot])),
+        );
+    }
+
+    /// The way into the list of chunks, if there are any.
+    #[inline(always)]
+    pub(super) fn entrance(&self) -> Option<&Door> {
+        self.top.entrance.as_ref()
+    }
+
+    /// The first start of every chunk.
+    #[inline(always)]
+    pub(super) fn firsts(&self) -> &SortedKeys {
+        &self.top.firsts
+    }
+
+    /// The way into every chunk.
+    #[inline(always)]
+    pub(super) fn doors(&self) -> &[ChunkDoor<V>] {
+        &self.top.doors
+    }
+
+    /// Chunk number `at`, which has to exist.
+    #[inline(always)]
+    pub(super) fn chunk(&self, at: usize) -> &Chunk<V> {
+        &self.top.chunks[at]
     }
 
     /// Range number `position` in the order of keys.
@@ -208,18 +276,14 @@ impl<V> RangeMap<V> {
         if position >= self.top.len {
             return None;
         }
-        let at = self.top.bases.partition_point(|base| *base <= position) - 1;
-        Some(self.top.chunks[at].piece(position - self.top.bases[at]))
+        let at = self.chunk_of(position)?;
+        Some(self.top.chunks[at].piece(position - self.top.doors[at].base))
     }
 
     /// The ranges at `positions`, those beyond the last left out.
     pub fn range(&self, positions: Range<usize>) -> impl Iterator<Item = Piece<'_, &V>> {
-        let at = self
-            .top
-            .bases
-            .partition_point(|base| *base <= positions.start)
-            .saturating_sub(1);
-        let skipped = positions.start - self.top.bases.get(at).copied().unwrap_or(0);
+        let at = self.chunk_of(positions.start).unwrap_or(0);
+        let skipped = positions.start - self.top.doors.get(at).map_or(0, |door| door.base);
         let pieces = self
             .top
             .chunks
@@ -256,16 +320,22 @@ impl<V> RangeMap<V> {
         own.flat_map(|chunk| chunk.pieces())
     }
 
+    /// The number of the chunk that has range `position`, or of the last chunk.
+    fn chunk_of(&self, position: usize) -> Option<usize> {
+        let after = self.top.doors.partition_point(|door| door.base <= position);
+        after.checked_sub(1)
+    }
+
     fn starts_at_or_below(&self, key: &[u8]) -> usize {
         match self.top.firsts.rank(key).checked_sub(1) {
-            Some(at) => self.top.bases[at] + self.top.chunks[at].starts().rank(key),
+            Some(at) => self.top.doors[at].base + self.top.chunks[at].starts().rank(key),
             None => 0,
         }
     }
 
     fn starts_below(&self, key: &[u8]) -> usize {
         match self.top.firsts.rank_below(key).checked_sub(1) {
-            Some(at) => self.top.bases[at] + self.top.chunks[at].starts().rank_below(key),
+            Some(at) => self.top.doors[at].base + self.top.chunks[at].starts().rank_below(key),
             None => 0,
         }
     }

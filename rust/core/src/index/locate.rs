@@ -1,0 +1,238 @@
+//! Many keys at once: each step of the search is taken for a whole batch, so that what one key waits for from memory
+//! comes while the others are looked at.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::chunk::Chunk;
+use super::column::Column;
+use super::key_rows::Keys;
+use super::lanes::{Instructions, Lanes, Work};
+use super::range_map::RangeMap;
+use super::sorted_keys::{SortedKeys, compare_head, prefix_at};
+
+/// Keys of a batch: enough to hide the memory behind, few enough for the nearest cache.
+const BATCH: usize = 32;
+
+/// The way into some sorted keys: what a search needs of them, close together.
+#[derive(Debug)]
+pub(super) struct Door {
+    column: Column,
+    skip: u32,
+    /// Whether equal integers mean equal keys.
+    exact: bool,
+    /// Whether it takes more than the integers to find a key: they do not begin with the key, or many are equal.
+    winding: bool,
+}
+
+/// The way into one chunk.
+#[derive(Debug)]
+pub(super) struct ChunkDoor<V> {
+    door: Door,
+    gaps: bool,
+    /// The number of the chunk.
+    chunk: u32,
+    /// The position of its first range.
+    pub(super) base: usize,
+    values: Arc<[V]>,
+}
+
+impl Door {
+    /// None if there are no keys.
+    pub(super) fn new(keys: &SortedKeys) -> Option<Self> {
+        let entrance = keys.entrance()?;
+        Some(Self {
+            column: entrance.column,
+            skip: entrance.skip as u32,
+            exact: entrance.exact,
+            winding: entrance.skip > 0 || entrance.runs,
+        })
+    }
+}
+
+impl<V> ChunkDoor<V> {
+    /// Into chunk number `number`, given how many ranges lie before it.
+    pub(super) fn new(chunk: &Chunk<V>, number: usize, base: usize) -> Option<Self> {
+        Some(Self {
+            door: Door::new(chunk.starts())?,
+            gaps: chunk.has_gaps(),
+            chunk: number as u32,
+            base,
+            values: Arc::clone(chunk.values()),
+        })
+    }
+
+    /// What belongs to the ranges of the chunk.
+    #[inline(always)]
+    pub(super) fn values(&self) -> &[V] {
+        &self.values
+    }
+}
+
+/// Looks up each of `keys`, in order, and tells `found` the key's place in `keys` and the door to its range's chunk with the
+/// range's place in that; none for a key in a gap. A little earlier `near` is told the door, and about which place.
+pub(super) fn locate<'a, V, K: Keys>(
+    map: &'a RangeMap<V>,
+    keys: K,
+    instructions: Instructions,
+    near: impl Fn(&'a ChunkDoor<V>, usize),
+    mut found: impl FnMut(usize, Option<(&'a ChunkDoor<V>, usize)>),
+) {
+    match (map.entrance(), map.doors().first()) {
+        (Some(top), Some(first)) => instructions.run(Locate {
+            map,
+            top,
+            first,
+            keys,
+            near,
+            found,
+        }),
+        _ => (0..keys.len()).for_each(|at| found(at, None)),
+    }
+}
+
+struct Locate<'a, V, K, N, F> {
+    map: &'a RangeMap<V>,
+    top: &'a Door,
+    first: &'a ChunkDoor<V>,
+    keys: K,
+    near: N,
+    found: F,
+}
+
+/// How far a key of the batch has come.
+struct Probe<'a, V> {
+    door: &'a ChunkDoor<V>,
+    /// Eight bytes of the key, those that the chunk's integers stand for.
+    prefix: i64,
+    /// The bucket to look in, then about where in the chunk the key belongs.
+    place: usize,
+}
+
+impl<V> Clone for Probe<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Probe<'_, V> {}
+
+impl<'a, V, K, N, F> Work for Locate<'a, V, K, N, F>
+where
+    K: Keys,
+    N: Fn(&'a ChunkDoor<V>, usize),
+    F: FnMut(usize, Option<(&'a ChunkDoor<V>, usize)>),
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self) {
+        let nothing = Probe {
+            door: self.first,
+            prefix: 0,
+            place: 0,
+        };
+        let mut probes = [nothing; BATCH];
+        let len = self.keys.len();
+        let mut from = 0;
+        while from < len {
+            let probes = &mut probes[..BATCH.min(len - from)];
+            for (at, probe) in (from..).zip(probes.iter_mut()) {
+                *probe = self.find_chunk::<L>(at);
+            }
+            for probe in probes.iter_mut() {
+                let column = &probe.door.door.column;
+                probe.place = column.about(probe.place);
+                column.prefetch_from(probe.place);
+                (self.near)(probe.door, probe.place);
+            }
+            for (at, probe) in (from..).zip(probes.iter()) {
+                let slot = self.find_slot::<L>(at, probe);
+                (self.found)(at, slot);
+            }
+            from += probes.len();
+        }
+    }
+}
+
+impl<'a, V, K, N, F> Locate<'a, V, K, N, F>
+where
+    K: Keys,
+{
+    /// The chunk to look in; the first one for a key below all ranges.
+    ///
+    /// Where a few first starts share eight bytes with the key, it may be one of those after the right one:
+    /// [`Self::find_slot`] sees that.
+    #[inline(always)]
+    fn find_chunk<L: Lanes>(&self, at: usize) -> Probe<'a, V> {
+        let (map, top) = (self.map, self.top);
+        let key = self.keys.get(at);
+        let key = key.as_ref();
+        let prefix = prefix_at(key, top.skip as usize);
+        let rank = if top.winding {
+            map.firsts().rank(key)
+        } else {
+            top.column.rank::<L>(prefix)
+        };
+        let chunk = &map.doors()[rank.saturating_sub(1)];
+        let door = &chunk.door;
+        let prefix = if door.skip == top.skip {
+            prefix
+        } else {
+            prefix_at(key, door.skip as usize)
+        };
+        let place = door.column.bucket(prefix);
+        door.column.prefetch_bucket(place);
+        Probe {
+            door: chunk,
+            prefix,
+            place,
+        }
+    }
+
+    #[inline(always)]
+    fn find_slot<L: Lanes>(
+        &self,
+        at: usize,
+        probe: &Probe<'a, V>,
+    ) -> Option<(&'a ChunkDoor<V>, usize)> {
+        let chunk = probe.door;
+        let column = &chunk.door.column;
+        let rank = column.rank_from::<L>(probe.place, probe.prefix);
+        let slot = rank.wrapping_sub(1);
+        let clear = !chunk.door.winding && !chunk.gaps && slot < column.len() - 1;
+        if !clear || (column.get(slot) == probe.prefix && !chunk.door.exact) {
+            return self.settle(at, chunk, rank);
+        }
+        Some((chunk, slot))
+    }
+
+    /// What [`Self::find_slot`] cannot tell from eight bytes of the key: whether it comes before or after those that
+    /// share them, or have another head, and whether it lies in a gap.
+    #[inline(never)]
+    fn settle(
+        &self,
+        at: usize,
+        door: &'a ChunkDoor<V>,
+        rank: usize,
+    ) -> Option<(&'a ChunkDoor<V>, usize)> {
+        let key = self.keys.get(at);
+        let key = key.as_ref();
+        let chunk = self.map.chunk(door.chunk as usize);
+        let rank = match compare_head(key, chunk.starts().head()) {
+            Ordering::Less => 0,
+            Ordering::Greater => door.door.column.len(),
+            Ordering::Equal => chunk.starts().settle(key, rank),
+        };
+        let (door, chunk, rank) = if rank > 0 {
+            (door, chunk, rank)
+        } else {
+            // Below the chunk's first start: a chunk before it has the key, or none.
+            let number = self.map.firsts().rank(key).checked_sub(1)?;
+            let chunk = self.map.chunk(number);
+            (&self.map.doors()[number], chunk, chunk.starts().rank(key))
+        };
+        let slot = rank.checked_sub(1)?;
+        chunk.is_below_end(slot, key).then_some((door, slot))
+    }
+}
