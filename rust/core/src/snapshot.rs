@@ -9,11 +9,14 @@ use thiserror::Error;
 
 use crate::frame::{self, FrameError};
 use crate::key::{KeyError, check_key_length, readable};
-use crate::tree::{MAX_VALUE_BYTES, Tree, TreeBuilder, TreeError};
+use crate::tree::{MAX_VALUE_BYTES, Run, Summary, Tree, TreeBuilder, TreeError, Value};
 
 const TAG: [u8; 4] = *b"dkc1";
 const HEADER_BYTES: usize = 2 + 4;
 const ROW_OVERHEAD_BYTES: usize = 8 + 4;
+
+/// So many leaves of values are under way from memory while those of one are copied: about 40 kB of short values.
+const AHEAD: usize = 8;
 
 /// Size of a chunk unless told otherwise, in bytes.
 pub const DEFAULT_CHUNK_BYTES: usize = 256 << 10;
@@ -110,32 +113,75 @@ impl ChunkEncoder {
         reason = "a sender pulls chunks one at a time between other work"
     )]
     pub fn next(&mut self) -> Option<Vec<u8>> {
-        let key_length = self.snapshot.key_length();
-        let mut size = frame::OVERHEAD_BYTES + HEADER_BYTES;
-        let mut rows = Vec::new();
-        for row in self.snapshot.rows_at(self.next_row, self.end_row) {
-            size += key_length + ROW_OVERHEAD_BYTES + row.value.len();
-            if size > self.chunk_bytes && !rows.is_empty() {
-                size -= key_length + ROW_OVERHEAD_BYTES + row.value.len();
-                break;
-            }
-            rows.push(row);
-        }
-        if rows.is_empty() {
+        let room = self
+            .chunk_bytes
+            .saturating_sub(frame::OVERHEAD_BYTES + HEADER_BYTES) as u64;
+        let (runs, sum) = self.fitting(room);
+        if sum.rows == 0 {
             return None;
         }
-        let mut chunk = frame::begin(TAG, size - frame::OVERHEAD_BYTES);
-        chunk.extend_from_slice(&(key_length as u16).to_le_bytes());
-        chunk.extend_from_slice(&(rows.len() as u32).to_le_bytes());
-        rows.iter().for_each(|row| chunk.extend_from_slice(row.key));
-        rows.iter()
-            .for_each(|row| chunk.extend_from_slice(&row.version.to_le_bytes()));
-        rows.iter()
-            .for_each(|row| chunk.extend_from_slice(&(row.value.len() as u32).to_le_bytes()));
-        rows.iter()
-            .for_each(|row| chunk.extend_from_slice(row.value));
-        self.next_row += rows.len() as u64;
+        let rows = sum.rows as usize;
+        let body = HEADER_BYTES + rows * ROW_OVERHEAD_BYTES + sum.bytes as usize;
+        let mut chunk = frame::begin(TAG, body);
+        chunk.extend_from_slice(&(self.snapshot.key_length() as u16).to_le_bytes());
+        chunk.extend_from_slice(&(rows as u32).to_le_bytes());
+        // Rows that were written in random order lie all over the memory, and waiting for one after the other would take
+        // most of the time: so what is needed next is asked for while something else is copied.
+        runs.iter().for_each(Run::prefetch_node);
+        runs.iter().for_each(Run::prefetch_rows);
+        let mut versions = Vec::with_capacity(rows);
+        let mut lengths = Vec::with_capacity(rows);
+        for run in &runs {
+            chunk.extend_from_slice(run.keys());
+            for (version, value) in run.cells() {
+                versions.push(version.to_le_bytes());
+                lengths.push((value.len() as u32).to_le_bytes());
+            }
+        }
+        chunk.extend_from_slice(versions.as_flattened());
+        chunk.extend_from_slice(lengths.as_flattened());
+        runs.iter().take(AHEAD).for_each(Run::prefetch_values);
+        for (at, run) in runs.iter().enumerate() {
+            if let Some(coming) = runs.get(at + AHEAD) {
+                coming.prefetch_values();
+            }
+            run.cells()
+                .for_each(|(_, value)| chunk.extend_from_slice(value));
+        }
+        self.next_row += sum.rows;
         Some(frame::seal(chunk))
+    }
+
+    /// The next rows that take `room` bytes at most, or one row.
+    fn fitting(&self, room: u64) -> (Vec<Run<'_>>, Summary) {
+        let takes = |sum: Summary| sum.bytes + sum.rows * ROW_OVERHEAD_BYTES as u64;
+        let (mut runs, mut sum) = (Vec::new(), Summary::default());
+        for run in self.snapshot.runs_at(self.next_row, self.end_row) {
+            let mut with = sum;
+            with += run.sum;
+            if takes(with) <= room {
+                sum = with;
+                runs.push(run);
+                continue;
+            }
+            let key_length = self.snapshot.key_length() as u64;
+            let mut left = room.saturating_sub(takes(sum));
+            let fits = |(_, value): &(u64, &Value)| {
+                let row = key_length + ROW_OVERHEAD_BYTES as u64 + value.len() as u64;
+                let fits = row <= left;
+                left = left.saturating_sub(row);
+                fits
+            };
+            let rows = run.cells().take_while(fits).count();
+            let rows = rows.max(usize::from(runs.is_empty()));
+            if rows > 0 {
+                let run = run.cut(rows);
+                sum += run.sum;
+                runs.push(run);
+            }
+            break;
+        }
+        (runs, sum)
     }
 
     /// The snapshot, to be dropped or read again.
@@ -169,6 +215,11 @@ impl<'a> DecodedChunk<'a> {
     /// Number of rows, at least one.
     pub fn rows(&self) -> usize {
         self.keys.len() / self.key_length
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> u64 {
+        (self.keys.len() + self.values.len()) as u64
     }
 
     /// Length of the keys, in bytes.
@@ -205,8 +256,14 @@ impl<'a> DecodedChunk<'a> {
 
     /// Adds the rows to a tree that is being built; they have to come after what it holds.
     pub fn append_to(&self, builder: &mut TreeBuilder) -> Result<(), TreeError> {
-        self.iter()
-            .try_for_each(|row| builder.push(row.key, Arc::from(row.value), row.version))
+        if builder.key_length() != self.key_length {
+            return Err(TreeError::KeyLength {
+                found: self.key_length,
+                expected: builder.key_length(),
+            });
+        }
+        let rows = self.iter().map(|row| (Arc::from(row.value), row.version));
+        builder.append(self.keys, rows)
     }
 }
 
