@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-partitions clean
+.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-bulk bench-partitions clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -15,7 +15,7 @@ help:
 	@echo 'make build             the extension in release mode, into .venv'
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
-	@echo 'make bench             benchmarks, into build/bench/*.json   (make bench-partitions: a part)'
+	@echo 'make bench             benchmarks, into build/bench/*.json   (make bench-bulk, bench-partitions: a part)'
 
 $(BIN)/maturin: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "dstk needs Python 3.11 or later; name one: make PYTHON=python3.11")'
@@ -65,7 +65,10 @@ generate: build
 wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
-bench: bench-partitions
+bench: bench-bulk bench-partitions
+
+bench-bulk: build
+	$(BIN)/python benches/bulk.py
 
 bench-partitions: build
 	$(BIN)/python benches/partitions.py

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use dstk_core::digest::{self, differing, range_digests};
 use dstk_core::key::Bounds;
-use dstk_core::snapshot::{ChunkEncoder, DEFAULT_CHUNK_BYTES, decode};
+use dstk_core::snapshot::{ChunkDecoder, ChunkEncoder, Compression, DEFAULT_CHUNK_BYTES};
 use dstk_core::tree::{Row, Tree, TreeBuilder, drop_in_background};
 
-use self::rows::{KEY_LENGTH, VALUE_BYTES, grown, key, scatter, value};
+use self::rows::{KEY_LENGTH, VALUE_BYTES, grown, key, record, scatter, value};
 
 mod rows;
 
@@ -34,9 +34,11 @@ fn main() {
         .map(|(what, times)| format!("\"{what}\": {:.6}", median(times)))
         .collect();
     println!(
-        "{{\"rows\": {rows}, \"row_bytes\": {}, \"seconds\": {{{}}}, \"digests\": {{{}}}, \"diffs\": [{}]}}",
+        "{{\"rows\": {rows}, \"row_bytes\": {}, \"seconds\": {{{}}}, \"lz4\": {{{}}}, \"digests\": {{{}}}, \
+         \"diffs\": [{}]}}",
         KEY_LENGTH + VALUE_BYTES,
         seconds.join(", "),
+        compressed(rows, repeats),
         digests(&grown, repeats),
         diffs(&grown, repeats).join(", "),
     );
@@ -115,20 +117,53 @@ fn chunks(tree: &Tree) -> impl Iterator<Item = Vec<u8>> {
 
 /// Verifies a chunk and reads its rows, but for the bytes of the values.
 fn read(chunk: &[u8]) {
-    let rows = decode(chunk, KEY_LENGTH).expect("sound").iter();
+    let mut decoder = ChunkDecoder::new(KEY_LENGTH);
+    let rows = decoder.decode(chunk).expect("sound").iter();
     black_box(rows.fold(0, |sum, row| sum + row.version + row.value.len() as u64));
 }
 
 /// Verifies chunks and makes a tree of them.
 fn load(chunks: impl Iterator<Item = impl AsRef<[u8]>>) -> Tree {
-    let mut builder = TreeBuilder::new(KEY_LENGTH);
+    let (mut decoder, mut builder) = (ChunkDecoder::new(KEY_LENGTH), TreeBuilder::new(KEY_LENGTH));
     for chunk in chunks {
-        decode(chunk.as_ref(), KEY_LENGTH)
+        decoder
+            .decode(chunk.as_ref())
             .expect("sound")
             .append_to(&mut builder)
             .expect("in order");
     }
     builder.finish()
+}
+
+/// Times of encoding and decoding records by lz4, and how much smaller it makes them.
+fn compressed(rows: u64, repeats: u64) -> String {
+    let tree = grown(rows, record);
+    let encoder = || ChunkEncoder::new(tree.clone(), &[], None).compressed(Compression::Lz4);
+    let mut packed = encoder();
+    let chunks: Vec<Vec<u8>> = std::iter::from_fn(|| packed.next()).collect();
+    let small: usize = chunks.iter().map(Vec::len).sum();
+    let plain: usize = self::chunks(&tree).map(|chunk| chunk.len()).sum();
+    let (mut encode, mut decode) = (Vec::new(), Vec::new());
+    for _ in 0..repeats {
+        let mut encoder = encoder();
+        encode.push(
+            timed(|| {
+                while let Some(chunk) = encoder.next() {
+                    black_box(chunk);
+                }
+            })
+            .0,
+        );
+        let mut decoder = ChunkDecoder::new(KEY_LENGTH);
+        let mut read = |chunk: &Vec<u8>| black_box(decoder.decode(chunk).expect("sound").rows());
+        decode.push(timed(|| chunks.iter().for_each(|chunk| _ = read(chunk))).0);
+    }
+    format!(
+        "\"times_smaller\": {:.3}, \"encode\": {:.6}, \"decode\": {:.6}",
+        plain as f64 / small as f64,
+        median(encode),
+        median(decode)
+    )
 }
 
 /// Times of the digests of all rows: with nothing of the tree in the cache, after a hundred more writes, and, to
@@ -226,13 +261,14 @@ fn resume(copy: &Tree, source: &Tree) -> Diff {
     });
     let (find, ranges) =
         timed(|| differing(source, &digest::decode(&sent, KEY_LENGTH).expect("sound")));
+    let mut decoder = ChunkDecoder::new(KEY_LENGTH);
     let (mut chunks, mut rows_sent, mut bytes_sent) = (0, 0, 0);
     let start = Instant::now();
     for (start, end) in &ranges {
         let mut encoder = ChunkEncoder::new(source.clone(), start, end.as_deref());
         let mut builder = TreeBuilder::new(KEY_LENGTH);
         while let Some(chunk) = encoder.next() {
-            let decoded = decode(&chunk, KEY_LENGTH).expect("sound");
+            let decoded = decoder.decode(&chunk).expect("sound");
             decoded.append_to(&mut builder).expect("in order");
             (chunks, rows_sent, bytes_sent) = (
                 chunks + 1,

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use dstk_core::snapshot::{ChunkEncoder, decode};
+use dstk_core::snapshot::{ChunkDecoder, ChunkEncoder};
 use dstk_core::tree::{Tree, TreeBuilder, drop_in_background};
 
 use self::rows::{VALUE_BYTES, key, scatter, value};
@@ -98,9 +98,10 @@ fn main() {
     throughput("snapshot encoded", start.elapsed(), rows);
 
     let start = Instant::now();
-    let mut builder = TreeBuilder::new(16);
+    let (mut decoder, mut builder) = (ChunkDecoder::new(16), TreeBuilder::new(16));
     for chunk in &chunks {
-        decode(chunk, 16)
+        decoder
+            .decode(chunk)
             .map(|chunk| chunk.append_to(&mut builder))
             .expect("sound")
             .expect("in order");

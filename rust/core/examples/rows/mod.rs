@@ -30,6 +30,18 @@ pub fn value(number: u64) -> Arc<[u8]> {
     value.as_slice().into()
 }
 
+/// The value of row `number`: what a service may keep, which compresses.
+pub fn record(number: u64) -> Arc<[u8]> {
+    let (user, at) = (
+        scatter(number) % 1_000_000,
+        1_700_000_000 + number % 10_000_000,
+    );
+    let text = format!(
+        r#"{{"user": {user}, "state": "active", "updated": {at}, "tags": ["a", "b"], "note": ""}}"#
+    );
+    format!("{text:100}").into_bytes().into()
+}
+
 /// A tree that was written in random order, so that neighbours in it are not neighbours in memory.
 pub fn grown(rows: u64, value: impl Fn(u64) -> Arc<[u8]>) -> Tree {
     let mut tree = Tree::new(KEY_LENGTH);
