@@ -2,11 +2,17 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 RUST   := $(shell find rust proto -name '*.rs' -o -name '*.toml' -o -name '*.proto') Cargo.toml Cargo.lock
+TARGETS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ   := snapshot_chunk range_digests replicate_entries routes_delta
+# Seconds for each of them.
+SECONDS ?= 20
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-bulk bench-partitions clean
+.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-bulk bench-partitions \
+	fuzz sanitize check-instructions clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -15,6 +21,9 @@ help:
 	@echo 'make build             the extension in release mode, into .venv'
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
+	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
+	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
+	@echo 'make check-instructions   instructions an operation against benches/instructions.json   (UPDATE=1: renews it)'
 	@echo 'make bench             benchmarks, into build/bench/*.json   (make bench-bulk, bench-partitions: a part)'
 
 $(BIN)/maturin: pyproject.toml constraints.txt
@@ -47,6 +56,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py --check
 	$(BIN)/python -m dstk.api.generate --check
@@ -56,6 +66,7 @@ format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 generate: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py
@@ -73,5 +84,25 @@ bench-bulk: build
 bench-partitions: build
 	$(BIN)/python benches/partitions.py
 
+# Sanitizers and coverage are for nightly only in name: the toolchain has them, RUSTC_BOOTSTRAP lets it use them.
+$(TARGETS)/tools/bin/cargo-fuzz:
+	cargo install --quiet --locked --root $(TARGETS)/tools --version 0.13.2 cargo-fuzz
+
+fuzz: $(TARGETS)/tools/bin/cargo-fuzz
+	@for target in $(FUZZ); do \
+		log=$(TARGETS)/fuzz-$$target.log; \
+		PATH="$(TARGETS)/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGETS)/fuzz $$target -- \
+			-max_total_time=$(SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			> $$log 2>&1 || { cat $$log; exit 1; }; \
+		echo "$$target: $(SECONDS) s, $$(sed -n 's/^stat::number_of_executed_units: *//p' $$log) inputs, no crash"; \
+	done
+
+sanitize:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+		cargo test --quiet -p dstk-core --lib --tests --target $(HOST) --target-dir $(TARGETS)/sanitize
+
+check-instructions:
+	$(PYTHON) benches/instructions.py $(if $(UPDATE),--update)
+
 clean:
-	rm -rf build dist target .venv
+	rm -rf build dist target .venv fuzz/artifacts fuzz/corpus fuzz/target
