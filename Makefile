@@ -2,11 +2,17 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 RUST   := $(shell find rust proto -name '*.rs' -o -name '*.toml' -o -name '*.proto') Cargo.toml Cargo.lock
+TARGETS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ   := snapshot_chunk range_digests replicate_entries routes_delta
+# Seconds for each of them.
+SECONDS ?= 20
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page clean
+.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page \
+	fuzz sanitize check-instructions clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -16,8 +22,11 @@ help:
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
 	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
-	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others'
-	@echo 'make bench-partitions  splitting and merging under load   (make bench-page: the page from the JSON that is there)'
+	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions)'
+	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
+	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
+	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
+	@echo 'make check-instructions   instructions an operation against benches/instructions.json   (UPDATE=1: renews it)'
 
 $(BIN)/maturin: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "dstk needs Python 3.11 or later; name one: make PYTHON=python3.11")'
@@ -49,6 +58,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py --check
 	$(BIN)/python -m dstk.api.generate --check
@@ -58,6 +68,7 @@ format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 generate: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py
@@ -68,7 +79,7 @@ wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
 # One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
-BENCHES := bench-routing bench-partitions
+BENCHES := bench-routing bench-bulk bench-partitions
 .PHONY: $(BENCHES)
 
 bench:
@@ -82,11 +93,34 @@ bench:
 bench-routing: build .venv/.bench
 	$(BIN)/python benches/routing.py
 
+bench-bulk: build
+	$(BIN)/python benches/bulk.py
+
 bench-partitions: build
 	$(BIN)/python benches/partitions.py
 
 bench-page: .venv/.bench
 	$(BIN)/python benches/page.py
 
+# Sanitizers and coverage are for nightly only in name: the toolchain has them, RUSTC_BOOTSTRAP lets it use them.
+$(TARGETS)/tools/bin/cargo-fuzz:
+	cargo install --quiet --locked --root $(TARGETS)/tools --version 0.13.2 cargo-fuzz
+
+fuzz: $(TARGETS)/tools/bin/cargo-fuzz
+	@for target in $(FUZZ); do \
+		log=$(TARGETS)/fuzz-$$target.log; \
+		PATH="$(TARGETS)/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGETS)/fuzz $$target -- \
+			-max_total_time=$(SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			> $$log 2>&1 || { cat $$log; exit 1; }; \
+		echo "$$target: $(SECONDS) s, $$(sed -n 's/^stat::number_of_executed_units: *//p' $$log) inputs, no crash"; \
+	done
+
+sanitize:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+		cargo test --quiet -p dstk-core --lib --tests --target $(HOST) --target-dir $(TARGETS)/sanitize
+
+check-instructions:
+	$(PYTHON) benches/instructions.py $(if $(UPDATE),--update)
+
 clean:
-	rm -rf build dist target .venv
+	rm -rf build dist target .venv fuzz/artifacts fuzz/corpus fuzz/target

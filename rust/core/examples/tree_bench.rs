@@ -4,13 +4,15 @@
 //! joins; memory is what the process grew by, per row.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dstk_core::snapshot::{ChunkEncoder, decode};
+use dstk_core::snapshot::{ChunkDecoder, ChunkEncoder};
 use dstk_core::tree::{Tree, TreeBuilder, drop_in_background};
 
-const VALUE_BYTES: usize = 100;
+use self::rows::{VALUE_BYTES, key, scatter, value};
+
+mod rows;
+
 const SAMPLES: u64 = 200_000;
 const CUTS: usize = 201;
 
@@ -96,9 +98,10 @@ fn main() {
     throughput("snapshot encoded", start.elapsed(), rows);
 
     let start = Instant::now();
-    let mut builder = TreeBuilder::new(16);
+    let (mut decoder, mut builder) = (ChunkDecoder::new(16), TreeBuilder::new(16));
     for chunk in &chunks {
-        decode(chunk, 16)
+        decoder
+            .decode(chunk)
             .map(|chunk| chunk.append_to(&mut builder))
             .expect("sound")
             .expect("in order");
@@ -158,26 +161,6 @@ fn throughput(what: &str, elapsed: Duration, rows: u64) {
         "{what:34} {:9.2} M rows/s",
         rows as f64 / elapsed.as_secs_f64() / 1e6
     );
-}
-
-fn key(number: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&scatter(number).to_be_bytes());
-    key[8..].copy_from_slice(&number.to_be_bytes());
-    key
-}
-
-fn value(number: u64) -> Arc<[u8]> {
-    [number as u8; VALUE_BYTES].as_slice().into()
-}
-
-/// The finalizer of MurmurHash3: a fixed shuffle of the numbers.
-fn scatter(number: u64) -> u64 {
-    let mut mixed = number ^ (number >> 33);
-    mixed = mixed.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^= mixed >> 33;
-    mixed = mixed.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    mixed ^ (mixed >> 33)
 }
 
 /// Resident memory of this process, as Linux tells it.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::frame::{self, FrameError};
 use crate::key::{Bounds, KeyError, check_key_length, readable};
-use crate::tree::Tree;
+use crate::tree::{Summary, Tree};
 
 const TAG: [u8; 4] = *b"dkd1";
 
@@ -74,19 +74,17 @@ pub fn range_digests(tree: &Tree, bounds: &Bounds, target_rows: u64) -> Vec<Rang
     let first = tree.rank(&bounds.start);
     let total = tree.summary(&bounds.start, bounds.end()).rows;
     let pieces = total.div_ceil(target_rows).max(1);
-    // Pieces of equal size, so that the last one is not a crumb.
-    let cut = |piece: u64| {
-        tree.key_at(first + (u128::from(total) * u128::from(piece) / u128::from(pieces)) as u64)
-    };
     let mut start = bounds.start.clone();
+    let mut below = tree.below(&start);
     (1..=pieces)
         .map(|piece| {
-            let end = if piece == pieces {
-                bounds.end.clone()
-            } else {
-                cut(piece)
+            // Pieces of equal size, so that the last one is not a crumb.
+            let rank = first + (u128::from(total) * u128::from(piece) / u128::from(pieces)) as u64;
+            let (end, up_to) = match tree.at_rank(rank).filter(|_| piece < pieces) {
+                Some((key, up_to)) => (Some(key.into()), up_to),
+                None => (bounds.end.clone(), below_end(tree, bounds.end())),
             };
-            let sum = tree.summary(&start, end.as_deref());
+            let sum = up_to - std::mem::replace(&mut below, up_to);
             let next = end.clone().unwrap_or_default();
             let start = std::mem::replace(&mut start, next);
             RangeDigest {
@@ -99,13 +97,25 @@ pub fn range_digests(tree: &Tree, bounds: &Bounds, target_rows: u64) -> Vec<Rang
         .collect()
 }
 
+fn below_end(tree: &Tree, end: Option<&[u8]>) -> Summary {
+    end.map_or_else(|| tree.total(), |end| tree.below(end))
+}
+
 /// Ranges of `remote` in which `local` holds something else; neighbours come as one range.
 ///
 /// `remote` is in ascending order, as [`range_digests`] and [`decode`] give it.
 pub fn differing(local: &Tree, remote: &[RangeDigest]) -> Vec<KeyRange> {
     let mut ranges: Vec<KeyRange> = Vec::new();
+    // Where one range ends, the next begins as a rule: then one look serves both.
+    let mut last: Option<(&[u8], Summary)> = None;
     for range in remote {
-        let sum = local.summary(&range.start, range.end.as_deref());
+        let below = match last {
+            Some((key, below)) if *key == *range.start => below,
+            _ => local.below(&range.start),
+        };
+        let up_to = below_end(local, range.end.as_deref());
+        last = range.end.as_deref().map(|end| (end, up_to));
+        let sum = up_to - below;
         if (sum.rows, sum.digest) == (range.rows, range.digest) {
             continue;
         }
@@ -117,8 +127,22 @@ pub fn differing(local: &Tree, remote: &[RangeDigest]) -> Vec<KeyRange> {
     ranges
 }
 
+/// Rows of a range that is compared as one when a copy is resumed. What a follower missed is writes all over its range:
+/// of a million rows of 100 bytes with one in a thousand changed, 8 MB are sent again for ranges of 64 rows, 82 MB for
+/// ranges of 1024; their digests take 0.7 % and 0.04 % of what the rows take.
+const ROWS_A_RANGE: u64 = 64;
+
+/// What the digests of a copy take at most, in bytes, about: they are sent as one message.
+const DIGESTS_BYTES: u64 = 8 << 20;
+
+/// How many of `rows` rows to compare as one range, so that the digests of all ranges fit in a message.
+pub fn rows_a_range(rows: u64, key_length: usize) -> u64 {
+    let ranges = DIGESTS_BYTES / encoded_bytes(key_length) as u64;
+    ROWS_A_RANGE.max(rows.div_ceil(ranges))
+}
+
 /// What one range takes in [`encode`] at most, in bytes.
-pub(crate) fn encoded_bytes(key_length: usize) -> usize {
+fn encoded_bytes(key_length: usize) -> usize {
     2 * key_length + 17
 }
 
@@ -195,4 +219,24 @@ fn text(start: &[u8], end: &Option<Box<[u8]>>) -> String {
         readable(start),
         end.as_deref().map_or("+∞".into(), readable)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_fit_in_a_message_however_many_rows_there_are() {
+        for key_length in [1, 16, 1024] {
+            for rows in [0, 1, 1_000_000, 10_000_000_000] {
+                let target = rows_a_range(rows, key_length);
+                let bytes = rows.div_ceil(target) * encoded_bytes(key_length) as u64;
+                assert!(
+                    target >= ROWS_A_RANGE && bytes <= DIGESTS_BYTES,
+                    "{rows} rows"
+                );
+            }
+        }
+        assert_eq!(rows_a_range(1_000_000, 16), ROWS_A_RANGE);
+    }
 }

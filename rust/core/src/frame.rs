@@ -5,8 +5,8 @@
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
-const TAG_BYTES: usize = 4;
-const CHECKSUM_BYTES: usize = 8;
+pub(crate) const TAG_BYTES: usize = 4;
+pub(crate) const CHECKSUM_BYTES: usize = 8;
 
 /// What a frame adds to its body, in bytes.
 pub(crate) const OVERHEAD_BYTES: usize = TAG_BYTES + CHECKSUM_BYTES;
@@ -86,6 +86,15 @@ pub(crate) fn open(frame: &[u8], tag: [u8; 4]) -> Result<Reader<'_>, FrameError>
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Self {
+        Self(body)
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], FrameError> {
         let truncated = FrameError::Truncated {
             have: self.0.len(),

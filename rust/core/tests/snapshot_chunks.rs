@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dstk_core::digest::{self, DigestError, differing, range_digests};
 use dstk_core::key::Bounds;
 use dstk_core::snapshot::{
-    ChunkEncoder, DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES, SnapshotError, decode,
+    ChunkDecoder, ChunkEncoder, Compression, DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES, SnapshotError,
 };
 use dstk_core::tree::{MAX_VALUE_BYTES, Tree, TreeBuilder, TreeError};
 use proptest::prelude::*;
@@ -26,13 +26,19 @@ fn chunks(mut encoder: ChunkEncoder) -> Vec<Vec<u8>> {
 
 fn built(chunks: &[Vec<u8>], key_length: usize) -> Tree {
     let mut builder = TreeBuilder::new(key_length);
+    let mut decoder = ChunkDecoder::new(key_length);
     for chunk in chunks {
-        decode(chunk, key_length)
+        decoder
+            .decode(chunk)
             .unwrap()
             .append_to(&mut builder)
             .unwrap();
     }
     builder.finish()
+}
+
+fn compression() -> impl Strategy<Value = Compression> {
+    proptest::sample::select(vec![Compression::None, Compression::Lz4])
 }
 
 proptest! {
@@ -41,18 +47,20 @@ proptest! {
         numbers in proptest::collection::btree_set(0..5000u32, 0..2000),
         key_length in proptest::sample::select(vec![3usize, 8, 16, 1024]),
         chunk_bytes in 1..20_000usize,
+        compression in compression(),
         start in 0..5000u32,
         width in proptest::option::of(0..5000u32),
     ) {
         let model = rows(numbers, key_length);
         let tree = tree_of(&model, key_length);
         let (end, start) = (width.map(|width| key(start + width, key_length)), key(start, key_length));
-        let encoder = ChunkEncoder::with_chunk_bytes(tree, &start, end.as_deref(), chunk_bytes);
+        let encoder = ChunkEncoder::with_chunk_bytes(tree, &start, end.as_deref(), chunk_bytes)
+            .compressed(compression);
         let expected: Model = range(&model, &start, end.as_deref()).into_iter().collect();
         prop_assert_eq!(encoder.rows_left(), expected.len() as u64);
         let chunks = chunks(encoder);
         for chunk in &chunks {
-            let rows = decode(chunk, key_length).unwrap().rows();
+            let rows = ChunkDecoder::new(key_length).decode(chunk).unwrap().rows();
             prop_assert!(chunk.len() <= chunk_bytes || rows == 1);
         }
         assert_same(&built(&chunks, key_length), &expected);
@@ -60,8 +68,23 @@ proptest! {
 
     #[test]
     fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), key_length in 0..40usize) {
-        prop_assert!(decode(&bytes, key_length).is_err());
+        prop_assert!(ChunkDecoder::new(key_length).decode(&bytes).is_err());
         prop_assert!(digest::decode(&bytes, key_length).is_err());
+    }
+
+    #[test]
+    fn every_damaged_byte_is_refused(
+        at in any::<proptest::sample::Index>(),
+        damage in 1..=u8::MAX,
+        compression in compression(),
+    ) {
+        let encoder = ChunkEncoder::new(tree_of(&rows(0..50, 8), 8), &[], None);
+        let mut chunk = chunks(encoder.compressed(compression)).remove(0);
+        prop_assert!(ChunkDecoder::new(8).decode(&chunk).is_ok());
+        let at = at.index(chunk.len());
+        chunk[at] ^= damage;
+        let damaged = matches!(ChunkDecoder::new(8).decode(&chunk), Err(SnapshotError::Frame(_)));
+        prop_assert!(damaged, "byte {at}");
     }
 
     #[test]
@@ -69,10 +92,12 @@ proptest! {
         at in 0..2000usize,
         patch in proptest::collection::vec(any::<u8>(), 1..9),
         cut in proptest::option::of(0..2000usize),
+        compression in compression(),
     ) {
         let tree = tree_of(&rows(0..50, 8), 8);
-        let chunk = chunks(ChunkEncoder::new(tree.clone(), &[], None)).remove(0);
-        if let Ok(decoded) = decode(&forged(&chunk, at, &patch, cut), 8) {
+        let encoder = ChunkEncoder::new(tree.clone(), &[], None).compressed(compression);
+        let chunk = chunks(encoder).remove(0);
+        if let Ok(decoded) = ChunkDecoder::new(8).decode(&forged(&chunk, at, &patch, cut)) {
             let mut builder = TreeBuilder::new(8);
             decoded.append_to(&mut builder).unwrap();
             builder.finish().verify().unwrap();
@@ -161,7 +186,8 @@ fn the_layout_is_what_the_module_says() {
     );
     let sent = chunks(ChunkEncoder::new(tree.unwrap(), &[], None));
     assert_eq!(sent, [chunk(1, 2, b"ab", &[7, 9], &[2, 0], b"xy")]);
-    let read = decode(&sent[0], 1).unwrap();
+    let mut decoder = ChunkDecoder::new(1);
+    let read = decoder.decode(&sent[0]).unwrap();
     assert_eq!(
         (read.rows(), read.first_key(), read.last_key()),
         (2, &b"a"[..], &b"b"[..])
@@ -175,7 +201,7 @@ fn the_layout_is_what_the_module_says() {
 
 #[test]
 fn every_wrong_column_is_named() {
-    let error = |chunk: &[u8]| decode(chunk, 1).unwrap_err();
+    let error = |chunk: &[u8]| ChunkDecoder::new(1).decode(chunk).unwrap_err();
     assert_eq!(
         error(&chunk(1, 0, b"", &[], &[], b"")),
         SnapshotError::Empty
@@ -212,6 +238,54 @@ fn every_wrong_column_is_named() {
     );
 }
 
+/// A compressed chunk: the length it says it unpacks to, right or wrong, and a block.
+fn packed(bytes: u32, block: &[u8]) -> Vec<u8> {
+    sealed([&b"dkz1"[..], &bytes.to_le_bytes(), block].concat())
+}
+
+#[test]
+fn a_chunk_is_compressed_where_that_makes_it_smaller() {
+    let repeats = tree_of(&rows(0..1000, 8), 8);
+    let sent = |tree: &Tree, compression| {
+        chunks(ChunkEncoder::new(tree.clone(), &[], None).compressed(compression)).remove(0)
+    };
+    let (plain, small) = (
+        sent(&repeats, Compression::None),
+        sent(&repeats, Compression::Lz4),
+    );
+    assert!(small.len() * 2 < plain.len());
+    let body = &plain[4..plain.len() - 8];
+    let block = lz4_flex::block::compress(body);
+    assert_eq!(small, packed(body.len() as u32, &block));
+    let one = Tree::from_sorted(1, [(b"a", Arc::from(b"xyz".as_slice()), 7)]).unwrap();
+    assert_eq!(sent(&one, Compression::Lz4), sent(&one, Compression::None));
+}
+
+#[test]
+fn a_compressed_chunk_of_a_wrong_length_takes_no_more_memory_than_a_chunk() {
+    let error = |chunk: &[u8]| ChunkDecoder::new(1).decode(chunk).unwrap_err();
+    let plain = chunk(1, 1, b"a", &[1], &[200], &[b'x'; 200]);
+    let body = &plain[4..plain.len() - 8];
+    let (bytes, block) = (body.len() as u32, lz4_flex::block::compress(body));
+    assert!(ChunkDecoder::new(1).decode(&packed(bytes, &block)).is_ok());
+    assert_eq!(
+        error(&packed(u32::MAX, &block)),
+        SnapshotError::TooBig(u32::MAX as usize)
+    );
+    for wrong in [0, 1, bytes - 1, bytes + 1, MAX_CHUNK_BYTES as u32] {
+        let error = error(&packed(wrong, &block));
+        assert!(matches!(error, SnapshotError::Compressed { .. }), "{error}");
+    }
+    for cut in 0..block.len() {
+        let error = error(&packed(bytes, &block[..cut]));
+        assert!(matches!(error, SnapshotError::Compressed { .. }), "{error}");
+    }
+    // A block that says over and over that what was last is to be repeated: 255 bytes for each byte.
+    let bomb = [&[0x1f, b'x', 1, 0][..], &vec![255; MAX_CHUNK_BYTES - 100]].concat();
+    let error = error(&packed(MAX_CHUNK_BYTES as u32, &bomb));
+    assert!(matches!(error, SnapshotError::Compressed { .. }), "{error}");
+}
+
 #[test]
 fn a_row_bigger_than_a_chunk_travels_alone() {
     let big: Arc<[u8]> = vec![7; MAX_VALUE_BYTES].into();
@@ -234,11 +308,14 @@ fn chunks_out_of_order_are_refused() {
         1000,
     ));
     let mut builder = TreeBuilder::new(8);
-    decode(&sent[1], 8)
+    let mut decoder = ChunkDecoder::new(8);
+    decoder
+        .decode(&sent[1])
         .unwrap()
         .append_to(&mut builder)
         .unwrap();
-    let error = decode(&sent[0], 8)
+    let error = decoder
+        .decode(&sent[0])
         .unwrap()
         .append_to(&mut builder)
         .unwrap_err();

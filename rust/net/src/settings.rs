@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dstk_core::snapshot::Compression;
 use thiserror::Error;
 
 /// A setting that does not exist, or a value it cannot have.
@@ -178,6 +179,9 @@ pub struct WorkerSettings {
     pub held_check: Duration,
     /// `replication_window_bytes`: what a follower may be sent before it has to acknowledge.
     pub replication_window: usize,
+    /// `replication_lz4`: whether snapshots are sent compressed (0 no, 1 by lz4). Worth it where the network is slower
+    /// than a core compresses; loopback is not.
+    pub replication_compression: Compression,
     /// `replication_state_seconds`: how often a source tells its followers where it is.
     pub replication_state: Duration,
     /// `follow_retry_seconds`: wait before the first resumption of a broken follow stream; doubles with each.
@@ -200,6 +204,7 @@ impl Default for WorkerSettings {
             forward_timeout: Duration::from_secs(30),
             held_check: Duration::from_millis(50),
             replication_window: 8 << 20,
+            replication_compression: Compression::None,
             replication_state: Duration::from_millis(100),
             follow_retry: Duration::from_millis(50),
             follow_retry_limit: Duration::from_secs(2),
@@ -221,6 +226,12 @@ impl WorkerSettings {
             "held_check_seconds" => self.held_check = seconds(setting, value)?,
             "replication_window_bytes" => {
                 self.replication_window = count(setting, value, 64 << 10, 1 << 30)? as usize;
+            }
+            "replication_lz4" => {
+                self.replication_compression = match count(setting, value, 0, 1)? {
+                    0 => Compression::None,
+                    _ => Compression::Lz4,
+                };
             }
             "replication_state_seconds" => self.replication_state = seconds(setting, value)?,
             "follow_retry_seconds" => self.follow_retry = seconds(setting, value)?,

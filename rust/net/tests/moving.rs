@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{KEYSPACE, Pod, connect, eventually, key, move_partition, push, runtime};
+use dstk_core::node::Settings;
 use dstk_net::Client;
 use dstk_net::operation::Condition;
+use dstk_net::settings::WorkerSettings;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -135,6 +137,28 @@ fn a_partition_moves_to_and_fro_under_load() {
     }
     load.finish(&runtime, &client);
     assert_eq!(one.state("p").epoch, 7);
+}
+
+#[test]
+fn a_copy_may_be_compressed() {
+    let compressed = || {
+        let mut network = WorkerSettings::default();
+        assert_eq!(network.set("replication_lz4", 1.0), Ok(true));
+        network
+    };
+    let one = Pod::with("w0", Settings::default(), compressed());
+    let (runtime, two) = (runtime(), Pod::start("w1"));
+    one.serve("p", 1, "", "");
+    push(&[&one, &two], &[("p", "", "", 1, "w0")]);
+    let client = connect(&runtime, &[&one.address]);
+    for number in 0..100 {
+        let value = vec![b'v'; 1000];
+        let put = client.put(key(&number.to_string()), value, Condition::NONE);
+        runtime.block_on(put).unwrap();
+    }
+    move_partition("p", "", "", 1, &one, &two);
+    assert_eq!(two.state("p").rows, 100);
+    assert!(two.counter("replication_chunk_bytes_installed") < 10_000);
 }
 
 #[test]

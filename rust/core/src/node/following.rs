@@ -7,24 +7,11 @@ use thiserror::Error;
 use super::Node;
 use super::action::bounds;
 use super::cell::Cell;
-use crate::digest::{encode, encoded_bytes, range_digests};
+use crate::digest::{encode, range_digests, rows_a_range};
 use crate::log::Effect;
 use crate::partition::{Partition, PartitionState};
 use crate::snapshot::DecodedChunk;
 use crate::tree::drop_in_background;
-
-/// Rows of a range that is compared as one when a stream is resumed: what a range costs (two keys and two numbers) is
-/// small beside its rows, and what is sent again for one differing row is about a chunk.
-const ROWS_A_DIGEST: u64 = 1024;
-
-/// What the digests of a partition take at most, in bytes, about: they are sent as one message.
-const DIGESTS_BYTES: u64 = 8 << 20;
-
-/// Rows of a range, so that the ranges of so many rows fit in a message.
-fn rows_a_digest(rows: u64, key_length: usize) -> u64 {
-    let ranges = DIGESTS_BYTES / encoded_bytes(key_length) as u64;
-    ROWS_A_DIGEST.max(rows.div_ceil(ranges))
-}
 
 /// A stream that the network has to run: load from the source, then follow its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +101,7 @@ impl FollowStream {
             return Ok(Vec::new());
         }
         let key_length = self.cell.bounds.key_length();
-        let target_rows = rows_a_digest(held.rows(), key_length);
+        let target_rows = rows_a_range(held.rows(), key_length);
         let digests = range_digests(&held, &self.cell.bounds, target_rows);
         drop_in_background(held);
         Ok(encode(&digests, key_length))
@@ -202,25 +189,5 @@ impl FollowStream {
             self.cell.changed.notify_all();
             FollowError::Corrupt(error)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_fit_in_a_message_however_many_rows_there_are() {
-        for key_length in [1, 16, 1024] {
-            for rows in [0, 1, 1_000_000, 10_000_000_000] {
-                let target = rows_a_digest(rows, key_length);
-                let bytes = rows.div_ceil(target) * encoded_bytes(key_length) as u64;
-                assert!(
-                    target >= ROWS_A_DIGEST && bytes <= DIGESTS_BYTES,
-                    "{rows} rows"
-                );
-            }
-        }
-        assert_eq!(rows_a_digest(1_000_000, 16), ROWS_A_DIGEST);
     }
 }

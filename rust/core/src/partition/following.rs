@@ -102,12 +102,8 @@ impl Partition {
         chunk
             .append_to(&mut loading.rows)
             .map_err(|error| error.to_string())?;
-        let bytes: usize = chunk
-            .iter()
-            .map(|row| row.key.len() + row.value.len())
-            .sum();
         following.progress.rows_copied += chunk.rows() as u64;
-        following.progress.bytes_copied += bytes as u64;
+        following.progress.bytes_copied += chunk.bytes();
         Ok(())
     }
 

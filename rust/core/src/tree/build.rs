@@ -27,6 +27,11 @@ impl TreeBuilder {
         }
     }
 
+    /// Length of the keys, in bytes.
+    pub(crate) fn key_length(&self) -> usize {
+        self.tree.key_length()
+    }
+
     /// Rows so far.
     pub fn rows(&self) -> u64 {
         self.tree.rows() + self.leaf.len() as u64
@@ -35,31 +40,44 @@ impl TreeBuilder {
     /// Adds a row; its key has to have the tree's length and come after all before.
     pub fn push(&mut self, key: &[u8], value: Value, version: u64) -> Result<(), TreeError> {
         check_key(key, self.tree.key_length())?;
+        self.append(key, std::iter::once((value, version)))
+    }
+
+    /// Adds rows whose keys, one after the other in `keys`, have the tree's length and ascend; they have to come after
+    /// all before, which is all that is checked. `rows` are their values and versions.
+    pub(crate) fn append(
+        &mut self,
+        mut keys: &[u8],
+        mut rows: impl Iterator<Item = (Value, u64)>,
+    ) -> Result<(), TreeError> {
+        let key_length = self.tree.key_length();
         if let Some(last) = self.leaf.len().checked_sub(1) {
-            let last = self.leaf.keys.get(last);
-            if last >= key {
+            let (last, next) = (self.leaf.keys.get(last), &keys[..key_length]);
+            if last >= next {
                 return Err(TreeError::NotAscending {
                     previous: readable(last),
-                    next: readable(key),
+                    next: readable(next),
                 });
             }
         }
-        if self.leaf.len() == FILL {
-            self.flush();
-        }
-        if self.leaf.len() == 0 {
-            self.leaf = Leaf::with_room(self.tree.key_length(), FILL);
-        }
-        let hash = row_hash(key, version, &value);
-        self.leaf.insert(
-            self.leaf.len(),
-            key,
-            Cell {
+        while !keys.is_empty() {
+            if self.leaf.len() == FILL {
+                self.flush();
+            }
+            if self.leaf.len() == 0 {
+                self.leaf = Leaf::with_room(key_length, FILL);
+            }
+            let room = (FILL - self.leaf.len()) * key_length;
+            let (fitting, rest) = keys.split_at(room.min(keys.len()));
+            let cells = fitting.chunks_exact(key_length).zip(&mut rows);
+            let cells = cells.map(|(key, (value, version))| Cell {
+                hash: row_hash(key, version, &value),
                 value,
                 version,
-                hash,
-            },
-        );
+            });
+            self.leaf.extend(fitting, cells);
+            keys = rest;
+        }
         Ok(())
     }
 

@@ -85,11 +85,7 @@ pub(super) fn locate(mut node: &Node, mut rank: u64) -> (&Leaf, usize) {
         match node {
             Node::Leaf(leaf) => return (leaf, rank as usize),
             Node::Inner(inner) => {
-                let mut at = 0;
-                while rank >= inner.branches[at].sum.rows {
-                    rank -= inner.branches[at].sum.rows;
-                    at += 1;
-                }
+                let at = inner.branch_at(&mut rank);
                 node = &inner.branches[at].node;
             }
         }

@@ -31,8 +31,17 @@ impl Keys {
         &self.bytes[at * self.length..][..self.length]
     }
 
+    /// The keys from `first` up to and without `end`, one after the other.
+    pub(super) fn slice(&self, first: usize, end: usize) -> &[u8] {
+        &self.bytes[first * self.length..end * self.length]
+    }
+
     pub(super) fn reserve(&mut self, entries: usize) {
         self.bytes.reserve_exact(entries * self.length);
+    }
+
+    pub(super) fn extend(&mut self, keys: &[u8]) {
+        self.bytes.extend_from_slice(keys);
     }
 
     pub(super) fn insert(&mut self, at: usize, key: &[u8]) {

@@ -13,7 +13,9 @@ mod iter;
 mod join;
 mod keys;
 mod node;
+mod prefetch;
 mod remove;
+mod runs;
 mod summary;
 mod verify;
 
@@ -25,6 +27,7 @@ use thiserror::Error;
 pub use self::build::TreeBuilder;
 pub use self::dropper::drop_in_background;
 pub use self::iter::Iter;
+pub(crate) use self::runs::Run;
 pub use self::summary::Summary;
 
 use self::join::Subtree;
@@ -352,8 +355,27 @@ impl Tree {
         self.root.as_ref().map(|root| &*root.branch.node)
     }
 
+    /// The key of rank `rank`, and what the rows below it add up to; none from [`rows`](Self::rows) on.
+    pub(crate) fn at_rank(&self, mut rank: u64) -> Option<(&[u8], Summary)> {
+        let mut node = self.node().filter(|_| rank < self.rows())?;
+        let mut sum = Summary::default();
+        loop {
+            match node {
+                Node::Inner(inner) => {
+                    let at = inner.branch_at(&mut rank);
+                    sum += inner.branches[..at].iter().map(|branch| branch.sum).sum();
+                    node = &inner.branches[at].node;
+                }
+                Node::Leaf(leaf) => {
+                    sum += leaf.summary_below(rank as usize);
+                    return Some((leaf.keys.get(rank as usize), sum));
+                }
+            }
+        }
+    }
+
     /// What the rows with a key below `key` add up to.
-    fn below(&self, key: &[u8]) -> Summary {
+    pub(crate) fn below(&self, key: &[u8]) -> Summary {
         let mut sum = Summary::default();
         let Some(mut node) = self.node() else {
             return sum;

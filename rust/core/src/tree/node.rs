@@ -97,6 +97,12 @@ impl Leaf {
         self.cells.insert(at, cell);
     }
 
+    /// Puts rows after all others; `keys` are theirs, one after the other.
+    pub(super) fn extend(&mut self, keys: &[u8], cells: impl Iterator<Item = Cell>) {
+        self.keys.extend(keys);
+        self.cells.extend(cells);
+    }
+
     pub(super) fn remove(&mut self, at: usize) -> Cell {
         self.keys.remove(at);
         let cell = self.cells.remove(at);
@@ -209,6 +215,16 @@ impl Inner {
     /// Which branch `key` belongs to.
     pub(super) fn branch_of(&self, key: &[u8]) -> usize {
         self.separators.up_to(key)
+    }
+
+    /// Which branch the row of rank `rank` is in; `rank` becomes its rank there.
+    pub(super) fn branch_at(&self, rank: &mut u64) -> usize {
+        let mut at = 0;
+        while *rank >= self.branches[at].sum.rows {
+            *rank -= self.branches[at].sum.rows;
+            at += 1;
+        }
+        at
     }
 
     /// Puts `right` after branch `at`.

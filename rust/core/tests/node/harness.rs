@@ -6,7 +6,7 @@ use dstk_core::node::{
     FollowError, FollowSpec, FollowStream, LogReader, Next, Node, Outcome, Refusal, Settings,
 };
 use dstk_core::partition::{Code, Nanos, Op, PartitionState, Reply, Verdict, Waiter};
-use dstk_core::snapshot::{ChunkEncoder, decode};
+use dstk_core::snapshot::{ChunkDecoder, ChunkEncoder};
 use parking_lot::Mutex;
 
 pub const KS: &str = "ks";
@@ -161,7 +161,8 @@ impl Stream {
                         false,
                     ));
                 }
-                let chunk = decode(&chunk, spec.key_length).unwrap();
+                let mut decoder = ChunkDecoder::new(spec.key_length);
+                let chunk = decoder.decode(&chunk).unwrap();
                 follower.install_chunk(&chunk).unwrap();
                 rows_sent += chunk.rows() as u64;
                 sent += 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dstk_core::node::{FollowError, FollowSpec, FollowStream, Node};
-use dstk_core::snapshot;
+use dstk_core::snapshot::ChunkDecoder;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
@@ -134,6 +134,7 @@ impl Follower {
             .await
             .map_err(broken)?
             .into_inner();
+        let mut decoder = ChunkDecoder::new(self.spec.key_length);
         let silence = SILENCE.max(self.settings.replication_state * SILENT_PERIODS);
         loop {
             let message = timeout(silence, messages.message())
@@ -146,7 +147,7 @@ impl Follower {
                 })?
                 .map_err(broken)?
                 .ok_or_else(|| End::Broken(format!("{address} ended the stream")))?;
-            if let Some(sequence) = self.take(stream, message)? {
+            if let Some(sequence) = self.take(stream, &mut decoder, message)? {
                 // Fails only when the stream is over, which the next read says.
                 let _ = applied.send(sequence);
                 *progressed = true;
@@ -155,7 +156,12 @@ impl Follower {
     }
 
     /// Feeds one message to the node; the sequence to acknowledge, if it is a new one.
-    fn take(&self, stream: &FollowStream, message: ReplicateMessage) -> Result<Option<u64>, End> {
+    fn take(
+        &self,
+        stream: &FollowStream,
+        decoder: &mut ChunkDecoder,
+        message: ReplicateMessage,
+    ) -> Result<Option<u64>, End> {
         let damaged = |error: &dyn std::error::Error| End::Broken(error.to_string());
         match message.message {
             Some(Message::SnapshotStart(start)) => {
@@ -168,8 +174,7 @@ impl Follower {
             }
             Some(Message::Drop(range)) => stream.drop_range(&range.start, &range.end)?,
             Some(Message::Chunk(bytes)) => {
-                let chunk = snapshot::decode(&bytes, self.spec.key_length)
-                    .map_err(|error| damaged(&error))?;
+                let chunk = decoder.decode(&bytes).map_err(|error| damaged(&error))?;
                 stream.install_chunk(&chunk)?;
                 add(&self.counters.chunks_installed, 1);
                 add(&self.counters.chunk_bytes_installed, bytes.len());

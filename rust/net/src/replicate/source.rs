@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dstk_core::log::LogBatch;
 use dstk_core::node::{LogReader, Next, Refusal, SnapshotPlan, SourceState};
-use dstk_core::snapshot::ChunkEncoder;
+use dstk_core::snapshot::{ChunkEncoder, Compression};
 use dstk_core::tree::drop_in_background;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -59,6 +59,7 @@ pub(crate) async fn serve(
         messages,
         tick,
         window: executor.settings().replication_window,
+        compression: executor.settings().replication_compression,
     };
     if let Ok(reader) = source.send_snapshot(plan).await {
         // Only says why it is over; nobody is left to be told.
@@ -96,6 +97,7 @@ struct Source<'a> {
     messages: &'a Messages,
     tick: Interval,
     window: usize,
+    compression: Compression,
 }
 
 impl Source<'_> {
@@ -138,7 +140,8 @@ impl Source<'_> {
             let start = range.start.to_vec().into();
             let end = range.end().unwrap_or_default().to_vec().into();
             self.send(Message::Drop(DropRange { start, end })).await?;
-            let mut chunks = ChunkEncoder::new(snapshot.clone(), &range.start, range.end());
+            let mut chunks = ChunkEncoder::new(snapshot.clone(), &range.start, range.end())
+                .compressed(self.compression);
             while let Some(chunk) = chunks.next() {
                 add(&self.counters.chunks_sent, 1);
                 add(&self.counters.chunk_bytes_sent, chunk.len());
