@@ -167,8 +167,17 @@ class RangeIndex:
     """An immutable index over closed-open ranges of keys of one length (1..1024 bytes), gaps allowed.
 
     Keys and bounds shorter than the key length stand for themselves padded with zero bytes; numpy's ``S{n}`` drops
-    those, so nothing is lost. Many keys come as an array of dtype ``S{n}``, as ``(keys, n)`` uint8 of any strides
-    (contiguous ones are read in place, with the interpreter released), or as any iterable of bytes.
+    those, so nothing is lost. Many keys come as one of
+
+    - a numpy array of dtype ``S{n}`` or ``V{n}``, or ``(keys, n)`` of uint8, of any strides;
+    - a numpy array of uint64: keys of eight bytes, as numbers of the same order (native numbers that are not
+      contiguous are copied);
+    - a buffer (bytearray, memoryview, mmap, array) of bytes: flat, one key after the other, or ``(keys, n)``;
+    - an Arrow array of fixed-size binary without nulls, from any library (``__arrow_c_array__``);
+    - any iterable of bytes, which is copied.
+
+    What is not copied is read in place and must not be written meanwhile: batches of 256 keys and more are looked up
+    with the interpreter released.
 
     Raises KeyLengthError for what is too long, WrongType for what is no key, InvalidRange for ranges that are empty,
     unsorted or overlap.
@@ -181,17 +190,30 @@ class RangeIndex:
         the last one has no end. `owners` are numbers from 0 up to 2**24 - 1; without them each range has its own,
         numbered by position. The key length is that of the widest bound unless given.
         """
-    def find(self, key: bytes) -> int:
+    def find(self, key: bytes, /) -> int:
         """Position of the range that holds `key`, in the order of keys; -1 in a gap."""
-    def owner(self, key: bytes) -> int:
+    def owner(self, key: bytes, /) -> int:
         """Owner of the range that holds `key`; -1 in a gap."""
-    def find_many(self, keys: Any, out: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """:meth:`find` for each of `keys`; into `out`, if given: one contiguous int64 a key."""
-    def group(self, keys: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Which keys go to which owner: (order, offsets).
+    def find_many(
+        self, keys: Any, out: npt.NDArray[np.int64] | None = None, *, threads: int = 1
+    ) -> npt.NDArray[np.int64]:
+        """:meth:`find` for each of `keys`; into `out`, if given: one contiguous int64 a key.
+
+        At most `threads` threads share the keys, each with 16,384 or more. Raises InvalidRequest for an `out` of the
+        wrong length, that cannot be written or lies in the memory of `keys`.
+        """
+    def group(
+        self,
+        keys: Any,
+        out: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
+        *,
+        threads: int = 1,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Which keys go to which owner: (order, offsets); into the two arrays of `out`, if given.
 
         ``order[offsets[o]:offsets[o + 1]]`` are the positions in `keys` of those that owner ``o`` has, in the order of
         `keys`. Keys in gaps come last, from ``offsets[owners]`` on. `offsets` has :attr:`owners` + 2 entries.
+        `threads` as for :meth:`find_many`; they share the look-ups, not the sorting.
         """
     def apply(self, remove: Sequence[bytes], add: Sequence[tuple[bytes, bytes | None, int]]) -> RangeIndex:
         """The next version: without the ranges that start at `remove`, with those of `add` (start, end, owner).

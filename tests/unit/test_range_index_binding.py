@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from arrow_capsules import arrow_capsules, released
 
 from dstk import keys
 from dstk.errors import InvalidRange, InvalidRequest, KeyLengthError, WrongType
@@ -35,6 +36,17 @@ def in_records(rows, width):
     return records["key"]
 
 
+class ArrowKeys:
+    """What an Arrow library hands over, made by hand: two capsules of the C data interface."""
+
+    def __init__(self, rows, width, *, offset=0, nulls=0, format_=None):
+        self.arguments = rows, width, offset, nulls, format_ or f"w:{width}"
+
+    def __arrow_c_array__(self, requested_schema=None):
+        rows, width, offset, nulls, format_ = self.arguments
+        return arrow_capsules(b"".join(row.ljust(width, b"\0") for row in rows), len(rows), offset, nulls, format_)
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -49,8 +61,40 @@ def in_records(rows, width):
         as_array(PROBES[::-1], 4)[::-1],
         np.asfortranarray(as_bytes(PROBES, 4)),
         np.repeat(as_bytes(PROBES, 4), 2, axis=0)[::2],
+        as_bytes(PROBES[::-1], 4)[::-1],
+        as_bytes([row.ljust(4, b"\0")[::-1] for row in PROBES], 4)[:, ::-1],
+        np.broadcast_to(as_bytes(PROBES, 4), (1, 6, 4))[0],
+        as_array(PROBES, 4).view("V4"),
+        bytearray(as_bytes(PROBES, 4).tobytes()),
+        memoryview(as_bytes(PROBES, 4).tobytes()),
+        memoryview(as_bytes(PROBES, 4)),
+        memoryview(np.asfortranarray(as_bytes(PROBES, 4))),
+        ArrowKeys(PROBES, 4),
+        ArrowKeys([b"zzzz", *PROBES], 4, offset=1),
     ],
-    ids=["list", "tuple", "iterator", "S4", "S1", "u8x4", "u8x2", "record", "reversed", "fortran", "strided"],
+    ids=[
+        "list",
+        "tuple",
+        "iterator",
+        "S4",
+        "S1",
+        "u8x4",
+        "u8x2",
+        "record",
+        "reversed",
+        "fortran",
+        "strided",
+        "rows reversed",
+        "bytes reversed",
+        "broadcast",
+        "V4",
+        "bytearray",
+        "memoryview",
+        "memoryview 2d",
+        "memoryview fortran",
+        "arrow",
+        "arrow slice",
+    ],
 )
 def test_many_keys_come_in_many_forms(index, given):
     found = index.find_many(given)
@@ -86,7 +130,7 @@ def test_results_go_where_they_are_wanted(index):
     out = np.zeros(len(PROBES), np.int64)
     assert index.find_many(PROBES, out) is out
     assert out.tolist() == POSITIONS
-    with pytest.raises(InvalidRequest, match="5 places for 6 keys"):
+    with pytest.raises(InvalidRequest, match="out has 5 places; give it 6"):
         index.find_many(PROBES, np.zeros(5, np.int64))
     with pytest.raises(InvalidRequest, match="contiguous"):
         index.find_many(PROBES, np.zeros(12, np.int64)[::2])
@@ -95,6 +139,89 @@ def test_results_go_where_they_are_wanted(index):
     out.flags.writeable = False
     with pytest.raises(InvalidRequest, match="cannot be written"):
         index.find_many(PROBES, out)
+
+
+def test_results_do_not_go_where_the_keys_are(index):
+    numbers = np.arange(8, dtype=np.uint64)
+    by_number = RangeIndex(numbers)
+    with pytest.raises(InvalidRequest, match="lies in the memory of keys"):
+        by_number.find_many(numbers, numbers.view(np.int64))
+    with pytest.raises(InvalidRequest, match="lies in the memory of keys"):
+        by_number.group(numbers, (numbers.view(np.int64), np.zeros(10, np.int64)))
+
+
+def test_numbers_are_keys_of_the_same_order():
+    starts = np.array([0, 10, 2**63, 2**64 - 1], np.uint64)
+    numbers = np.array([0, 9, 10, 2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1], np.uint64)
+    index = RangeIndex(starts)
+    assert index.key_length == 8
+    assert index.find_many(numbers).tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert index.find_many(numbers.astype(">u8")).tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert index.find_many(numbers[::-1]).tolist() == [3, 2, 2, 1, 1, 0, 0]
+    assert index.find(keys.u64(10)) == 1
+    with pytest.raises(WrongType, match=r"signed integers sort otherwise.*dstk\.keys\.i64"):
+        index.find_many(np.array([1, 2]))
+    wider = RangeIndex([b"", keys.u64(7)], key_length=12)
+    assert wider.find_many(np.array([6, 7], np.uint64)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 40_000, 100_001])
+@pytest.mark.parametrize("form", ["S", "u8", "u64", "fortran", "list"])
+def test_threads_and_out_change_nothing_but_the_speed(count, form):
+    random = np.random.default_rng(count)
+    starts = np.unique(random.integers(0, 2**64, 3_000, dtype=np.uint64))
+    index = RangeIndex(starts, owners=np.arange(len(starts)) % 7)
+    numbers = random.integers(0, 2**64, count, dtype=np.uint64)
+    rows = numbers.astype(">u8").view(np.uint8).reshape(count, 8)
+    given = {
+        "S": rows.copy().view("S8").ravel() if count else np.zeros(0, "S8"),
+        "u8": rows,
+        "u64": numbers,
+        "fortran": np.asfortranarray(rows),
+        "list": [row.tobytes() for row in rows],
+    }[form]
+    expected = np.searchsorted(starts, numbers, side="right") - 1
+    owners = np.where(expected < 0, 7, expected % 7)
+    order, offsets = np.argsort(owners, kind="stable"), np.cumsum([0, *np.bincount(owners, minlength=8)])
+    for threads in (1, 2, 5):
+        np.testing.assert_array_equal(index.find_many(given, threads=threads), expected)
+        found = index.group(given, threads=threads)
+        np.testing.assert_array_equal(found[0], order)
+        np.testing.assert_array_equal(found[1], offsets)
+        out = np.full(count, -9), np.full(9, -9)
+        assert index.group(given, out, threads=threads)[0] is out[0]
+        np.testing.assert_array_equal(out[0], order)
+        np.testing.assert_array_equal(out[1], offsets)
+    with pytest.raises(InvalidRequest, match="threads is 0"):
+        index.find_many(given, threads=0)
+
+
+def test_arrow_memory_is_given_back(index):
+    released.clear()
+    index.find_many(ArrowKeys(PROBES, 4))
+    assert sorted(released) == ["array", "schema"]
+    released.clear()
+    with pytest.raises(WrongType):
+        index.find_many(ArrowKeys(PROBES, 4, nulls=1))
+    assert sorted(released) == ["array", "schema"]
+
+
+def test_what_is_no_batch_of_keys_is_refused(index):
+    for given, error, why in [
+        (bytearray(b"abcde"), KeyLengthError, "keys has 5 bytes; the keys here take 4 each"),
+        (b"abcd", WrongType, "a memoryview of it is cut into keys"),
+        (np.zeros((2, 2, 2), np.uint8), WrongType, "3 dimensions"),
+        (np.zeros(3, np.float64), WrongType, "dtype float64"),
+        (np.zeros(3, np.uint32), WrongType, "dtype uint32"),
+        (ArrowKeys([b"a"], 4, nulls=1), WrongType, "may have nulls"),
+        (ArrowKeys([b"a"], 4, format_="z"), WrongType, 'format "z"'),
+        (ArrowKeys([b"a"], 5), KeyLengthError, "5 bytes wide"),
+        (memoryview(np.zeros(4, np.float32)), WrongType, "a key is bytes"),
+        (object(), WrongType, "keys is a object"),
+    ]:
+        for look_up in (index.find_many, index.group):
+            with pytest.raises(error, match=why):
+                look_up(given)
 
 
 def test_groups_by_owner_in_the_order_given_gaps_last(index):

@@ -5,7 +5,7 @@ use std::ops::Range;
 use dstk_core::index::{Delta, IndexError, Keys, RangeIndex, sort_by_owner};
 use dstk_core::key::Bounds;
 use numpy::{
-    IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1, PyUntypedArray,
+    PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1, PyUntypedArray,
     PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyIndexError;
@@ -58,11 +58,13 @@ impl PyRangeIndex {
         Ok(Self { inner })
     }
 
+    #[pyo3(signature = (key, /))]
     fn find(&self, key: &Bound<'_, PyAny>) -> Result<i64> {
         let found = self.inner.find(lookup_key(key, self.inner.key_length())?);
         Ok(found.map_or(-1, |position| position as i64))
     }
 
+    #[pyo3(signature = (key, /))]
     fn owner(&self, key: &Bound<'_, PyAny>) -> Result<i64> {
         Ok(self
             .inner
@@ -91,12 +93,10 @@ impl PyRangeIndex {
                 })
             })
         };
-        let Some(out) = out else {
-            let mut found = vec![0; keys.len()];
-            released(py, keys.len(), || find(&mut found))?;
-            return Ok(found.into_pyarray(py));
+        let (out, mut places) = match out {
+            Some(out) => out_array(out, "out", keys.len(), &keys)?,
+            None => new_array(py, keys.len())?,
         };
-        let (out, mut places) = out_array(out, "out", keys.len(), &keys)?;
         let places = slice_of(&mut places)?;
         released(py, keys.len(), || find(places))?;
         Ok(out)
@@ -117,7 +117,9 @@ impl PyRangeIndex {
         let count = keys.len();
         let offsets_count = self.inner.owners() as usize + 2;
         let group = |order: &mut [i64], offsets: &mut [i64]| {
-            let mut owners = vec![0; count];
+            // Written, not asked for as zeros: those would be new pages each time.
+            let mut owners = Vec::with_capacity(count);
+            owners.resize(count, 0);
             in_shares(&mut owners, threads, |positions, owners| {
                 view.each(positions, |done, batch| {
                     with_keys!(batch, keys => {
@@ -128,13 +130,13 @@ impl PyRangeIndex {
             })?;
             sort_by_owner(&owners, order, offsets)
         };
-        let Some((order, offsets)) = out else {
-            let (mut order, mut offsets) = (vec![0; count], vec![0; offsets_count]);
-            released(py, count, || group(&mut order, &mut offsets))?;
-            return Ok((order.into_pyarray(py), offsets.into_pyarray(py)));
+        let ((order, mut order_places), (offsets, mut offset_places)) = match out {
+            Some((order, offsets)) => (
+                out_array(&order, "out[0]", count, &keys)?,
+                out_array(&offsets, "out[1]", offsets_count, &keys)?,
+            ),
+            None => (new_array(py, count)?, new_array(py, offsets_count)?),
         };
-        let (order, mut order_places) = out_array(&order, "out[0]", count, &keys)?;
-        let (offsets, mut offset_places) = out_array(&offsets, "out[1]", offsets_count, &keys)?;
         let (places, offset_places) = (slice_of(&mut order_places)?, slice_of(&mut offset_places)?);
         released(py, count, || group(places, offset_places))?;
         Ok((order, offsets))
@@ -213,13 +215,24 @@ impl PyRangeIndex {
     }
 }
 
+/// An array and its memory, borrowed for writing.
+type ArrayOut<'py> = (Bound<'py, PyArray1<i64>>, PyReadwriteArray1<'py, i64>);
+
+/// A new array, from numpy's allocator: it hands out again what was freed, where ours gives so large a piece back to the
+/// system and pays for each page of the next one.
+fn new_array(py: Python<'_>, count: usize) -> Result<ArrayOut<'_>> {
+    let array = PyArray1::zeros(py, count, false);
+    let places = array.try_readwrite().map_err(PyErr::from)?;
+    Ok((array, places))
+}
+
 /// An array to write `count` results to, checked.
 fn out_array<'py>(
     out: &Bound<'py, PyAny>,
     what: &str,
     count: usize,
     keys: &KeysIn<'_>,
-) -> Result<(Bound<'py, PyArray1<i64>>, PyReadwriteArray1<'py, i64>)> {
+) -> Result<ArrayOut<'py>> {
     let Ok(array) = out.cast::<PyArray1<i64>>() else {
         let kind = match out.cast::<PyUntypedArray>() {
             Ok(array) => format!(

@@ -62,6 +62,12 @@ impl Column {
         self.values[position]
     }
 
+    /// Integer `position`, or the lowest there can be if there are not so many.
+    #[inline(always)]
+    pub(super) fn get_or_lowest(&self, position: usize) -> i64 {
+        self.values.get(position).copied().unwrap_or(i64::MIN)
+    }
+
     /// How many of the integers are at or below `value`.
     #[inline(always)]
     pub(super) fn rank<L: Lanes>(&self, value: i64) -> usize {

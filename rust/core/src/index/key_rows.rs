@@ -54,6 +54,18 @@ impl<'a> KeyRows<'a> {
         }
     }
 
+    /// One key.
+    #[inline(always)]
+    pub(super) fn one(key: &'a [u8]) -> Self {
+        Self {
+            bytes: key,
+            first: 0,
+            stride: 0,
+            len: 1,
+            width: key.len(),
+        }
+    }
+
     /// `len` keys of `width` bytes, as in a column of records: the first starts at byte `first`, each other one
     /// `stride` bytes on; none if they do not all lie in `bytes`.
     pub fn strided(

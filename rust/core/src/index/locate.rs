@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::chunk::Chunk;
 use super::column::Column;
-use super::key_rows::Keys;
+use super::key_rows::{KeyRows, Keys};
 use super::lanes::{Instructions, Lanes, Work};
 use super::range_map::RangeMap;
 use super::sorted_keys::{SortedKeys, compare_head, prefix_at};
@@ -19,10 +19,12 @@ const BATCH: usize = 32;
 pub(super) struct Door {
     column: Column,
     skip: u32,
+    /// The first eight bytes of the keys, or what `skip` leaves of them.
+    head: i64,
     /// Whether equal integers mean equal keys.
     exact: bool,
-    /// Whether it takes more than the integers to find a key: they do not begin with the key, or many are equal.
-    winding: bool,
+    /// Whether the integers are the keys' first bytes, and not many are equal.
+    straight: bool,
 }
 
 /// The way into one chunk.
@@ -44,8 +46,9 @@ impl Door {
         Some(Self {
             column: entrance.column,
             skip: entrance.skip as u32,
+            head: head_at(prefix_at(keys.head(), 0), entrance.skip as u32),
             exact: entrance.exact,
-            winding: entrance.skip > 0 || entrance.runs,
+            straight: entrance.skip == 0 && !entrance.runs,
         })
     }
 }
@@ -80,10 +83,8 @@ pub(super) fn locate<'a, V, K: Keys>(
 ) {
     match (map.entrance(), map.doors().first()) {
         (Some(top), Some(first)) => instructions.run(Locate {
-            map,
-            top,
+            search: Search { map, top, keys },
             first,
-            keys,
             near,
             found,
         }),
@@ -91,13 +92,40 @@ pub(super) fn locate<'a, V, K: Keys>(
     }
 }
 
-struct Locate<'a, V, K, N, F> {
+/// Looks up one key.
+#[inline]
+pub(super) fn locate_one<'a, V>(
     map: &'a RangeMap<V>,
-    top: &'a Door,
+    key: &[u8],
+) -> Option<(&'a ChunkDoor<V>, usize)> {
+    struct One<'a, 'k, V>(Search<'a, V, KeyRows<'k>>);
+    impl<'a, V> Work for One<'a, '_, V> {
+        type Output = Option<(&'a ChunkDoor<V>, usize)>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Self::Output {
+            let mut probe = self.0.find_chunk::<L>(0);
+            probe.place = probe.door.door.column.about(probe.place);
+            self.0.find_slot::<L>(0, &probe)
+        }
+    }
+    let top = map.entrance()?;
+    let keys = KeyRows::one(key);
+    Instructions::best().run(One(Search { map, top, keys }))
+}
+
+struct Locate<'a, V, K, N, F> {
+    search: Search<'a, V, K>,
     first: &'a ChunkDoor<V>,
-    keys: K,
     near: N,
     found: F,
+}
+
+/// The steps for each key.
+struct Search<'a, V, K> {
+    map: &'a RangeMap<V>,
+    top: &'a Door,
+    keys: K,
 }
 
 /// How far a key of the batch has come.
@@ -107,6 +135,8 @@ struct Probe<'a, V> {
     prefix: i64,
     /// The bucket to look in, then about where in the chunk the key belongs.
     place: usize,
+    /// Whether the key is known to begin with what all of the chunk's starts do.
+    same_head: bool,
 }
 
 impl<V> Clone for Probe<'_, V> {
@@ -131,14 +161,15 @@ where
             door: self.first,
             prefix: 0,
             place: 0,
+            same_head: false,
         };
         let mut probes = [nothing; BATCH];
-        let len = self.keys.len();
+        let len = self.search.keys.len();
         let mut from = 0;
         while from < len {
             let probes = &mut probes[..BATCH.min(len - from)];
             for (at, probe) in (from..).zip(probes.iter_mut()) {
-                *probe = self.find_chunk::<L>(at);
+                *probe = self.search.find_chunk::<L>(at);
             }
             for probe in probes.iter_mut() {
                 let column = &probe.door.door.column;
@@ -147,7 +178,7 @@ where
                 (self.near)(probe.door, probe.place);
             }
             for (at, probe) in (from..).zip(probes.iter()) {
-                let slot = self.find_slot::<L>(at, probe);
+                let slot = self.search.find_slot::<L>(at, probe);
                 (self.found)(at, slot);
             }
             from += probes.len();
@@ -155,10 +186,7 @@ where
     }
 }
 
-impl<'a, V, K, N, F> Locate<'a, V, K, N, F>
-where
-    K: Keys,
-{
+impl<'a, V, K: Keys> Search<'a, V, K> {
     /// The chunk to look in; the first one for a key below all ranges.
     ///
     /// Where a few first starts share eight bytes with the key, it may be one of those after the right one:
@@ -168,18 +196,19 @@ where
         let (map, top) = (self.map, self.top);
         let key = self.keys.get(at);
         let key = key.as_ref();
-        let prefix = prefix_at(key, top.skip as usize);
-        let rank = if top.winding {
-            map.firsts().rank(key)
+        let first = prefix_at(key, 0);
+        let rank = if top.straight {
+            top.column.rank::<L>(first)
         } else {
-            top.column.rank::<L>(prefix)
+            map.firsts().rank(key)
         };
         let chunk = &map.doors()[rank.saturating_sub(1)];
         let door = &chunk.door;
-        let prefix = if door.skip == top.skip {
-            prefix
+        let (prefix, same_head) = if door.skip == 0 {
+            (first, true)
         } else {
-            prefix_at(key, door.skip as usize)
+            let same_head = door.skip <= 8 && head_at(first, door.skip) == door.head;
+            (prefix_at(key, door.skip as usize), same_head)
         };
         let place = door.column.bucket(prefix);
         door.column.prefetch_bucket(place);
@@ -187,6 +216,7 @@ where
             door: chunk,
             prefix,
             place,
+            same_head,
         }
     }
 
@@ -200,9 +230,10 @@ where
         let column = &chunk.door.column;
         let rank = column.rank_from::<L>(probe.place, probe.prefix);
         let slot = rank.wrapping_sub(1);
-        let clear = !chunk.door.winding && !chunk.gaps && slot < column.len() - 1;
-        if !clear || (column.get(slot) == probe.prefix && !chunk.door.exact) {
-            return self.settle(at, chunk, rank);
+        let clear = probe.same_head && !chunk.gaps && slot < column.len() - 1;
+        let tie = !chunk.door.exact && column.get_or_lowest(slot) == probe.prefix;
+        if !clear || tie {
+            return self.settle(at, chunk, rank, tie);
         }
         Some((chunk, slot))
     }
@@ -215,6 +246,7 @@ where
         at: usize,
         door: &'a ChunkDoor<V>,
         rank: usize,
+        tie: bool,
     ) -> Option<(&'a ChunkDoor<V>, usize)> {
         let key = self.keys.get(at);
         let key = key.as_ref();
@@ -222,7 +254,8 @@ where
         let rank = match compare_head(key, chunk.starts().head()) {
             Ordering::Less => 0,
             Ordering::Greater => door.door.column.len(),
-            Ordering::Equal => chunk.starts().settle(key, rank),
+            Ordering::Equal if tie => chunk.starts().settle(key, rank),
+            Ordering::Equal => rank,
         };
         let (door, chunk, rank) = if rank > 0 {
             (door, chunk, rank)
@@ -235,4 +268,10 @@ where
         let slot = rank.checked_sub(1)?;
         chunk.is_below_end(slot, key).then_some((door, slot))
     }
+}
+
+/// The first `count` bytes, one at least, of the eight in `prefix`; all of them if there are not so many.
+#[inline(always)]
+fn head_at(prefix: i64, count: u32) -> i64 {
+    prefix >> (64 - 8 * count.clamp(1, 8))
 }

@@ -201,9 +201,9 @@ impl RangeIndex {
     /// Sorts the positions of `keys` by owner: one look-up a key, then one counting sort, which is stable.
     pub fn group<K: Keys>(&self, keys: K) -> Result<Groups, IndexError> {
         let mut owners = vec![0; keys.len()];
-        self.owners_into(keys, &mut owners)?;
         let mut order = vec![0; keys.len()];
         let mut offsets = vec![0; self.owners as usize + 2];
+        self.owners_into(keys, &mut owners)?;
         sort_by_owner(&owners, &mut order, &mut offsets)?;
         Ok(Groups { order, offsets })
     }
@@ -262,17 +262,26 @@ pub fn sort_by_owner(
     offsets: &mut [i64],
 ) -> Result<(), IndexError> {
     check_out(order.len(), owners.len())?;
-    offsets.fill(0);
-    for owner in owners {
-        offsets[*owner as usize + 1] += 1;
+    // Neighbours are counted apart: a count that has just been written is slow to be read.
+    let mut counts = vec![0; 2 * offsets.len()];
+    let (even, odd) = counts.split_at_mut(offsets.len());
+    let (pairs, rest) = owners.as_chunks::<2>();
+    for [left, right] in pairs {
+        even[*left as usize + 1] += 1;
+        odd[*right as usize + 1] += 1;
     }
-    for owner in 1..offsets.len() {
-        offsets[owner] += offsets[owner - 1];
+    for owner in rest {
+        even[*owner as usize + 1] += 1;
+    }
+    let mut sum = 0;
+    for ((offset, even), odd) in offsets.iter_mut().zip(even).zip(odd) {
+        sum += *even + *odd;
+        *offset = sum;
     }
     let mut next = offsets.to_vec();
-    for (position, owner) in owners.iter().enumerate() {
+    for (owner, position) in owners.iter().zip(0..) {
         let place = &mut next[*owner as usize];
-        order[*place as usize] = position as i64;
+        order[*place as usize] = position;
         *place += 1;
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::chunk::{Chunk, Piece};
 use super::error::IndexError;
 use super::key_rows::Keys;
 use super::lanes::{Instructions, prefetch};
-use super::locate::{ChunkDoor, Door, locate};
+use super::locate::{ChunkDoor, Door, locate, locate_one};
 use super::sorted_keys::SortedKeys;
 use crate::key::{Bounds, check_key_length, readable};
 
@@ -204,12 +204,7 @@ impl<V> RangeMap<V> {
         if key.len() > self.top.key_length {
             return None;
         }
-        let at = self.top.firsts.rank(key).checked_sub(1)?;
-        let door = &self.top.doors[at];
-        let chunk = &self.top.chunks[at];
-        let slot = chunk.starts().rank(key).checked_sub(1)?;
-        let found = (door.base + slot, &door.values()[slot]);
-        chunk.is_below_end(slot, key).then_some(found)
+        locate_one(self, key).map(|(door, slot)| (door.base + slot, &door.values()[slot]))
     }
 
     /// Calls `found` with the place in the batch of each of `keys`, in order, and the position of its range; keys are
