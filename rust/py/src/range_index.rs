@@ -117,9 +117,7 @@ impl PyRangeIndex {
         let count = keys.len();
         let offsets_count = self.inner.owners() as usize + 2;
         let group = |order: &mut [i64], offsets: &mut [i64]| {
-            // Written, not asked for as zeros: those would be new pages each time.
-            let mut owners = Vec::with_capacity(count);
-            owners.resize(count, 0);
+            let mut owners = vec![0; count];
             in_shares(&mut owners, threads, |positions, owners| {
                 view.each(positions, |done, batch| {
                     with_keys!(batch, keys => {
