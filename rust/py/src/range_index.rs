@@ -141,7 +141,12 @@ impl PyRangeIndex {
     }
 
     #[pyo3(signature = (remove, add))]
-    fn apply(&self, remove: Vec<Bound<'_, PyAny>>, add: Vec<Added<'_>>) -> Result<Self> {
+    fn apply(
+        &self,
+        py: Python<'_>,
+        remove: Vec<Bound<'_, PyAny>>,
+        add: Vec<Added<'_>>,
+    ) -> Result<Self> {
         let mut delta = Delta::default();
         for start in &remove {
             delta.remove.push(key_bytes(start, "remove")?.into());
@@ -155,9 +160,9 @@ impl PyRangeIndex {
             )?;
             delta.add.push((bounds, *owner));
         }
-        Ok(Self {
-            inner: self.inner.apply(&delta)?,
-        })
+        // Short as it is, readers who come back from a batch would wait for it.
+        let inner = py.detach(|| self.inner.apply(&delta))?;
+        Ok(Self { inner })
     }
 
     fn bounds<'py>(

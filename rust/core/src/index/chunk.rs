@@ -23,7 +23,7 @@ impl<V> Piece<'_, V> {
 }
 
 /// Starts to a bucket of a chunk's column: the table of buckets is then small beside them.
-const CROWD: usize = 4;
+const CROWD: usize = 2;
 
 /// Neighbouring ranges, never changed once built.
 #[derive(Debug)]
