@@ -30,7 +30,7 @@ const CROWD: usize = 2;
 pub(super) struct Chunk<V> {
     starts: SortedKeys,
     ends: Ends,
-    values: Arc<[V]>,
+    values: Box<[V]>,
 }
 
 /// Where the ranges of a chunk end: at the next start, unless there is an end of its own.
@@ -94,7 +94,7 @@ impl<V> Chunk<V> {
     }
 
     /// What belongs to each range.
-    pub(super) fn values(&self) -> &Arc<[V]> {
+    pub(super) fn values(&self) -> &[V] {
         &self.values
     }
 

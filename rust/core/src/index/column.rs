@@ -1,22 +1,28 @@
 //! Ascending integers to count in, with a table that says about where to look.
 
-use std::sync::Arc;
-
 use super::lanes::{Lanes, WIDTH, prefetch};
 
-/// Ascending integers, equal ones allowed, to count in how many are at or below one. A clone is two reference counts.
+/// Ascending integers, equal ones allowed, to count in how many are at or below one: see [`View`].
 ///
 /// The integers between the lowest and the highest are cut into buckets of one width, and a table says where each bucket
 /// begins (interpolation by one step). One comparison of eight neighbours ends a search where integers are spread about
 /// evenly; where many share a bucket, a binary search goes before it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Column {
-    /// The integers, then `WIDTH` more of the highest there can be.
-    values: Arc<[i64]>,
-    /// How many integers, 65,535 at most, lie in the buckets before each. Never empty.
-    buckets: Arc<[u16]>,
+    values: Box<[i64]>,
+    buckets: Box<[u16]>,
     lowest: i64,
-    len: u32,
+    shift: u8,
+}
+
+/// A column as a search uses it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    /// The integers, then `WIDTH` more of the highest there can be.
+    values: &'a [i64],
+    /// How many integers, 65,535 at most, lie in the buckets before each. Never empty.
+    buckets: &'a [u16],
+    lowest: i64,
     /// Bits that number the integers within one bucket.
     shift: u8,
 }
@@ -45,15 +51,32 @@ impl Column {
             values: values.into(),
             buckets: buckets.into(),
             lowest,
-            len: len as u32,
             shift: shift as u8,
         }
     }
 
+    /// The column as a search uses it.
+    #[inline(always)]
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            values: &self.values,
+            buckets: &self.buckets,
+            lowest: self.lowest,
+            shift: self.shift,
+        }
+    }
+
+    /// Bytes of memory, without the struct itself.
+    pub(super) fn nbytes(&self) -> usize {
+        size_of_val(&*self.values) + size_of_val(&*self.buckets)
+    }
+}
+
+impl View<'_> {
     /// How many integers.
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        self.len as usize
+        self.values.len() - WIDTH
     }
 
     /// Integer `position`, which has to exist.
@@ -87,7 +110,7 @@ impl Column {
         usize::from(self.buckets[bucket])
     }
 
-    /// How many of the integers are at or below `value`, given what [`Column::about`] says of its bucket.
+    /// How many of the integers are at or below `value`, given what [`View::about`] says of its bucket.
     #[inline(always)]
     pub(super) fn rank_from<L: Lanes>(&self, about: usize, value: i64) -> usize {
         let rank = match self.values[about..].first_chunk() {
@@ -100,24 +123,18 @@ impl Column {
         about + rank
     }
 
-    /// Starts to bring near what [`Column::about`] reads.
+    /// Starts to bring near what [`View::about`] reads.
     #[inline(always)]
     pub(super) fn prefetch_bucket(&self, bucket: usize) {
         prefetch(self.buckets.as_ptr().wrapping_add(bucket));
     }
 
-    /// Starts to bring near what [`Column::rank_from`] reads first.
+    /// Starts to bring near what [`View::rank_from`] reads first.
     #[inline(always)]
     pub(super) fn prefetch_from(&self, about: usize) {
         let first = self.values.as_ptr().wrapping_add(about);
         prefetch(first);
         prefetch(first.wrapping_add(WIDTH - 1));
-    }
-
-    /// Bytes of memory, without the struct itself.
-    pub(super) fn nbytes(&self) -> usize {
-        let counts = 2 * 2 * size_of::<usize>();
-        size_of_val(&*self.values) + size_of_val(&*self.buckets) + counts
     }
 
     /// The rank of `value`, given that integer number `low - 1` is at or below it: a binary search whose steps are moves,
@@ -136,6 +153,7 @@ mod tests {
 
     fn check(values: &[i64], crowd: usize) {
         let column = Column::new(values.to_vec(), crowd);
+        let column = column.view();
         let asked = values
             .iter()
             .step_by(values.len() / 50 + 1)

@@ -2,10 +2,11 @@
 //! comes while the others are looked at.
 
 use std::cmp::Ordering;
+use std::mem::transmute;
 use std::sync::Arc;
 
 use super::chunk::Chunk;
-use super::column::Column;
+use super::column::View;
 use super::key_rows::{KeyRows, Keys};
 use super::lanes::{Instructions, Lanes, Work};
 use super::range_map::RangeMap;
@@ -15,9 +16,9 @@ use super::sorted_keys::{SortedKeys, compare_head, prefix_at};
 const BATCH: usize = 32;
 
 /// The way into some sorted keys: what a search needs of them, close together.
-#[derive(Debug)]
-pub(super) struct Door {
-    column: Column,
+#[derive(Debug, Clone, Copy)]
+struct Door<'a> {
+    column: View<'a>,
     skip: u32,
     /// The first eight bytes of the keys, or what `skip` leaves of them.
     head: i64,
@@ -27,21 +28,30 @@ pub(super) struct Door {
     straight: bool,
 }
 
-/// The way into one chunk.
+/// The way into the list of chunks, by the first start of each.
 #[derive(Debug)]
-pub(super) struct ChunkDoor<V> {
-    door: Door,
-    gaps: bool,
-    /// The number of the chunk.
-    chunk: u32,
-    /// The position of its first range.
-    pub(super) base: usize,
-    values: Arc<[V]>,
+pub(super) struct ListDoor {
+    /// Borrows from `firsts`.
+    door: Door<'static>,
+    firsts: Arc<SortedKeys>,
 }
 
-impl Door {
+/// The way into one chunk.
+#[derive(Debug)]
+pub(super) struct ChunkDoor<V: 'static> {
+    /// Borrows from `chunk`.
+    door: Door<'static>,
+    /// Borrows from `chunk`.
+    values: &'static [V],
+    gaps: bool,
+    /// The position of its first range.
+    pub(super) base: usize,
+    chunk: Arc<Chunk<V>>,
+}
+
+impl<'a> Door<'a> {
     /// None if there are no keys.
-    pub(super) fn new(keys: &SortedKeys) -> Option<Self> {
+    fn new(keys: &'a SortedKeys) -> Option<Self> {
         let entrance = keys.entrance()?;
         Some(Self {
             column: entrance.column,
@@ -53,28 +63,57 @@ impl Door {
     }
 }
 
-impl<V> ChunkDoor<V> {
-    /// Into chunk number `number`, given how many ranges lie before it.
-    pub(super) fn new(chunk: &Chunk<V>, number: usize, base: usize) -> Option<Self> {
+impl ListDoor {
+    /// Into a list of chunks, of which these are the first starts; none if there are no chunks.
+    pub(super) fn new(firsts: &Arc<SortedKeys>) -> Option<Self> {
+        let door = Door::new(firsts)?;
+        // SAFETY: what it borrows from is kept beside it, is never changed and does not move, being behind an Arc. No
+        // reference leaves this module for longer than that of the list itself.
+        let door = unsafe { transmute::<Door<'_>, Door<'static>>(door) };
         Some(Self {
-            door: Door::new(chunk.starts())?,
+            door,
+            firsts: Arc::clone(firsts),
+        })
+    }
+}
+
+impl<V: 'static> ChunkDoor<V> {
+    /// Into a chunk, given how many ranges lie before it.
+    pub(super) fn new(chunk: Arc<Chunk<V>>, base: usize) -> Option<Self> {
+        let door = Door::new(chunk.starts())?;
+        // SAFETY: what both borrow from is kept beside them, is never changed and does not move, being behind an Arc.
+        // No reference leaves this module for longer than that of the door itself.
+        let (door, values) = unsafe {
+            (
+                transmute::<Door<'_>, Door<'static>>(door),
+                transmute::<&[V], &'static [V]>(chunk.values()),
+            )
+        };
+        Some(Self {
+            door,
+            values,
             gaps: chunk.has_gaps(),
-            chunk: number as u32,
             base,
-            values: Arc::clone(chunk.values()),
+            chunk,
         })
     }
 
     /// What belongs to the ranges of the chunk.
     #[inline(always)]
     pub(super) fn values(&self) -> &[V] {
-        &self.values
+        self.values
+    }
+
+    /// The chunk.
+    #[inline(always)]
+    pub(super) fn chunk(&self) -> &Arc<Chunk<V>> {
+        &self.chunk
     }
 }
 
 /// Looks up each of `keys`, in order, and tells `found` the key's place in `keys` and the door to its range's chunk with the
 /// range's place in that; none for a key in a gap. A little earlier `near` is told the door, and about which place.
-pub(super) fn locate<'a, V, K: Keys>(
+pub(super) fn locate<'a, V: 'static, K: Keys>(
     map: &'a RangeMap<V>,
     keys: K,
     instructions: Instructions,
@@ -94,12 +133,12 @@ pub(super) fn locate<'a, V, K: Keys>(
 
 /// Looks up one key.
 #[inline]
-pub(super) fn locate_one<'a, V>(
+pub(super) fn locate_one<'a, V: 'static>(
     map: &'a RangeMap<V>,
     key: &[u8],
 ) -> Option<(&'a ChunkDoor<V>, usize)> {
-    struct One<'a, 'k, V>(Search<'a, V, KeyRows<'k>>);
-    impl<'a, V> Work for One<'a, '_, V> {
+    struct One<'a, 'k, V: 'static>(Search<'a, V, KeyRows<'k>>);
+    impl<'a, V: 'static> Work for One<'a, '_, V> {
         type Output = Option<(&'a ChunkDoor<V>, usize)>;
 
         #[inline(always)]
@@ -114,7 +153,7 @@ pub(super) fn locate_one<'a, V>(
     Instructions::best().run(One(Search { map, top, keys }))
 }
 
-struct Locate<'a, V, K, N, F> {
+struct Locate<'a, V: 'static, K, N, F> {
     search: Search<'a, V, K>,
     first: &'a ChunkDoor<V>,
     near: N,
@@ -122,14 +161,14 @@ struct Locate<'a, V, K, N, F> {
 }
 
 /// The steps for each key.
-struct Search<'a, V, K> {
+struct Search<'a, V: 'static, K> {
     map: &'a RangeMap<V>,
-    top: &'a Door,
+    top: &'a ListDoor,
     keys: K,
 }
 
 /// How far a key of the batch has come.
-struct Probe<'a, V> {
+struct Probe<'a, V: 'static> {
     door: &'a ChunkDoor<V>,
     /// Eight bytes of the key, those that the chunk's integers stand for.
     prefix: i64,
@@ -139,15 +178,15 @@ struct Probe<'a, V> {
     same_head: bool,
 }
 
-impl<V> Clone for Probe<'_, V> {
+impl<V: 'static> Clone for Probe<'_, V> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<V> Copy for Probe<'_, V> {}
+impl<V: 'static> Copy for Probe<'_, V> {}
 
-impl<'a, V, K, N, F> Work for Locate<'a, V, K, N, F>
+impl<'a, V: 'static, K, N, F> Work for Locate<'a, V, K, N, F>
 where
     K: Keys,
     N: Fn(&'a ChunkDoor<V>, usize),
@@ -186,7 +225,7 @@ where
     }
 }
 
-impl<'a, V, K: Keys> Search<'a, V, K> {
+impl<'a, V: 'static, K: Keys> Search<'a, V, K> {
     /// The chunk to look in; the first one for a key below all ranges.
     ///
     /// Where a few first starts share eight bytes with the key, it may be one of those after the right one:
@@ -197,10 +236,10 @@ impl<'a, V, K: Keys> Search<'a, V, K> {
         let key = self.keys.get(at);
         let key = key.as_ref();
         let first = prefix_at(key, 0);
-        let rank = if top.straight {
-            top.column.rank::<L>(first)
+        let rank = if top.door.straight {
+            top.door.column.rank::<L>(first)
         } else {
-            map.firsts().rank(key)
+            top.firsts.rank(key)
         };
         let chunk = &map.doors()[rank.saturating_sub(1)];
         let door = &chunk.door;
@@ -250,7 +289,7 @@ impl<'a, V, K: Keys> Search<'a, V, K> {
     ) -> Option<(&'a ChunkDoor<V>, usize)> {
         let key = self.keys.get(at);
         let key = key.as_ref();
-        let chunk = self.map.chunk(door.chunk as usize);
+        let chunk = &door.chunk;
         let rank = match compare_head(key, chunk.starts().head()) {
             Ordering::Less => 0,
             Ordering::Greater => door.door.column.len(),
@@ -261,9 +300,9 @@ impl<'a, V, K: Keys> Search<'a, V, K> {
             (door, chunk, rank)
         } else {
             // Below the chunk's first start: a chunk before it has the key, or none.
-            let number = self.map.firsts().rank(key).checked_sub(1)?;
-            let chunk = self.map.chunk(number);
-            (&self.map.doors()[number], chunk, chunk.starts().rank(key))
+            let number = self.top.firsts.rank(key).checked_sub(1)?;
+            let door = &self.map.doors()[number];
+            (door, &door.chunk, door.chunk.starts().rank(key))
         };
         let slot = rank.checked_sub(1)?;
         chunk.is_below_end(slot, key).then_some((door, slot))

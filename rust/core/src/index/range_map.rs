@@ -7,13 +7,15 @@ use super::chunk::{Chunk, Piece};
 use super::error::IndexError;
 use super::key_rows::Keys;
 use super::lanes::{Instructions, prefetch};
-use super::locate::{ChunkDoor, Door, locate, locate_one};
+use super::locate::{ChunkDoor, ListDoor, locate, locate_one};
 use super::sorted_keys::SortedKeys;
 use crate::key::{Bounds, check_key_length, readable};
 
 /// Ranges a chunk is built with, and at most holds. A change copies one chunk and the list of chunks, so the cost of a
 /// change to n ranges is about `FULL + n / FULL` short copies.
 const FULL: usize = 256;
+/// Chunks to a bucket of the list's column: its table is read for every key, and stays near.
+const CROWD: usize = 1;
 /// A chunk that shrinks below this is put together with its neighbour.
 const SPARSE: usize = 64;
 
@@ -37,24 +39,23 @@ impl<V> Edit<'_, V> {
 
 /// Closed-open ranges that do not overlap, gaps allowed, each with a value. Immutable; a clone is one reference count.
 #[derive(Debug)]
-pub struct RangeMap<V> {
+pub struct RangeMap<V: 'static> {
     top: Arc<Top<V>>,
 }
 
 #[derive(Debug)]
-struct Top<V> {
+struct Top<V: 'static> {
     key_length: usize,
     /// The first start of every chunk.
-    firsts: SortedKeys,
+    firsts: Arc<SortedKeys>,
     /// The way into the list of chunks, if there are any.
-    entrance: Option<Door>,
+    entrance: Option<ListDoor>,
     /// The way into every chunk.
     doors: Box<[ChunkDoor<V>]>,
-    chunks: Box<[Arc<Chunk<V>>]>,
     len: usize,
 }
 
-impl<V> Clone for RangeMap<V> {
+impl<V: 'static> Clone for RangeMap<V> {
     fn clone(&self) -> Self {
         Self {
             top: Arc::clone(&self.top),
@@ -62,7 +63,7 @@ impl<V> Clone for RangeMap<V> {
     }
 }
 
-impl<V: Clone> RangeMap<V> {
+impl<V: Clone + 'static> RangeMap<V> {
     /// A map of keys of `key_length` bytes without a range.
     pub(crate) fn new(key_length: usize) -> Result<Self, IndexError> {
         check_key_length(key_length)?;
@@ -92,7 +93,7 @@ impl<V: Clone> RangeMap<V> {
                 .cmp(right.start())
                 .then_with(|| matches!(left, Edit::Add(_)).cmp(&matches!(right, Edit::Add(_))))
         });
-        let old = &self.top.chunks;
+        let old = &self.top.doors;
         let mut chunks: Vec<Arc<Chunk<V>>> = Vec::with_capacity(old.len() + 2);
         let mut rest = edits.as_slice();
         let mut taken = 0;
@@ -100,10 +101,12 @@ impl<V: Clone> RangeMap<V> {
             let target = self.top.firsts.rank(first.start()).saturating_sub(1);
             append(&mut chunks, &old[taken..target])?;
             let count = match old.get(target + 1) {
-                Some(next) => rest.partition_point(|edit| edit.start() < next.piece(0).start),
+                Some(next) => {
+                    rest.partition_point(|edit| edit.start() < next.chunk().piece(0).start)
+                }
                 None => rest.len(),
             };
-            let merged = merge(old.get(target).map(Arc::as_ref), &rest[..count])?;
+            let merged = merge(old.get(target).map(|door| &**door.chunk()), &rest[..count])?;
             if let (Some(before), Some(piece)) = (chunks.last(), merged.first()) {
                 check_neighbours(&last_piece(before), piece)?;
             }
@@ -146,27 +149,26 @@ impl<V: Clone> RangeMap<V> {
         let mut firsts = Vec::with_capacity(chunks.len() * key_length);
         let mut doors = Vec::with_capacity(chunks.len());
         let mut len = 0;
-        for (number, chunk) in chunks.iter().enumerate() {
+        for chunk in chunks {
             firsts.extend_from_slice(chunk.starts().get(0));
-            doors.extend(ChunkDoor::new(chunk, number, len));
+            let base = len;
             len += chunk.len();
+            doors.extend(ChunkDoor::new(chunk, base));
         }
-        // One to a bucket: the table is read for every key, and stays near.
-        let firsts = SortedKeys::new(firsts, key_length, 1);
+        let firsts = Arc::new(SortedKeys::new(firsts, key_length, CROWD));
         Self {
             top: Arc::new(Top {
                 key_length,
-                entrance: Door::new(&firsts),
+                entrance: ListDoor::new(&firsts),
                 firsts,
                 doors: doors.into(),
-                chunks: chunks.into(),
                 len,
             }),
         }
     }
 }
 
-impl<V> RangeMap<V> {
+impl<V: 'static> RangeMap<V> {
     /// Length of the keys in bytes.
     pub fn key_length(&self) -> usize {
         self.top.key_length
@@ -184,15 +186,12 @@ impl<V> RangeMap<V> {
 
     /// Bytes of memory, without what the values point to.
     pub fn nbytes(&self) -> usize {
-        let top = size_of::<Top<V>>()
-            + self.top.firsts.nbytes()
-            + size_of_val(&*self.top.doors)
-            + size_of_val(&*self.top.chunks);
+        let top = size_of::<Top<V>>() + self.top.firsts.nbytes() + size_of_val(&*self.top.doors);
         top + self
             .top
-            .chunks
+            .doors
             .iter()
-            .map(|chunk| chunk.nbytes())
+            .map(|door| door.chunk().nbytes())
             .sum::<usize>()
     }
 
@@ -244,14 +243,8 @@ impl<V> RangeMap<V> {
 
     /// The way into the list of chunks, if there are any.
     #[inline(always)]
-    pub(super) fn entrance(&self) -> Option<&Door> {
+    pub(super) fn entrance(&self) -> Option<&ListDoor> {
         self.top.entrance.as_ref()
-    }
-
-    /// The first start of every chunk.
-    #[inline(always)]
-    pub(super) fn firsts(&self) -> &SortedKeys {
-        &self.top.firsts
     }
 
     /// The way into every chunk.
@@ -260,19 +253,14 @@ impl<V> RangeMap<V> {
         &self.top.doors
     }
 
-    /// Chunk number `at`, which has to exist.
-    #[inline(always)]
-    pub(super) fn chunk(&self, at: usize) -> &Chunk<V> {
-        &self.top.chunks[at]
-    }
-
     /// Range number `position` in the order of keys.
     pub fn get(&self, position: usize) -> Option<Piece<'_, &V>> {
         if position >= self.top.len {
             return None;
         }
         let at = self.chunk_of(position)?;
-        Some(self.top.chunks[at].piece(position - self.top.doors[at].base))
+        let door = &self.top.doors[at];
+        Some(door.chunk().piece(position - door.base))
     }
 
     /// The ranges at `positions`, those beyond the last left out.
@@ -281,11 +269,11 @@ impl<V> RangeMap<V> {
         let skipped = positions.start - self.top.doors.get(at).map_or(0, |door| door.base);
         let pieces = self
             .top
-            .chunks
+            .doors
             .get(at..)
             .unwrap_or_default()
             .iter()
-            .flat_map(|chunk| chunk.pieces());
+            .flat_map(|door| door.chunk().pieces());
         pieces.skip(skipped).take(positions.len())
     }
 
@@ -305,12 +293,17 @@ impl<V> RangeMap<V> {
 
     /// What is in this version's blocks of memory that `other` does not share.
     pub(crate) fn unshared<'a>(&'a self, other: &Self) -> impl Iterator<Item = Piece<'a, &'a V>> {
-        let shared: std::collections::HashSet<_> =
-            other.top.chunks.iter().map(Arc::as_ptr).collect();
+        let shared: std::collections::HashSet<_> = other
+            .top
+            .doors
+            .iter()
+            .map(|door| Arc::as_ptr(door.chunk()))
+            .collect();
         let own = self
             .top
-            .chunks
+            .doors
             .iter()
+            .map(ChunkDoor::chunk)
             .filter(move |chunk| !shared.contains(&Arc::as_ptr(chunk)));
         own.flat_map(|chunk| chunk.pieces())
     }
@@ -323,14 +316,20 @@ impl<V> RangeMap<V> {
 
     fn starts_at_or_below(&self, key: &[u8]) -> usize {
         match self.top.firsts.rank(key).checked_sub(1) {
-            Some(at) => self.top.doors[at].base + self.top.chunks[at].starts().rank(key),
+            Some(at) => {
+                let door = &self.top.doors[at];
+                door.base + door.chunk().starts().rank(key)
+            }
             None => 0,
         }
     }
 
     fn starts_below(&self, key: &[u8]) -> usize {
         match self.top.firsts.rank_below(key).checked_sub(1) {
-            Some(at) => self.top.doors[at].base + self.top.chunks[at].starts().rank_below(key),
+            Some(at) => {
+                let door = &self.top.doors[at];
+                door.base + door.chunk().starts().rank_below(key)
+            }
             None => 0,
         }
     }
@@ -350,14 +349,14 @@ fn last_piece<V>(chunk: &Chunk<V>) -> Piece<'_, &V> {
 }
 
 /// Appends chunks as they were, given that the first of them does not overlap what is there by now.
-fn append<V>(
+fn append<V: 'static>(
     chunks: &mut Vec<Arc<Chunk<V>>>,
-    unchanged: &[Arc<Chunk<V>>],
+    unchanged: &[ChunkDoor<V>],
 ) -> Result<(), IndexError> {
     if let (Some(before), Some(after)) = (chunks.last(), unchanged.first()) {
-        check_neighbours(&last_piece(before), &after.piece(0))?;
+        check_neighbours(&last_piece(before), &after.chunk().piece(0))?;
     }
-    chunks.extend_from_slice(unchanged);
+    chunks.extend(unchanged.iter().map(|door| Arc::clone(door.chunk())));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::column::Column;
+use super::column::{Column, View};
 use super::lanes::Plain;
 
 /// Where fewer keys than this have equal prefixes, they are compared whole, one after the other.
@@ -12,7 +12,7 @@ const RUN: usize = 16;
 ///
 /// Eight bytes of each key are kept as an integer, so that a search touches whole keys only where those eight bytes tie.
 /// Where many keys tie they have a column of their own over the bytes in which they differ, and so on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct SortedKeys {
     width: usize,
     bytes: Box<[u8]>,
@@ -20,7 +20,7 @@ pub(super) struct SortedKeys {
 }
 
 /// Eight bytes of some neighbouring keys, which share all bytes before those.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Prefixes {
     /// Where the eight bytes begin.
     skip: usize,
@@ -30,10 +30,10 @@ struct Prefixes {
 }
 
 /// What a search that goes through the root by itself has to know of it.
-#[derive(Debug, Clone)]
-pub(super) struct Entrance {
+#[derive(Debug)]
+pub(super) struct Entrance<'a> {
     /// The integers of the root.
-    pub(super) column: Column,
+    pub(super) column: View<'a>,
     /// Where the bytes begin that they stand for; before them the keys have [`SortedKeys::head`].
     pub(super) skip: usize,
     /// Whether those are the last of the keys' bytes, so that equal integers mean equal keys.
@@ -61,9 +61,9 @@ impl SortedKeys {
     }
 
     /// The way in for a search that walks many of these at once; none if there are no keys.
-    pub(super) fn entrance(&self) -> Option<Entrance> {
+    pub(super) fn entrance(&self) -> Option<Entrance<'_>> {
         self.root.as_ref().map(|root| Entrance {
-            column: root.column.clone(),
+            column: root.column.view(),
             skip: root.skip,
             exact: root.skip + 8 >= self.width,
             runs: !root.runs.is_empty(),
@@ -150,13 +150,13 @@ impl Prefixes {
         if self.skip > 0 {
             match compare_head(key, &bytes[base * width..][..self.skip]) {
                 Ordering::Less => return 0,
-                Ordering::Greater => return self.column.len(),
+                Ordering::Greater => return self.column.view().len(),
                 Ordering::Equal => {}
             }
         }
         let prefix = prefix_at(key, self.skip);
-        let upper = self.column.rank::<Plain>(prefix);
-        if upper == 0 || self.column.get(upper - 1) != prefix || self.skip + 8 >= width {
+        let upper = self.column.view().rank::<Plain>(prefix);
+        if upper == 0 || self.column.view().get(upper - 1) != prefix || self.skip + 8 >= width {
             return upper;
         }
         self.settle(key, base, upper, bytes, width)
@@ -173,7 +173,7 @@ impl Prefixes {
     ) -> usize {
         let after = self.runs.partition_point(|(low, _)| *low < upper);
         if let Some((low, run)) = self.runs[..after].last()
-            && upper <= low + run.column.len()
+            && upper <= low + run.column.view().len()
         {
             return low + run.rank(key, base + low, bytes, width);
         }
