@@ -224,6 +224,95 @@ def test_what_is_no_batch_of_keys_is_refused(index):
                 look_up(given)
 
 
+def test_owners_of_packed_records_are_read_where_they_are():
+    packed = np.array([(b"a", 0), (b"b", 1), (b"c", 0)], [("key", "S1"), ("owner", "i8")])
+    index = RangeIndex(packed["key"], None, packed["owner"])
+    assert [index.owner(key) for key in (b"a", b"b", b"c")] == [0, 1, 0]
+    reversed_owners = RangeIndex([b"a", b"b"], None, np.array([3, 4])[::-1])
+    assert [reversed_owners.owner(key) for key in (b"a", b"b")] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.zeros((3, 0), np.uint8),
+        np.zeros((3, 5), np.uint8)[:, :0],
+        np.zeros((3, 5), np.uint8)[::-1, 4:4:2],
+        np.zeros(3, [("nothing", "V0"), ("rest", "i4")])["nothing"],
+        np.zeros(3, "S0"),
+        [b"", b"", b""],
+    ],
+    ids=["no columns", "sliced away", "reversed", "V0", "S0", "list"],
+)
+def test_keys_of_no_bytes_are_keys_of_zeros(given):
+    for start, position in ((b"a", -1), (b"", 0)):
+        index = RangeIndex([start], key_length=4)
+        assert index.find_many(given).tolist() == [position] * 3
+        assert index.find_many(given, np.full(3, 99)).tolist() == [position] * 3
+        assert index.group(given)[1].tolist() == ([0, 0, 3] if position < 0 else [0, 3, 3])
+    assert len(RangeIndex(given[:1], key_length=4)) == 1
+
+
+def test_an_array_of_objects_is_an_iterable(index):
+    assert index.find_many(np.array(PROBES, object)).tolist() == POSITIONS
+
+
+@pytest.mark.parametrize("key_length", [0, 1025, 2**44, 2**63])
+@pytest.mark.parametrize("starts", [[b"a"], bytearray(b"a"), bytearray()])
+def test_a_key_length_is_checked_before_it_is_used(starts, key_length):
+    with pytest.raises(KeyLengthError, match=f"key length {key_length}"):
+        RangeIndex(starts, key_length=key_length)
+
+
+def test_two_results_do_not_go_to_one_place(index):
+    memory = bytearray(8 * len(PROBES))
+    order, offsets = np.frombuffer(memory, np.int64), np.frombuffer(memory, np.int64, 5)
+    with pytest.raises(InvalidRequest, match=r"out\[1\] lies in the memory of out\[0\]"):
+        index.group(PROBES, (order, offsets))
+    unaligned = np.frombuffer(bytearray(8 * len(PROBES) + 1), np.uint8, offset=1).view(np.int64)
+    with pytest.raises(InvalidRequest, match="out cannot be written"):
+        index.find_many(PROBES, unaligned)
+
+
+def test_more_results_than_there_is_memory_for_are_a_memory_error(index):
+    endless = np.broadcast_to(np.array([b"a"]), (2**57,))
+    with pytest.raises(MemoryError):
+        index.find_many(endless)
+    with pytest.raises(MemoryError):
+        index.group(endless)
+    with pytest.raises(InvalidRequest, match="owner 4294967295 is above"):
+        RangeIndex(endless, key_length=8)
+
+
+def test_owners_that_are_none_are_refused(index):
+    with pytest.raises(InvalidRequest, match="owner -1"):
+        index.apply([b"b"], [(b"b", b"d", -1)])
+    with pytest.raises(InvalidRequest, match="owner 1099511627776"):
+        index.apply([b"b"], [(b"b", b"d", 2**40)])
+    with pytest.raises(WrongType, match="owners is a int"):
+        RangeIndex([b"a"], None, 5)
+
+
+class Handed:
+    """What gives the same thing each time it is asked for capsules."""
+
+    def __init__(self, given):
+        self.given = given
+
+    def __arrow_c_array__(self, requested_schema=None):
+        return self.given
+
+
+def test_arrow_memory_is_handed_over_once(index):
+    given = Handed(ArrowKeys(PROBES, 4).__arrow_c_array__())
+    assert index.find_many(given).tolist() == POSITIONS
+    with pytest.raises(WrongType, match="handed over once"):
+        index.find_many(given)
+    for wrong in (5, (5,), (5, 6)):
+        with pytest.raises(WrongType, match="not two capsules"):
+            index.find_many(Handed(wrong))
+
+
 def test_groups_by_owner_in_the_order_given_gaps_last(index):
     order, offsets = index.group(PROBES)
     assert offsets.tolist() == [0, 2, 2, 4, 6]

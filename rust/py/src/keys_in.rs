@@ -77,7 +77,9 @@ impl<'py> KeysIn<'py> {
     /// An iterable's keys are padded with zeros to `width`, or to its longest key without one; a flat buffer is cut into
     /// keys of `width`. `what` names the argument in errors.
     pub(crate) fn new(keys: &Bound<'py, PyAny>, what: &str, width: Option<usize>) -> Result<Self> {
-        if let Ok(array) = keys.cast::<PyUntypedArray>() {
+        if let Ok(array) = keys.cast::<PyUntypedArray>()
+            && !(array.dtype().kind() == b'O' && array.ndim() == 1)
+        {
             return Self::of_array(array, what);
         }
         if keys.is_instance_of::<PyBytes>() || keys.is_instance_of::<PyString>() {
@@ -191,14 +193,12 @@ impl<'py> KeysIn<'py> {
             let copy = numpy.call_method1("array", (array,))?;
             return Self::of_array(copy.cast::<PyUntypedArray>().map_err(PyErr::from)?, what);
         }
-        let place = Place {
-            data: data_of(array),
-            len: shape[0],
-            stride: strides[0],
-            width,
-            step: if width == 1 { 1 } else { step },
+        let place = Place::new(
+            data_of(array),
+            (shape[0], strides[0]),
+            (width, step),
             native,
-        };
+        );
         Ok(Self::Lent {
             place,
             _owner: Owner::Array(array.clone()),
@@ -206,6 +206,13 @@ impl<'py> KeysIn<'py> {
     }
 
     fn of_buffer(buffer: PyBuffer<u8>, what: &str, width: Option<usize>) -> Result<Self> {
+        if buffer
+            .suboffsets()
+            .is_some_and(|all| all.iter().any(|offset| *offset >= 0))
+        {
+            let message = format!("{what} is a buffer of pointers to rows; copy it into one piece");
+            return Err(Error::wrong_type(message));
+        }
         let (shape, strides) = (buffer.shape(), buffer.strides());
         let (len, stride, width, step) = match (shape, strides, width) {
             ([len, width], [stride, step], _) => (*len, *stride, *width, *step),
@@ -225,14 +232,8 @@ impl<'py> KeysIn<'py> {
                 return Err(Error::wrong_type(message));
             }
         };
-        let place = Place {
-            data: buffer.buf_ptr().cast::<u8>().cast_const(),
-            len,
-            stride,
-            width,
-            step: if width == 1 { 1 } else { step },
-            native: false,
-        };
+        let data = buffer.buf_ptr().cast::<u8>().cast_const();
+        let place = Place::new(data, (len, stride), (width, step), false);
         Ok(Self::Lent {
             place,
             _owner: Owner::Buffer(buffer),
@@ -241,14 +242,8 @@ impl<'py> KeysIn<'py> {
 
     fn of_arrow(keys: &Bound<'py, PyAny>, what: &str) -> Result<Self> {
         let array = FixedSizeBinary::of(keys, what)?;
-        let place = Place {
-            data: array.data(),
-            len: array.len(),
-            stride: array.width() as isize,
-            width: array.width(),
-            step: 1,
-            native: false,
-        };
+        let keys = (array.len(), array.width() as isize);
+        let place = Place::new(array.data(), keys, (array.width(), 1), false);
         Ok(Self::Lent {
             place,
             _owner: Owner::Arrow(array),
@@ -376,6 +371,24 @@ impl<'a> View<'a> {
 }
 
 impl Place {
+    /// So many keys, each so far from the one before; of so many bytes, each so far from the one before.
+    fn new(
+        data: *const u8,
+        (len, stride): (usize, isize),
+        (width, step): (usize, isize),
+        native: bool,
+    ) -> Self {
+        Self {
+            data,
+            len,
+            // How far apart things are that are not there says nothing.
+            stride: if width == 0 { 0 } else { stride },
+            width,
+            step: if width <= 1 { 1 } else { step },
+            native,
+        }
+    }
+
     /// The addresses between the lowest and the highest byte of the keys.
     fn extent(&self) -> Range<usize> {
         if self.len == 0 || self.width == 0 {

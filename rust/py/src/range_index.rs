@@ -1,9 +1,10 @@
 //! `RangeIndex`.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use dstk_core::index::{Delta, IndexError, Keys, RangeIndex, sort_by_owner};
-use dstk_core::key::Bounds;
+use dstk_core::key::{Bounds, check_key_length};
 use numpy::{
     PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1, PyUntypedArray,
     PyUntypedArrayMethods,
@@ -28,7 +29,7 @@ pub(crate) struct PyRangeIndex {
 }
 
 /// A range as `apply` takes it: start, end (None or empty: no end), owner.
-type Added<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, u32);
+type Added<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, i64);
 
 #[pymethods]
 impl PyRangeIndex {
@@ -40,6 +41,9 @@ impl PyRangeIndex {
         owners: Option<&Bound<'_, PyAny>>,
         key_length: Option<usize>,
     ) -> Result<Self> {
+        if let Some(key_length) = key_length {
+            check_key_length(key_length)?;
+        }
         let starts = KeysIn::new(starts, "starts", key_length)?;
         let ends = ends
             .map(|ends| KeysIn::new(ends, "ends", key_length))
@@ -136,6 +140,12 @@ impl PyRangeIndex {
             None => (new_array(py, count)?, new_array(py, offsets_count)?),
         };
         let (places, offset_places) = (slice_of(&mut order_places)?, slice_of(&mut offset_places)?);
+        // numpy's arrays over one buffer are not known to it as one.
+        let (first, second) = (places.as_ptr_range(), offset_places.as_ptr_range());
+        if first.start < second.end && second.start < first.end {
+            let message = "out[1] lies in the memory of out[0]: pass another one";
+            return Err(Error::invalid(message.to_owned()));
+        }
         released(py, count, || group(places, offset_places))?;
         Ok((order, offsets))
     }
@@ -158,7 +168,8 @@ impl PyRangeIndex {
                 end.unwrap_or_default(),
                 self.inner.key_length(),
             )?;
-            delta.add.push((bounds, *owner));
+            let owner = u32::try_from(*owner).map_err(|_| bad_owner(owner))?;
+            delta.add.push((bounds, owner));
         }
         // Short as it is, readers who come back from a batch would wait for it.
         let inner = py.detach(|| self.inner.apply(&delta))?;
@@ -224,7 +235,11 @@ type ArrayOut<'py> = (Bound<'py, PyArray1<i64>>, PyReadwriteArray1<'py, i64>);
 /// A new array, from numpy's allocator: it hands out again what was freed, where ours gives so large a piece back to the
 /// system and pays for each page of the next one.
 fn new_array(py: Python<'_>, count: usize) -> Result<ArrayOut<'_>> {
-    let array = PyArray1::zeros(py, count, false);
+    // By numpy's own function, which raises MemoryError where the binding would panic.
+    let array = py
+        .import("numpy")?
+        .call_method1("zeros", (count, "int64"))?;
+    let array = array.cast_into::<PyArray1<i64>>().map_err(PyErr::from)?;
     let places = array.try_readwrite().map_err(PyErr::from)?;
     Ok((array, places))
 }
@@ -270,7 +285,9 @@ fn out_array<'py>(
 }
 
 fn slice_of<'a>(places: &'a mut PyReadwriteArray1<'_, i64>) -> Result<&'a mut [i64]> {
-    Ok(places.as_slice_mut().map_err(PyErr::from)?)
+    places
+        .as_slice_mut()
+        .map_err(|error| Error::invalid(format!("out cannot be written: {error}")))
 }
 
 /// How many threads are worth starting for so many keys, of those asked for.
@@ -291,20 +308,29 @@ fn in_shares<T: Send>(
         return fill(0..places.len(), places);
     }
     let share = places.len().div_ceil(threads);
+    let shares = Mutex::new(places.chunks_mut(share).enumerate());
+    let work = || {
+        loop {
+            let next = shares.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((number, places)) = next else {
+                return Ok(());
+            };
+            let start = number * share;
+            fill(start..start + places.len(), places)?;
+        }
+    };
     std::thread::scope(|scope| {
-        let fill = &fill;
-        let work: Vec<_> = places
-            .chunks_mut(share)
-            .enumerate()
-            .map(|(number, places)| {
-                let start = number * share;
-                scope.spawn(move || fill(start..start + places.len(), places))
-            })
+        // Where no more threads are to be had, there are fewer: whoever is there takes the next share.
+        let helpers: Vec<_> = (1..threads)
+            .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
-        work.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        let mine = work();
+        helpers
+            .into_iter()
+            .fold(mine, |done, helper| match helper.join() {
+                Ok(theirs) => done.and(theirs),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
     })
 }
 
@@ -325,11 +351,20 @@ fn released<T: Send>(
 /// Owner numbers from an integer array or a sequence.
 fn owners_in(owners: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
     if let Ok(array) = owners.extract::<PyReadonlyArray1<'_, i64>>() {
-        let narrow = |owner: &i64| u32::try_from(*owner).map_err(|_| bad_owner(owner));
-        return array.as_array().iter().map(narrow).collect();
+        // Of records whose size is no multiple of eight there is no right view.
+        if let Ok(owners) = array.as_slice() {
+            let narrow = |owner: &i64| u32::try_from(*owner).map_err(|_| bad_owner(owner));
+            return owners.iter().map(narrow).collect();
+        }
     }
-    owners
-        .try_iter()?
+    let Ok(owners_in_turn) = owners.try_iter() else {
+        let message = format!(
+            "owners is a {}; pass an array of int64 or a list of numbers",
+            owners.get_type().name()?
+        );
+        return Err(Error::wrong_type(message));
+    };
+    owners_in_turn
         .map(|owner| {
             let owner = owner?;
             owner.extract::<u32>().map_err(|_| bad_owner(&owner))

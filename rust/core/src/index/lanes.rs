@@ -38,10 +38,10 @@ impl Instructions {
     pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if std::is_x86_feature_detected!("avx512f") {
+            if has_avx512() {
                 return Self::Avx512;
             }
-            if std::is_x86_feature_detected!("avx2") {
+            if has_avx2() {
                 return Self::Avx2;
             }
         }
@@ -65,19 +65,31 @@ impl Instructions {
         match self {
             Self::Plain => work.run::<Plain>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 if std::is_x86_feature_detected!("avx2") => {
-                // SAFETY: the machine has AVX2, and with it the others that `run_avx2` names.
+            Self::Avx2 if has_avx2() => {
+                // SAFETY: the machine has what `run_avx2` names.
                 unsafe { run_avx2(work) }
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 if std::is_x86_feature_detected!("avx512f") => {
-                // SAFETY: the machine has AVX-512F, and with it the others that `run_avx512` names.
+            Self::Avx512 if has_avx512() => {
+                // SAFETY: the machine has what `run_avx512` names.
                 unsafe { run_avx512(work) }
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::Avx512 => Self::best().run(work),
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("popcnt")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn has_avx512() -> bool {
+    std::is_x86_feature_detected!("avx512f") && has_avx2()
 }
 
 #[cfg(target_arch = "x86_64")]

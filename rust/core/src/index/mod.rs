@@ -80,6 +80,10 @@ impl RangeIndex {
         }
         check_key_length(key_length)?;
         let count = starts.len();
+        if owners.is_none() && count > MAX_OWNER as usize + 1 {
+            let last = u32::try_from(count - 1).unwrap_or(u32::MAX);
+            return Err(IndexError::OwnerTooHigh(last));
+        }
         let starts = padded(starts, key_length)?;
         let ends = ends.map(|ends| padded(ends, key_length)).transpose()?;
         let starts = KeyRows::new(&starts, key_length);

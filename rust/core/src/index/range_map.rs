@@ -16,7 +16,7 @@ use crate::key::{Bounds, check_key_length, readable};
 const FULL: usize = 256;
 /// Chunks to a bucket of the list's column: its table is read for every key, and stays near.
 const CROWD: usize = 1;
-/// A chunk that shrinks below this is put together with its neighbour.
+/// A chunk that shrinks below this is put together with the one before it, where both fit in one.
 const SPARSE: usize = 64;
 
 /// One change to a [`RangeMap`].
