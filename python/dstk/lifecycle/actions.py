@@ -69,12 +69,26 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Hold new requests. The log ends at the sequence in the state that comes back."""
+    """Hold new requests. The log ends at the sequence in the state that comes back.
+
+    The worker grants a `token` once, and only when it is above every token that it has seen for the partition;
+    else the call is stale. Where there is a fence already, it has the new token from then on. So one who was
+    answered knows that no call of anybody else, however late, can lift the fence unseen: whoever lifts it has been
+    granted a higher token before, which shows.
+    """
+
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Unfence:
-    """Let held and new requests run. Told where there is no fence, nothing but the operator's term is taken note of."""
+    """Let held and new requests run, provided that the fence's token is not above `token`; else the call is stale.
+
+    Told where there is no fence, the term and the token are taken note of. With token 0, which no fence has, that
+    is all that ever happens: a fence stays, and the call succeeds.
+    """
+
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ class Memory:
     """Counts and moments only: losing them, as a crash does, has some things tried more often and nothing unsafe."""
 
     fenced_at: float | None = None
+    fence_token: int = 0
+    """Of the last fence that the source has granted to this driver."""
     unfenced_at: float | None = None
     fence_tries: int = 0
     followed_at: float | None = None
@@ -26,13 +28,19 @@ class Memory:
         since = {name: self.silent_since.get(name, now) for name in silent}
         return self if since == self.silent_since else replace(self, silent_since=since)
 
-    def after(self, action: Action, now: float) -> Memory:
-        """After an action was tried, whether it succeeded or not."""
+    def after(self, action: Action, now: float, failed: bool = False) -> Memory:
+        """After an action was tried. `failed`: it was refused, or nobody knows what came of it."""
         if not isinstance(action, Tell):
             return self
         match action.command:
-            case Fence() if self.fenced_at is None:
-                return replace(self, fenced_at=now, fence_tries=self.fence_tries + 1)
+            case Fence(token):
+                first = self.fenced_at is None
+                return replace(
+                    self,
+                    fenced_at=now if first else self.fenced_at,
+                    fence_tries=self.fence_tries + first,
+                    fence_token=self.fence_token if failed else token,
+                )
             case Unfence():
                 return replace(self, fenced_at=None, unfenced_at=now)
             case Follow():

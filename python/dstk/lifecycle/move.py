@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dstk.api import MoveParams, MoveStatus, Partition, PartitionPhase, Progress, Role, Step
@@ -16,7 +17,6 @@ from dstk.lifecycle.actions import (
     Proxy,
     Release,
     SetPartitionStatus,
-    Unfence,
 )
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, silent_for_long, uncertain
@@ -249,8 +249,10 @@ def fenced(m: Move) -> bool:
 
 @guard
 def fence_is_ours(m: Move) -> bool:
-    """No operator of an older term can lift it, and this driver knows since when it stands."""
-    return m.sealed(m.source) and m.observed.memory.fenced_at is not None
+    """The source has granted it to this driver, and nobody has been granted another since."""
+    there, memory = m.there, m.observed.memory
+    granted = there is not None and there.fence_token in (0, memory.fence_token)
+    return granted and m.sealed(m.source) and memory.fenced_at is not None
 
 
 @guard
@@ -318,7 +320,8 @@ def clear_destination(m: Move) -> Iterable[Action]:
 
 @effect
 def fence(m: Move) -> Iterable[Action]:
-    yield m.tell(m.source, m.name, m.object.spec.epoch, Fence())
+    assert m.there is not None
+    yield m.tell(m.source, m.name, m.object.spec.epoch, Fence(m.there.fence_token + 1))
 
 
 @effect
@@ -373,7 +376,7 @@ def take_back(m: Move) -> Iterable[Action]:
 def confirm_source(m: Move) -> Iterable[Action]:
     epoch = m.object.spec.epoch
     yield m.serve(m.source, m.object, epoch)
-    yield m.tell(m.source, m.name, epoch, Unfence())
+    yield from m.lift(m.source, replace(m.there, epoch=epoch) if m.there is not None else None, m.object)
     yield SetPartitionStatus(m.name, PartitionPhase.READY, m.source.incarnation)
 
 

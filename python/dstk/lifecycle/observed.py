@@ -24,7 +24,10 @@ __all__ = ["Limits", "Observed", "PartView", "WorkerView"]
 
 @dataclass(frozen=True, slots=True)
 class PartView:
-    """A partition as one worker holds it; `dstk.v1.PartitionState`, with times in seconds."""
+    """A partition as one worker holds it; `dstk.v1.PartitionState`, with times in seconds.
+
+    `fence_token`: the highest that the worker has seen for it in this life; that of the fence while it is `fenced`.
+    """
 
     role: Role
     epoch: int
@@ -32,6 +35,7 @@ class PartView:
     end: bytes = b""
     sequence: int = 0
     fenced: bool = False
+    fence_token: int = 0
     rows: int = 0
     bytes: int = 0
     digest: int = 0

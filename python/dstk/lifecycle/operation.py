@@ -137,15 +137,16 @@ class Operation(ABC):
     def lift(self, worker: WorkerView, part: PartView | None, partition: Partition) -> Iterable[Action]:
         """Lift the fence so that no commit, of whichever operator, can come after it.
 
-        The worker first learns this operator's term; then the object's resourceVersion moves on, which a
-        commit under way does not survive; then requests run again. Nothing is done where no fence can be.
+        The fence is first taken over, by this operator's term and a token of its own; then the object's
+        resourceVersion moves on, which a commit under way does not survive; then requests run again. Nothing is
+        done where no fence can be.
         """
         if part is None or (not part.fenced and self.sealed(worker)):
             return
-        name = partition.metadata.name
-        yield self.tell(worker, name, part.epoch, Fence())
+        name, token = partition.metadata.name, part.fence_token + 1
+        yield self.tell(worker, name, part.epoch, Fence(token))
         yield Touch(name, partition.metadata.resource_version)
-        yield self.tell(worker, name, part.epoch, Unfence())
+        yield self.tell(worker, name, part.epoch, Unfence(token))
 
     def patch(self, partition: Partition, primary: str, proxy: str, epoch: int) -> Commit:
         return Commit(partition.metadata.name, partition.metadata.resource_version, primary, proxy, epoch)

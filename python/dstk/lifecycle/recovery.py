@@ -135,9 +135,10 @@ class _Recovery:
             if part.epoch < epoch:
                 yield from self._serve(object_, epoch)
             if part.fenced:
-                yield self._tell(name, epoch, Fence())
+                token = part.fence_token + 1
+                yield self._tell(name, epoch, Fence(token))
                 yield Touch(name, object_.metadata.resource_version)
-                yield self._tell(name, epoch, Unfence())
+                yield self._tell(name, epoch, Unfence(token))
             if part.epoch == epoch and self._unconfirmed(object_):
                 yield from self._serve(object_, epoch)
         elif part.role == "following" and part.caught_up and part.epoch + 1 == epoch:

@@ -147,14 +147,16 @@ class Driver:
     async def _act(self, action: actions.Action, outcome: Outcome) -> None:
         if isinstance(action, actions.SetStatus) and self._only_progress(action):
             return
+        failed = True
         try:
             await self._hands.carry_out(self.assignment, action, outcome)
+            failed = False
         except CommitUncertain:
             assert isinstance(action, actions.Commit)
             self._uncertain.add(action.partition)
             raise
         finally:
-            self._memory = self._memory.after(action, self._now())
+            self._memory = self._memory.after(action, self._now(), failed)
         if isinstance(action, actions.SetStatus):
             self._progress_written = self._now()
             current = self._cluster.assignments.get(self.name)

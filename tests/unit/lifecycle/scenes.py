@@ -136,6 +136,8 @@ def _command(tell: actions.Tell) -> str:
     match tell.command:
         case actions.Follow() as follow:
             return f"follow {about} at {follow.source}"
+        case actions.Fence(token) | actions.Unfence(token):
+            return f"{type(tell.command).__name__.lower()} {about} token {token}"
         case actions.AwaitApplied(sequence, _):
             return f"await {about} sequence {sequence}"
         case actions.Promote(sequence, digest):

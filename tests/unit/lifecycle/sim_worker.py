@@ -26,6 +26,7 @@ class SimPart:
     epoch: int
     sequence: int = 0
     fenced: bool = False
+    token: int = 0
     rows: dict[bytes, int] = field(default_factory=dict)
     log: list[tuple[int, bytes, int]] = field(default_factory=list)
     caught_up: bool = False
@@ -75,10 +76,10 @@ class SimWorker:
                 self._serve(name, epoch, part, start, end)
             case actions.Follow() as follow:
                 self._follow(name, epoch, part, follow)
-            case actions.Fence():
-                self._primary(part, epoch).fenced = True
-            case actions.Unfence():
-                self._primary(part, epoch).fenced = False
+            case actions.Fence(token):
+                self._fence(self._primary(part, epoch), token)
+            case actions.Unfence(token):
+                self._unfence(self._primary(part, epoch), token)
             case actions.AwaitApplied(sequence, _):
                 self._await_applied(name, part, sequence)
             case actions.Promote(sequence, digest):
@@ -112,6 +113,7 @@ class SimWorker:
             end=part.end,
             sequence=part.sequence,
             fenced=part.fenced,
+            fence_token=part.token,
             rows=len(part.rows),
             digest=part.digest,
             lag=source.sequence - part.sequence if source is not None else 0,
@@ -126,6 +128,17 @@ class SimWorker:
         if part is None or part.role != "primary" or part.epoch != epoch:
             raise Refused("not primary in that epoch")
         return part
+
+    def _fence(self, part: SimPart, token: int) -> None:
+        if token <= part.token:
+            raise Refused(f"has seen token {part.token}")
+        part.fenced, part.token = True, token
+
+    def _unfence(self, part: SimPart, token: int) -> None:
+        if part.fenced and 0 < token < part.token:
+            raise Refused(f"is fenced with token {part.token}")
+        if token:
+            part.fenced, part.token = False, max(part.token, token)
 
     def _serve(self, name: str, epoch: int, part: SimPart | None, start: bytes, end: bytes) -> None:
         if part is None:

@@ -12,6 +12,14 @@ def tell(command: actions.Command) -> actions.Tell:
     return actions.Tell("pod1", "pod1/1", "default", "p", 7, command)
 
 
+def granted(*tokens: int) -> Memory:
+    """After fences with these tokens; a negative one was refused, or not answered."""
+    memory = Memory()
+    for token in tokens:
+        memory = memory.after(tell(actions.Fence(abs(token))), 100, failed=token < 0)
+    return memory
+
+
 FENCE, UNFENCE = tell(actions.Fence()), tell(actions.Unfence())
 FOLLOW = tell(actions.Follow(b"", b"", 4, "pod2", "pod2:7", "pod2/1"))
 AWAIT = tell(actions.AwaitApplied(9, 1.0))
@@ -29,6 +37,12 @@ def test_a_fence_is_as_old_as_its_first_call() -> None:
 def test_a_fence_that_is_lifted_is_another_try() -> None:
     memory = after(FENCE, UNFENCE, FENCE)
     assert (memory.fenced_at, memory.unfenced_at, memory.fence_tries) == (102, 101, 2)
+
+
+def test_a_token_is_ours_only_once_the_source_has_said_so() -> None:
+    assert granted(3, -4).fence_token == 3
+    assert granted(-4).fenced_at == 100
+    assert granted(3, -4, 5).fence_token == 5
 
 
 def test_tries_to_follow_count_until_the_stream_has_served() -> None:

@@ -60,7 +60,7 @@ MATRIX = {
     ),
     "fenced from before": (
         at(FOLLOWING, worker("pod1", low=PartView("primary", 7, fenced=True), high=FOUR)),
-        ["pod1: fence low epoch 7", "touch low", "pod1: unfence low epoch 7"],
+        ["pod1: fence low epoch 7 token 1", "touch low", "pod1: unfence low epoch 7 token 1"],
     ),
     "worker silent": (at(FOLLOWING, silent("pod1")), ["status Running following", "wait for the worker"]),
     "worker silent for long": (
@@ -78,7 +78,7 @@ MATRIX = {
     "cancelled": (at(FOLLOWING, SERVES, cancelled=True), ["status Aborted following Cancelled"]),
     "cancelled, an older operator may still join": (
         at(FOLLOWING, worker("pod1", term=TERM - 1, low=SEVEN, high=FOUR), cancelled=True),
-        ["pod1: unfence low epoch 7", "pod1: unfence high epoch 4"],
+        ["pod1: unfence low epoch 7 token 0", "pod1: unfence high epoch 4 token 0"],
     ),
     "late": (at(FOLLOWING, SERVES, limits=LATE), ["status Aborted following DeadlineExceeded"]),
     "name taken": (

@@ -30,7 +30,8 @@ from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 
 SERVES = PartView("primary", 7, sequence=100, digest=55)
-FENCED = replace(SERVES, fenced=True)
+FENCED = replace(SERVES, fenced=True, fence_token=3)
+FENCED_AGAIN = replace(FENCED, fence_token=4)
 PASSES_ON = PartView("proxy", 8, quiet_seconds=5)
 QUIET = replace(PASSES_ON, quiet_seconds=61)
 LOADS = PartView("loading", 7, rows_copied=10, bytes_copied=1000, bytes_total=9000)
@@ -46,7 +47,7 @@ AFTER = partition("p", "a", "o", "pod2", 8, proxy="pod1")
 BACK = partition("p", "a", "o", "pod1", 9)
 ELSEWHERE = partition("p", "a", "o", "pod3", 8)
 
-OURS = Memory(fenced_at=NOW - 0.5, fence_tries=1)
+OURS = Memory(fenced_at=NOW - 0.5, fence_token=3, fence_tries=1)
 TOO_LONG = replace(OURS, fenced_at=NOW - 2.5)
 LAST_TRY = replace(TOO_LONG, fence_tries=5)
 JUST_LIFTED = Memory(unfenced_at=NOW - 1, fence_tries=1)
@@ -74,7 +75,7 @@ def _worker(name: str, seen: PartView | WorkerView | None) -> WorkerView:
     return worker(name) if seen is None else worker(name, p=seen)
 
 
-LIFT = ["pod1: fence p epoch 7", "touch p", "pod1: unfence p epoch 7"]
+LIFT = ["pod1: fence p epoch 7 token 4", "touch p", "pod1: unfence p epoch 7 token 4"]
 DROP = ["pod2: drop p epoch 7"]
 FLIP = [
     "commit p: primary pod2, proxy pod1, epoch 8",
@@ -125,7 +126,11 @@ MATRIX = {
         at(FOLLOWING, SERVES, FAR_BEHIND),
         ["status Running following", "wait for the destination to catch up"],
     ),
-    "lag is small": (at(FOLLOWING, SERVES, CAUGHT_UP), ["pod1: fence p epoch 7"]),
+    "lag is small": (at(FOLLOWING, SERVES, CAUGHT_UP), ["pod1: fence p epoch 7 token 1"]),
+    "lag is small once more": (
+        at(FOLLOWING, replace(FENCED, fenced=False), CAUGHT_UP, memory=replace(JUST_LIFTED, unfenced_at=NOW - 6)),
+        ["pod1: fence p epoch 7 token 4"],
+    ),
     "fence was just lifted": (
         at(FOLLOWING, SERVES, CAUGHT_UP, memory=JUST_LIFTED),
         ["status Running following", "wait for the destination to catch up"],
@@ -149,10 +154,14 @@ MATRIX = {
         ["status Running following", "wait for the destination"],
     ),
     # another operator takes over
-    "fence of another operator": (at(FOLLOWING, FENCED, DRAINED), ["pod1: fence p epoch 7"]),
+    "fence of another operator": (at(FOLLOWING, FENCED, DRAINED), ["pod1: fence p epoch 7 token 4"]),
+    "fence of another driver of this operator": (
+        at(FOLLOWING, FENCED_AGAIN, DRAINED, memory=OURS),
+        ["pod1: fence p epoch 7 token 5"],
+    ),
     "source knows only an older operator": (
         at(FOLLOWING, worker("pod1", term=4, p=FENCED), DRAINED, memory=OURS),
-        ["pod1: fence p epoch 7"],
+        ["pod1: fence p epoch 7 token 4"],
     ),
     "another operator has committed since the object was read": (
         at(FOLLOWING, PASSES_ON, OWNS, BEFORE, memory=OURS),
@@ -160,7 +169,7 @@ MATRIX = {
     ),
     "source knows only a newer operator": (
         at(FOLLOWING, worker("pod1", term=6, p=FENCED), DRAINED, memory=OURS),
-        ["pod1: fence p epoch 7"],
+        ["pod1: fence p epoch 7 token 4"],
     ),
     # commit whose outcome is not known
     "commit unknown": (
@@ -204,7 +213,9 @@ MATRIX = {
         at(FOLLOWING, FENCED, gone("pod2"), BACK),
         [
             "pod1: serve p epoch 9",
-            "pod1: unfence p epoch 9",
+            "pod1: fence p epoch 9 token 4",
+            "touch p",
+            "pod1: unfence p epoch 9 token 4",
             "p is ready",
             "status Aborted following DestinationLost",
         ],
@@ -228,7 +239,7 @@ MATRIX = {
         [*LIFT, *DROP, "status Aborted following Cancelled"],
     ),
     "cancelled, source knows only an older operator": (
-        at(FOLLOWING, worker("pod1", term=4, p=SERVES), CAUGHT_UP, cancelled=True),
+        at(FOLLOWING, worker("pod1", term=4, p=replace(SERVES, fence_token=3)), CAUGHT_UP, cancelled=True),
         [*LIFT, *DROP, "status Aborted following Cancelled"],
     ),
     "late": (

@@ -67,8 +67,8 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     ),
     "left behind a fence": (
         [OURS],
-        worker("pod1", p=PartView("primary", 7, fenced=True)),
-        ["pod1: fence p epoch 7", "touch p", "pod1: unfence p epoch 7"],
+        worker("pod1", p=PartView("primary", 7, fenced=True, fence_token=2)),
+        ["pod1: fence p epoch 7 token 3", "touch p", "pod1: unfence p epoch 7 token 3"],
     ),
     "copy of a move that committed": (
         [OURS],

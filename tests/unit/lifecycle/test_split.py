@@ -51,7 +51,7 @@ MATRIX = {
     "epoch not confirmed": (at(FOLLOWING, BEHIND), ["pod1: serve p epoch 7"]),
     "fenced from before": (
         at(FOLLOWING, FENCED),
-        ["pod1: fence p epoch 7", "touch p", "pod1: unfence p epoch 7"],
+        ["pod1: fence p epoch 7 token 1", "touch p", "pod1: unfence p epoch 7 token 1"],
     ),
     "worker silent": (at(FOLLOWING, silent("pod1")), ["status Running following", "wait for the worker"]),
     "worker silent for long": (
@@ -64,7 +64,7 @@ MATRIX = {
     "cancelled": (at(FOLLOWING, SERVES, cancelled=True), ["status Aborted following Cancelled"]),
     "cancelled, an older operator may still cut": (
         at(FOLLOWING, UNSEALED, cancelled=True),
-        ["pod1: unfence p epoch 7"],
+        ["pod1: unfence p epoch 7 token 0"],
     ),
     "late": (at(FOLLOWING, SERVES, limits=LATE), ["status Aborted following DeadlineExceeded"]),
     "name taken": (
