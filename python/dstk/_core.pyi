@@ -1,6 +1,7 @@
 """Types of the extension module. One class a Rust file in rust/py/src."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -18,14 +19,22 @@ class Node:
     (StaleRequest, NotHere, WrongRole, NotReady, InvalidRequest, LimitReached).
     """
 
-    def __new__(cls, name: str, incarnation: str, settings: Mapping[str, int | float | str] | None = None) -> Node: ...
+    def __new__(cls, name: str, incarnation: str, settings: Mapping[str, int | float | str] | None = None) -> Node:
+        """With setting ``data_dir`` it starts with what is there. Raises ConfigError, DataDamaged."""
     def listen(self, address: str) -> str:
         """Start the data server on ``host:port`` (port 0: any); the bound address."""
     def stop(self, grace_seconds: float) -> None:
         """Refuse new requests as retryable, let running ones end, close. Blocks."""
     # Actions: see proto/dstk/v1/control.proto. Each returns the state afterwards.
     def serve(
-        self, keyspace: str, partition: str, epoch: int, key_length: int, start: bytes, end: bytes
+        self,
+        keyspace: str,
+        partition: str,
+        epoch: int,
+        key_length: int,
+        start: bytes,
+        end: bytes,
+        durable: bool,
     ) -> PartitionState: ...
     def follow(
         self,
@@ -38,9 +47,10 @@ class Node:
         source: str,
         source_address: str,
         source_incarnation: str,
+        durable: bool,
     ) -> PartitionState: ...
-    def fence(self, keyspace: str, partition: str, epoch: int) -> PartitionState: ...
-    def unfence(self, keyspace: str, partition: str, epoch: int) -> PartitionState: ...
+    def fence(self, keyspace: str, partition: str, epoch: int, token: int) -> PartitionState: ...
+    def unfence(self, keyspace: str, partition: str, epoch: int, token: int) -> PartitionState: ...
     def await_applied(
         self, keyspace: str, partition: str, epoch: int, sequence: int, timeout_seconds: float
     ) -> PartitionState: ...
@@ -69,6 +79,16 @@ class Node:
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
     def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role]]:
         """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role) of every partition."""
+    def see_term(self, term: int) -> None:
+        """Note the term of an operator that speaks; a new one is on disk afterwards. Raises StaleRequest."""
+    @property
+    def term(self) -> int:
+        """Highest term of an operator that was heard; 0: none was."""
+    @property
+    def failure(self) -> str | None:
+        """Why the log cannot be written any more, if so: only a new start helps."""
+    def checkpoint(self) -> bool:
+        """Make a checkpoint and let the log before it go; False without a data directory. Raises Unavailable."""
     def apply_routes(self, update: bytes) -> None:
         """A serialized dstk.v1.RoutesUpdate."""
     def counters(self) -> dict[str, int]:
@@ -86,6 +106,7 @@ class PartitionState:
     epoch: int
     sequence: int
     fenced: bool
+    fence_token: int
     held: int
     rows: int
     bytes: int
@@ -158,6 +179,13 @@ class Client:
     def routes(self) -> list[tuple[bytes, bytes, str, int, str]]:
         """The routing table: (start, end, partition, epoch, owner), sorted."""
     def counters(self) -> dict[str, int]: ...
+
+def check_data(directory: PathLike[str]) -> tuple[str, int, int, int, int, int, int, int]:
+    """What a data directory that no worker uses holds, after everything in it has been checked.
+
+    Worker, partitions, rows, bytes of keys and values, files of the log, bytes and records after the last checkpoint,
+    highest term. Raises DataDamaged, ConfigError.
+    """
 
 Route: TypeAlias = tuple[bytes, bytes, str, int, str]
 """(start, end, partition, epoch, owner); an empty end means none, an empty owner nobody."""

@@ -10,6 +10,7 @@
     │   └── LimitError                   a scan without a limit, or with one out of bounds
     ├── WrongType(TypeError)             an argument of a type that cannot be understood
     ├── ConfigError                      a setting, flag or file of the user's that is wrong
+    ├── DataDamaged                      what a worker has on disk cannot be trusted, and is not served
     ├── UnknownKeyspace                  no such keyspace
     ├── VersionMismatch                  a condition on a row's version was not met
     ├── Unavailable                      not done, and nothing changed: try again
@@ -36,6 +37,7 @@ __all__ = [
     "ApiError",
     "ConfigError",
     "Conflict",
+    "DataDamaged",
     "DeadlineExceeded",
     "DstkError",
     "InvalidRange",
@@ -96,6 +98,10 @@ class ConfigError(DstkError):
     """A setting, flag or file of the user's is wrong."""
 
     exit_code = 2
+
+
+class DataDamaged(DstkError):
+    """What a worker has on disk is damaged, not merely cut off at its end; nothing of it is served."""
 
 
 class UnknownKeyspace(DstkError):

@@ -40,7 +40,8 @@ class Partitions(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.nodes[0].serve(KEYSPACE, "p0", 1, KEY_LENGTH, b"", b"")
+        self.fences = 0
+        self.nodes[0].serve(KEYSPACE, "p0", 1, KEY_LENGTH, b"", b"", False)
         self.owners["p0"] = (b"", b"", 1, 0)
         self.push()
         self.client = connect(self.addresses, KEYSPACE)
@@ -162,12 +163,15 @@ class Partitions(RuleBasedStateMachine):
         if to == at or self.busy(name):
             return
         source, target = self.nodes[at], self.nodes[to]
-        target.follow(KEYSPACE, name, epoch, KEY_LENGTH, start, end, f"worker-{at}", self.addresses[at], f"uid-{at}/0")
-        fenced = source.fence(KEYSPACE, name, epoch)
+        target.follow(
+            KEYSPACE, name, epoch, KEY_LENGTH, start, end, f"worker-{at}", self.addresses[at], f"uid-{at}/0", False
+        )
+        self.fences += 1
+        fenced = source.fence(KEYSPACE, name, epoch, self.fences)
         drained = target.await_applied(KEYSPACE, name, epoch, fenced.sequence, 30.0)
         assert (drained.sequence, drained.digest) == (fenced.sequence, fenced.digest)
         if give_up:
-            source.unfence(KEYSPACE, name, epoch)
+            source.unfence(KEYSPACE, name, epoch, self.fences)
             target.drop(KEYSPACE, name, epoch)
             return
         target.promote(KEYSPACE, name, epoch + 1, fenced.sequence, fenced.digest)

@@ -31,7 +31,7 @@ from dstk.api.group import (
     PROPOSED_LABEL,
     VERSION,
 )
-from dstk.api.keyspace import Durability, Failover, Keyspace, KeyspaceSpec, KeyspaceStatus, Mode, Policy
+from dstk.api.keyspace import Durability, Failover, Keyspace, KeyspaceSpec, KeyspaceStatus, Mode, OnLoss, Policy
 from dstk.api.meta import ObjectMeta, OwnerReference
 from dstk.api.names import assignment_name, child_name
 from dstk.api.partition import KeyRange, Partition, PartitionPhase, PartitionSpec, PartitionStatus
@@ -68,6 +68,7 @@ __all__ = [
     "NewParams",
     "NewStatus",
     "ObjectMeta",
+    "OnLoss",
     "OwnerReference",
     "Partition",
     "PartitionPhase",

@@ -19,6 +19,7 @@ __all__ = [
     "KeyspaceSpec",
     "KeyspaceStatus",
     "Mode",
+    "OnLoss",
     "PartitionCounts",
     "Policy",
     "WorkerSelector",
@@ -38,6 +39,13 @@ class Failover(StrEnum):
 
     CONFIRMED = "Confirmed"
     LEASE = "Lease"
+
+
+class OnLoss(StrEnum):
+    """What becomes of a partition whose rows were lost with its worker."""
+
+    RECREATE = "Recreate"
+    HOLD = "Hold"
 
 
 class Mode(StrEnum):
@@ -211,6 +219,15 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
             "gone; Lease also when it must have stopped serving by itself."
         ),
     ] = Failover.CONFIRMED
+
+    on_loss: Annotated[
+        OnLoss,
+        Meta(
+            description="What becomes of a partition whose rows went with its worker: Recreate serves its range from "
+            "empty, Hold leaves it unserved until this says Recreate; both say so by condition DataLost. Only for "
+            "durability Memory: with Disk a partition waits for its worker."
+        ),
+    ] = OnLoss.RECREATE
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a worker pod with these labels serves the keyspace."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from dstk.api.assignment import Assignment, AssignmentSpec, MergeParams, MoveParams, NewParams, SplitParams
-from dstk.api.keyspace import Durability, Failover, Keyspace
+from dstk.api.keyspace import Failover, Keyspace
 from dstk.api.partition import KeyRange, Partition
 from dstk.api.span import Span, span_of
 from dstk.errors import InvalidRequest
@@ -138,12 +138,6 @@ def check_partition(
 
 def unsupported(keyspace: Keyspace) -> Refusal | None:
     """What the Keyspace asks for and this version does not do. Better refused aloud than served with less."""
-    if keyspace.spec.durability is Durability.DISK:
-        return Refusal(
-            "DurabilityNotSupported",
-            "durability Disk is not supported by this version, and nothing is served that could be lost unawares; "
-            "create the Keyspace with durability Memory",
-        )
     if keyspace.spec.failover is Failover.LEASE:
         return Refusal(
             "FailoverNotSupported",

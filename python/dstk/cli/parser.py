@@ -33,6 +33,9 @@ def build_parser() -> Parser:
     up.add_argument("--dir", default=".dstk", help="logs, kubeconfig and endpoints.json go here (default: %(default)s)")
     up.add_argument("--partitions", type=_at_least(0), default=16, metavar="N", help="of keyspace default")
     up.add_argument("--key-length", type=_at_least(1), default=16, metavar="BYTES", help="of keyspace default")
+    up.add_argument(
+        "--durability", choices=["Memory", "Disk"], default="Memory", help="of keyspace default (default: %(default)s)"
+    )
     up.add_argument("--no-keyspace", action="store_true", help="create no keyspace; apply your own")
     up.set_defaults(run=_lazy("processes", "up"))
 
@@ -72,6 +75,10 @@ def build_parser() -> Parser:
     worker.add_argument(
         "--drain-seconds", type=float, default=0.0, metavar="S", help="SIGTERM waits so long to be emptied"
     )
+    worker.add_argument(
+        "--data-dir", default=os.environ.get("DSTK_DATA_DIR"), metavar="DIR",
+        help="keeps what has to survive; needed for keyspaces of durability Disk (default: $DSTK_DATA_DIR)",
+    )  # fmt: skip
     worker.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="a limit of the node, e.g. hold_seconds=5"
     )
@@ -128,6 +135,11 @@ def build_parser() -> Parser:
     status.add_argument("--json", action="store_true", help="print JSON")
     status.add_argument("--all", action="store_true", help="every partition, and finished assignments too")
     status.set_defaults(run=_lazy("status", "status"))
+
+    fsck = _add(commands, "fsck", "check a worker's data directory", "dstk fsck state/data/worker-0")
+    fsck.add_argument("directory", help="of a worker that does not run")
+    fsck.add_argument("--json", action="store_true", help="print JSON")
+    fsck.set_defaults(run=_lazy("fsck", "fsck"))
 
     crds = _add(commands, "crds", "print the CustomResourceDefinitions", "dstk crds | kubectl apply -f -")
     crds.add_argument("--json", action="store_true", help="as a JSON list instead of YAML")

@@ -18,7 +18,11 @@ def up(arguments: argparse.Namespace) -> int:
     from dstk.local.cluster import LocalCluster
 
     async def run(stop: asyncio.Event) -> None:
-        keyspace = None if arguments.no_keyspace else default_keyspace(arguments.partitions, arguments.key_length)
+        keyspace = (
+            None
+            if arguments.no_keyspace
+            else default_keyspace(arguments.partitions, arguments.key_length, arguments.durability)
+        )
         cluster = LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace)
         try:
             if await _unless(stop, cluster.start()):
@@ -65,18 +69,19 @@ def worker(arguments: argparse.Namespace) -> int:
         advertise_host=arguments.advertise_host,
         ready_file=Path(arguments.ready_file) if arguments.ready_file else None,
         drain_seconds=arguments.drain_seconds,
+        data_dir=Path(arguments.data_dir) if arguments.data_dir else None,
         limits=dict(map(_limit, arguments.limit)),
     )
     return _until_signal(lambda stop: working.run(settings, stop))
 
 
-def default_keyspace(partitions: int, key_length: int) -> dict[str, object]:
+def default_keyspace(partitions: int, key_length: int, durability: str = "Memory") -> dict[str, object]:
     """The Keyspace "default" that `dstk up` and `dstk demo` create."""
     return {
         "apiVersion": "dstk.io/v1alpha1",
         "kind": "Keyspace",
         "metadata": {"name": "default", "namespace": "default"},
-        "spec": {"keyLength": key_length, "partitions": {"initial": partitions}},
+        "spec": {"keyLength": key_length, "durability": durability, "partitions": {"initial": partitions}},
     }
 
 

@@ -48,11 +48,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Be the primary of the range: with the rows that are held when it is held, else empty. Lifts no fence."""
+    """Be the primary of the range: with the rows that are held when it is held, else empty. Lifts no fence.
+
+    `durable`: what is acknowledged is on disk.
+    """
 
     start: bytes
     end: bytes
     key_length: int
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Follow:
     source: str
     source_address: str
     source_incarnation: str
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

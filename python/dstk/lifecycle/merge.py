@@ -151,7 +151,7 @@ def part_unowned(m: Merging) -> bool:
 def part_lost(m: Merging) -> bool:
     """The worker is gone, or answers and does not hold one of them."""
     if not m.host.reachable:
-        return m.host.gone
+        return m.is_lost(m.host)
     views = [m.held(name) for name in m.params.partitions]
     return any(view is None or view.role != "primary" for view in views)
 

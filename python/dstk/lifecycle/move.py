@@ -152,7 +152,7 @@ def owned_elsewhere(m: Move) -> bool:
 
 @guard
 def source_silent(m: Move) -> bool:
-    return not m.source.reachable and not m.source.gone
+    return m.is_silent(m.source)
 
 
 @guard
@@ -183,7 +183,7 @@ def source_proxies(m: Move) -> bool:
 
 @guard
 def destination_silent(m: Move) -> bool:
-    return not m.destination.reachable and not m.destination.gone
+    return m.is_silent(m.destination)
 
 
 @guard
@@ -193,7 +193,7 @@ def destination_empty(m: Move) -> bool:
 
 @guard
 def destination_gone(m: Move) -> bool:
-    return m.destination.gone and not m.destination.reachable
+    return m.is_lost(m.destination)
 
 
 @guard
@@ -300,7 +300,7 @@ diverged = (same_sequence & ~same_digest).named("diverged")
 @effect
 def follow(m: Move) -> Iterable[Action]:
     span, source = m.span(m.object), m.source
-    command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation)
+    command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation, m.durable)
     yield m.tell(m.destination, m.name, m.object.spec.epoch, command)
 
 

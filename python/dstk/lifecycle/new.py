@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from dstk.api import Durability, NewParams, NewStatus, Partition, PartitionPhase, Step
+from dstk.api import NewParams, NewStatus, OnLoss, Partition, PartitionPhase, Step
 from dstk.lifecycle.actions import Action, Parallel, Record, SetPartitionStatus
 from dstk.lifecycle.observed import WorkerView
 from dstk.lifecycle.operation import (
@@ -56,8 +56,8 @@ class New(Operation):
         if not owner:
             return True
         former = self.worker(owner)
-        rows_lost = self.observed.keyspace.spec.durability is Durability.MEMORY
-        return owner != self.host.name and former.gone and not former.reachable and rows_lost
+        given_up = self.observed.keyspace.spec.on_loss is OnLoss.RECREATE
+        return owner != self.host.name and self.is_lost(former) and given_up
 
     @cached_property
     def unowned(self) -> list[Partition]:
@@ -125,7 +125,7 @@ def none_left(n: New) -> bool:
 
 @guard
 def worker_lost(n: New) -> bool:
-    return n.host.gone and not n.host.reachable
+    return n.is_lost(n.host)
 
 
 @guard

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, Progress, Step
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Partition, Progress, Step
 from dstk.api.span import Span, span_of
 from dstk.lifecycle.actions import Action, Command, Commit, Fence, Serve, Tell, Touch, Unfence
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
@@ -51,14 +51,19 @@ class Operation(ABC):
         return self.observed.keyspace.spec.key_length
 
     @property
+    def durable(self) -> bool:
+        """Whether rows outlive the process that serves them."""
+        return self.observed.keyspace.spec.durability is Durability.DISK
+
+    @property
     @abstractmethod
     def workers(self) -> Sequence[WorkerView]:
         """The workers it cannot go on without."""
 
     @property
     def silent(self) -> Sequence[WorkerView]:
-        """Those of them that do not answer and may come back."""
-        return [worker for worker in self.workers if not worker.reachable and not worker.gone]
+        """Those of them that do not answer and may come back with what they held."""
+        return [worker for worker in self.workers if self.is_silent(worker)]
 
     @property
     def stalled_on(self) -> Sequence[WorkerView]:
@@ -114,6 +119,14 @@ class Operation(ABC):
         """The worker of that name; one nobody knows counts as gone."""
         return self.observed.workers.get(name) or WorkerView(name, reachable=False, gone=True)
 
+    def is_lost(self, worker: WorkerView) -> bool:
+        """Whether it does not answer and will not come back with what it held: its pod is gone, and so are the rows."""
+        return not worker.reachable and worker.gone and not self.durable
+
+    def is_silent(self, worker: WorkerView) -> bool:
+        """Whether it does not answer and may come back with what it held."""
+        return not worker.reachable and not self.is_lost(worker)
+
     def span(self, partition: Partition) -> Span:
         return span_of(partition.spec.range, self.key_length)
 
@@ -132,7 +145,9 @@ class Operation(ABC):
 
     def serve(self, worker: WorkerView, partition: Partition, epoch: int) -> Tell:
         span = self.span(partition)
-        return self.tell(worker, partition.metadata.name, epoch, Serve(span.start, span.end, self.key_length))
+        return self.tell(
+            worker, partition.metadata.name, epoch, Serve(span.start, span.end, self.key_length, self.durable)
+        )
 
     def lift(self, worker: WorkerView, part: PartView | None, partition: Partition) -> Iterable[Action]:
         """Lift the fence so that no commit, of whichever operator, can come after it.

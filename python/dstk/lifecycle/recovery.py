@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from dstk.api import Keyspace, Partition, PartitionPhase
+from dstk.api import Durability, Keyspace, OnLoss, Partition, PartitionPhase
 from dstk.api.span import Span, span_of
 from dstk.keys import format_bound
 from dstk.lifecycle.actions import (
@@ -153,12 +153,30 @@ class _Recovery:
         if object_.status.phase in (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING):
             yield from self._serve(object_, epoch)
             return
-        message = f"{self.worker.name} restarted and has not got its rows; it serves the range from empty"
         lost = Partition.DATA_LOST
+        held = self._held_back(object_)
+        if held:
+            if object_.status.phase is not PartitionPhase.UNAVAILABLE:
+                yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "RowsMissing", held)
+                yield Record("Warning", lost, held, name)
+            return
+        message = f"{self.worker.name} restarted and has not got its rows; it serves the range from empty"
         yield self._patch(object_, epoch + 1)
         yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "WorkerRestarted", message)
         yield Record("Warning", lost, message, name)
         yield from self._serve(object_, epoch + 1)
+
+    def _held_back(self, object_: Partition) -> str:
+        """Why a range whose rows are missing is not served from empty; "": it is."""
+        spec, name = self.keyspace.spec, self.worker.name
+        if spec.durability is Durability.DISK:
+            return (
+                f"{name} has not got the rows in its data directory; nothing is served that was lost unawares: give it "
+                f"its volume back, or delete {object_.metadata.name} to begin anew"
+            )
+        if spec.on_loss is OnLoss.HOLD:
+            return f"{name} restarted and has not got its rows; it is served from empty once onLoss is Recreate"
+        return ""
 
     def _unconfirmed(self, object_: Partition) -> bool:
         return object_.status.phase != PartitionPhase.READY
@@ -199,7 +217,8 @@ class _Recovery:
 
     def _serve(self, object_: Partition, epoch: int) -> Iterator[Action]:
         span = self._span(object_)
-        command = Serve(span.start, span.end, self.keyspace.spec.key_length)
+        durable = self.keyspace.spec.durability is Durability.DISK
+        command = Serve(span.start, span.end, self.keyspace.spec.key_length, durable)
         yield self._tell(object_.metadata.name, epoch, command)
         yield SetPartitionStatus(object_.metadata.name, PartitionPhase.READY, self.worker.incarnation)
 

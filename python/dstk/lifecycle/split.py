@@ -153,7 +153,7 @@ def parent_unowned(s: Splitting) -> bool:
 def parent_lost(s: Splitting) -> bool:
     """Its worker is gone, or answers and does not hold it."""
     if not s.host.reachable:
-        return s.host.gone
+        return s.is_lost(s.host)
     return s.held is None or s.held.role != "primary"
 
 

@@ -27,18 +27,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Endpoints = dict[str, str]
-Command = Callable[[str, str, Path], Sequence[str]]
+Command = Callable[[str, str, Path, Path], Sequence[str]]
+"""(name, pod UID, ready file, data directory) → the command of a worker."""
 
 _FAILED_STARTS = 3
 PORTS = ("data", "control", "metrics")
 _PODS: kube.Kind[dict[str, Any]] = kube.Kind("v1", "Pod", "pods", dict)
 
 
-def worker_command(name: str, pod_uid: str, ready_file: Path) -> Sequence[str]:
+def worker_command(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
     """The command of a real worker; any free ports of loopback."""
     addresses = [f"--{port}-address=127.0.0.1:0" for port in PORTS]
     identity = ["--name", name, "--pod-uid", pod_uid]
-    return [sys.executable, "-m", "dstk.cli", "worker", *identity, *addresses, "--ready-file", str(ready_file)]
+    files = ["--ready-file", str(ready_file), "--data-dir", str(data_dir)]
+    return [sys.executable, "-m", "dstk.cli", "worker", *identity, *addresses, *files]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,9 @@ class WorkerSet:
         worker.uid = pod["metadata"]["uid"]
         ready_file = self._directory / "run" / f"{worker.name}.json"
         ready_file.unlink(missing_ok=True)
-        command = self._settings.command(worker.name, worker.uid, ready_file)
+        # A StatefulSet gives a name its volume back.
+        data_dir = self._directory / "data" / worker.name
+        command = self._settings.command(worker.name, worker.uid, ready_file, data_dir)
         log_path = self._directory / "logs" / f"{worker.name}.log"
         worker.child = child = await Child.start(command, log_path)
         announcement = asyncio.create_task(self._announce(worker, child, ready_file))

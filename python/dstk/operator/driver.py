@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
 from dstk.kube import Backoff
@@ -281,7 +281,11 @@ class Driver:
             self._uncertain.discard(name)
 
     def _with_life(self, view: WorkerView) -> WorkerView:
-        """Note in which life a worker was seen to hold a partition of this Assignment; in another it is gone."""
+        """Note in which life a worker was seen to hold a partition of this Assignment; in another it is gone, unless
+        its rows are on disk."""
+        keyspace = self._keyspace
+        if keyspace is not None and keyspace.spec.durability is Durability.DISK:
+            return view
         if view.reachable and any(part.role != "disconnected" for part in view.parts.values()):
             self._lives.setdefault(view.name, view.incarnation)
         seen = self._lives.get(view.name, view.incarnation)

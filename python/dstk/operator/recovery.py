@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from dstk.api import Assignment, AssignmentPhase, Partition
+from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
 from dstk.errors import DstkError
 from dstk.kube import Backoff
 from dstk.lifecycle import actions, recover, touched
@@ -33,6 +33,7 @@ class Recovery:
         self._wake = asyncio.Event()
         workers.on_change(self._on_worker)
         cluster.assignments.on_change(self._on_assignment)
+        cluster.keyspaces.on_change(self._on_keyspace)
 
     async def run(self) -> None:
         """For ever."""
@@ -58,6 +59,11 @@ class Recovery:
         elif self._lives.get(name) != link.incarnation:
             self._lives[name] = link.incarnation
             self._look_at(name)
+
+    def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
+        if old is not None and new is not None and old.spec.on_loss is not new.spec.on_loss:
+            for link in self._workers:
+                self._look_at(link.name)
 
     def _on_assignment(self, old: Assignment | None, new: Assignment | None) -> None:
         assignment = new or old

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 
-from dstk.api import AssignmentSpec, AssignmentType, Durability, NewParams
+from dstk.api import AssignmentSpec, AssignmentType, Durability, NewParams, OnLoss
 from dstk.plan.coverage import Coverage
 from dstk.plan.draft import Draft
 from dstk.plan.view import Part, View
@@ -62,7 +62,8 @@ def _unassigned(draft: Draft) -> list[Part]:
 def _orphans(draft: Draft) -> list[Part]:
     """Free partitions whose pod is gone and has had its time to come back; with Disk, the rows are where it was."""
     view = draft.view
-    if view.keyspace.spec.durability is not Durability.MEMORY:
+    spec = view.keyspace.spec
+    if spec.durability is not Durability.MEMORY or spec.on_loss is not OnLoss.RECREATE:
         return []
     return [part for part in view.parts if _is_orphan(part, view) and draft.free(part)]
 

@@ -114,8 +114,9 @@ def encode_request(request: Request) -> pb.Action:
         epoch=request.epoch,
     )
     match request.command:
-        case actions.Serve(start, end, key_length):
-            message.serve.CopyFrom(pb.Serve(range=pb.Range(start=start, end=end), key_length=key_length))
+        case actions.Serve(start, end, key_length, durable):
+            serve = pb.Serve(range=pb.Range(start=start, end=end), key_length=key_length, durable=durable)
+            message.serve.CopyFrom(serve)
         case actions.Follow() as follow:
             message.follow.CopyFrom(
                 pb.Follow(
@@ -124,12 +125,13 @@ def encode_request(request: Request) -> pb.Action:
                     source=follow.source,
                     source_address=follow.source_address,
                     source_incarnation=follow.source_incarnation,
+                    durable=follow.durable,
                 )
             )
-        case actions.Fence():
-            message.fence.SetInParent()
-        case actions.Unfence():
-            message.unfence.SetInParent()
+        case actions.Fence(token):
+            message.fence.CopyFrom(pb.Fence(token=token))
+        case actions.Unfence(token):
+            message.unfence.CopyFrom(pb.Unfence(token=token))
         case actions.AwaitApplied(sequence, seconds):
             message.await_applied.CopyFrom(pb.AwaitApplied(sequence=sequence, timeout_ms=round(seconds * 1e3)))
         case actions.Promote(sequence, digest):
@@ -153,12 +155,12 @@ def encode_request(request: Request) -> pb.Action:
 
 
 _COMMANDS: dict[str, Callable[[Any], actions.Command]] = {
-    "serve": lambda m: actions.Serve(m.range.start, m.range.end, m.key_length),
+    "serve": lambda m: actions.Serve(m.range.start, m.range.end, m.key_length, m.durable),
     "follow": lambda m: actions.Follow(
-        m.range.start, m.range.end, m.key_length, m.source, m.source_address, m.source_incarnation
+        m.range.start, m.range.end, m.key_length, m.source, m.source_address, m.source_incarnation, m.durable
     ),
-    "fence": lambda m: actions.Fence(),
-    "unfence": lambda m: actions.Unfence(),
+    "fence": lambda m: actions.Fence(m.token),
+    "unfence": lambda m: actions.Unfence(m.token),
     "await_applied": lambda m: actions.AwaitApplied(m.sequence, m.timeout_ms / 1e3),
     "promote": lambda m: actions.Promote(m.sequence, m.digest),
     "proxy": lambda m: actions.Proxy(m.to, m.to_address),
@@ -196,6 +198,7 @@ def encode_part(name: str, part: PartView) -> pb.PartitionState:
         epoch=part.epoch,
         sequence=part.sequence,
         fenced=part.fenced,
+        fence_token=part.fence_token,
         rows=part.rows,
         bytes=part.bytes,
         digest=part.digest,
@@ -228,6 +231,7 @@ def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartView]:
             end=message.range.end,
             sequence=message.sequence,
             fenced=message.fenced,
+            fence_token=message.fence_token,
             rows=message.rows,
             bytes=message.bytes,
             digest=message.digest,

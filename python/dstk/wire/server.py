@@ -24,7 +24,7 @@ class Handler(Protocol):
     async def act(self, request: Request) -> dict[str, PartView]:
         """Carry out one action; the partitions it names, afterwards."""
 
-    def status(self, partitions: Sequence[str] | None) -> Status:
+    async def status(self, partitions: Sequence[str] | None) -> Status:
         """What the worker is and holds: all (None) or these partitions."""
 
     def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
@@ -84,7 +84,7 @@ class _Servicer(control_pb2_grpc.ControlServicer):
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.WorkerStatus:
         names = None if not request.partitions and not request.summary else list(request.partitions)
-        return messages.encode_status(self._handler.status(names))
+        return messages.encode_status(await self._handler.status(names))
 
     async def Loads(self, request: pb.LoadsRequest, context: object) -> AsyncIterator[pb.LoadReport]:
         async for report in self._handler.loads(max(request.interval_ms, 10) / 1e3):

@@ -1,6 +1,7 @@
 """The worker process: Python's life cycle around the native node."""
 
+from dstk.worker.data import DataReport, check_data
 from dstk.worker.process import run
 from dstk.worker.settings import WorkerSettings
 
-__all__ = ["WorkerSettings", "run"]
+__all__ = ["DataReport", "WorkerSettings", "check_data", "run"]

@@ -1,7 +1,7 @@
 """What the operator's actions do to the node.
 
-The node itself refuses old epochs, under the partition's lock. Here the operator's term and the incarnation that an
-action is meant for are checked, before anything else.
+The node itself refuses old epochs, under the partition's lock, and old terms. Here the incarnation that an action is
+meant for is checked, before anything else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ class Control:
         self._name = name
         self._incarnation = incarnation
         self._data_address = data_address
-        self._term = 0
         self._stopping = asyncio.Event()
         # Actions that wait (await_applied) or touch many rows must not hold up the event loop, nor each other.
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
@@ -39,19 +38,22 @@ class Control:
                 f"the action is meant for {self._name} incarnation {request.incarnation!r}; "
                 f"this one is {self._incarnation!r} and holds nothing of it"
             )
-        self._see_term(request.term)
         loop = asyncio.get_running_loop()
         states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
         return {state.partition: view(state) for state in states}
 
-    def status(self, partitions: Sequence[str] | None) -> Status:
+    async def status(self, partitions: Sequence[str] | None) -> Status:
         """What the worker is, and what it holds of `partitions` (None: all)."""
-        states = [] if partitions is not None and not partitions else self._node.states(partitions)
+        states: list[PartitionState] = []
+        if partitions is None or partitions:
+            # It waits for the disk: what is said has to last.
+            loop = asyncio.get_running_loop()
+            states = await loop.run_in_executor(self._threads, self._node.states, partitions)
         return Status(
             worker=self._name,
             incarnation=self._incarnation,
             data_address=self._data_address,
-            term=self._term,
+            term=self._node.term,
             draining=self.draining,
             partitions={state.partition: view(state) for state in states},
         )
@@ -76,7 +78,7 @@ class Control:
 
     def routes(self, term: int, update: bytes) -> None:
         """Take a routing update from the operator of `term`."""
-        self._see_term(term)
+        self._node.see_term(term)
         self._node.apply_routes(update)
 
     def stop(self) -> None:
@@ -84,29 +86,25 @@ class Control:
         self._stopping.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _see_term(self, term: int) -> None:
-        if term < self._term:
-            raise errors.StaleRequest(f"the operator's term {term} is over; {self._name} has seen term {self._term}")
-        self._term = term
-
 
 def carry_out(node: Node, request: Request) -> list[PartitionState]:
-    """One action on the node; the partitions it names, afterwards."""
+    """One action on the node, unless its operator's term is over; the partitions it names, afterwards."""
+    node.see_term(request.term)
     keyspace, partition, epoch = request.keyspace, request.partition, request.epoch
     match request.command:
-        case actions.Serve(start, end, key_length):
-            return [node.serve(keyspace, partition, epoch, key_length, start, end)]
+        case actions.Serve(start, end, key_length, durable):
+            return [node.serve(keyspace, partition, epoch, key_length, start, end, durable)]
         case actions.Follow() as c:
             return [
                 node.follow(
                     keyspace, partition, epoch, c.key_length, c.start, c.end,
-                    c.source, c.source_address, c.source_incarnation,
+                    c.source, c.source_address, c.source_incarnation, c.durable,
                 )
             ]  # fmt: skip
-        case actions.Fence():
-            return [node.fence(keyspace, partition, epoch)]
-        case actions.Unfence():
-            return [node.unfence(keyspace, partition, epoch)]
+        case actions.Fence(token):
+            return [node.fence(keyspace, partition, epoch, token)]
+        case actions.Unfence(token):
+            return [node.unfence(keyspace, partition, epoch, token)]
         case actions.AwaitApplied(sequence, timeout_seconds):
             return [node.await_applied(keyspace, partition, epoch, sequence, timeout_seconds)]
         case actions.Promote(sequence, digest):
@@ -135,6 +133,7 @@ def view(state: PartitionState) -> PartView:
         end=state.end,
         sequence=state.sequence,
         fenced=state.fenced,
+        fence_token=state.fence_token,
         rows=state.rows,
         bytes=state.bytes,
         digest=state.digest,

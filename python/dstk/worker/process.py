@@ -8,6 +8,7 @@ import logging
 import os
 from pathlib import Path
 
+from dstk import errors
 from dstk._core import Node
 from dstk.wire import ControlServer
 from dstk.worker.control import Control
@@ -22,10 +23,13 @@ _POLL_SECONDS = 0.2
 async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Be a worker until `stop` is set, then wait to be emptied for as long as the settings say, and end cleanly.
 
-    Raises :class:`~dstk.errors.ConfigError` when a port cannot be had.
+    Raises :class:`~dstk.errors.ConfigError` when a port or the data directory cannot be had,
+    :class:`~dstk.errors.DataDamaged` when what is in it cannot be trusted, and :class:`~dstk.errors.Unavailable` when
+    the disk fails.
     """
     incarnation = new_incarnation(settings.pod_uid)
-    node = Node(settings.name, incarnation, settings.limits)
+    limits = settings.limits if settings.data_dir is None else {**settings.limits, "data_dir": str(settings.data_dir)}
+    node = Node(settings.name, incarnation, limits)
     data_address = _advertised(node.listen(settings.data_address), settings)
     control = Control(node, settings.name, incarnation, data_address)
     server = ControlServer(control)
@@ -42,7 +46,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         if settings.ready_file is not None:
             write_atomically(settings.ready_file, json.dumps(addresses))
         log.info("worker %s (%s) serves at %s", settings.name, incarnation, addresses)
-        await stop.wait()
+        await _until(stop, node)
         await _drain(control, node, settings.drain_seconds)
     finally:
         await server.set_serving(False)
@@ -52,6 +56,18 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         if metrics is not None:
             metrics.stop()
     log.info("worker %s has stopped", settings.name)
+
+
+async def _until(stop: asyncio.Event, node: Node) -> None:
+    """Until `stop` is set. Raises Unavailable when the log can no longer be written: only another life can."""
+    while node.failure is None:
+        try:
+            async with asyncio.timeout(_POLL_SECONDS):
+                await stop.wait()
+                return
+        except TimeoutError:
+            continue
+    raise errors.Unavailable(f"this worker ends: {node.failure}")
 
 
 async def _drain(control: Control, node: Node, seconds: float) -> None:

@@ -27,6 +27,8 @@ class WorkerSettings:
     """How long SIGTERM waits for the operator to empty the worker before it stops all the same."""
     grace_seconds: float = 2.0
     """How long running requests may take to end at a stop."""
+    data_dir: Path | None = None
+    """Where what has to survive the process is kept; without it the worker takes no keyspace of durability Disk."""
     limits: dict[str, int | float | str] = field(default_factory=dict)
     """Limits of the node, by name: see rust/core/src/node/settings.rs."""
 

@@ -238,6 +238,7 @@ pub struct ChunkRow<'a> {
 /// A chunk that has been checked: at least one row, keys of one length that ascend, values within their limit.
 #[derive(Debug, Clone, Copy)]
 pub struct DecodedChunk<'a> {
+    frame: &'a [u8],
     key_length: usize,
     keys: &'a [u8],
     versions: &'a [u8],
@@ -246,6 +247,11 @@ pub struct DecodedChunk<'a> {
 }
 
 impl<'a> DecodedChunk<'a> {
+    /// The chunk as it was received.
+    pub fn frame(&self) -> &'a [u8] {
+        self.frame
+    }
+
     /// Number of rows, at least one.
     pub fn rows(&self) -> usize {
         self.keys.len() / self.key_length
@@ -359,7 +365,7 @@ impl ChunkDecoder {
             return Err(SnapshotError::TooBig(chunk.len()));
         }
         if !chunk.starts_with(&LZ4_TAG) {
-            return columns(frame::open(chunk, TAG)?, self.key_length);
+            return columns(chunk, frame::open(chunk, TAG)?, self.key_length);
         }
         let mut packed = frame::open(chunk, LZ4_TAG)?;
         let bytes = packed.u32()? as usize;
@@ -373,15 +379,16 @@ impl ChunkDecoder {
         if found != bytes {
             return Err(wrong(format!("it has {found}")));
         }
-        columns(frame::Reader::new(&self.unpacked), self.key_length)
+        columns(chunk, frame::Reader::new(&self.unpacked), self.key_length)
     }
 }
 
 /// Reads and checks the columns of a chunk's body.
-fn columns(
-    mut body: frame::Reader<'_>,
+fn columns<'a>(
+    frame: &'a [u8],
+    mut body: frame::Reader<'a>,
     key_length: usize,
-) -> Result<DecodedChunk<'_>, SnapshotError> {
+) -> Result<DecodedChunk<'a>, SnapshotError> {
     let found = usize::from(body.u16()?);
     if found != key_length {
         return Err(SnapshotError::KeyLength {
@@ -394,6 +401,7 @@ fn columns(
         return Err(SnapshotError::Empty);
     }
     let decoded = DecodedChunk {
+        frame,
         key_length,
         keys: body.bytes(rows.saturating_mul(key_length))?,
         versions: body.bytes(rows.saturating_mul(8))?,

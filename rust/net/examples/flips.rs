@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = worker.listen("127.0.0.1:0")?.to_string();
     let now = || worker.now();
     let node = worker.node();
-    node.serve(KEYSPACE, "p", 1, KEY_LENGTH, b"", b"", now())?;
+    node.serve(KEYSPACE, "p", 1, KEY_LENGTH, b"", b"", false, now())?;
     node.apply_routes(&routes(&address))?;
     let runtime = dstk_net::client::runtime()?;
     let client = runtime.block_on(Client::connect(

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = worker.listen("127.0.0.1:0")?.to_string();
     worker
         .node()
-        .serve(KEYSPACE, "p", 1, KEY_LENGTH, b"", b"", worker.now())?;
+        .serve(KEYSPACE, "p", 1, KEY_LENGTH, b"", b"", false, worker.now())?;
     let route = Route {
         partition: "p".into(),
         start: vec![],

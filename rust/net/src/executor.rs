@@ -8,7 +8,7 @@ use dstk_core::node::{Node, Outcome, Shard};
 use dstk_core::partition::{
     Code as CoreCode, Nanos, Op, Reply as CoreReply, Target, Verdict, Waiter,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::codec::{BatchItem, RepliesWriter, hint_covers};
@@ -118,6 +118,23 @@ impl Executor {
         self.node.refuse_held(&self.stopping_text());
     }
 
+    /// Whether a page may be told: once what it shows is on disk; why not.
+    pub async fn wait_durable(&self, position: u64) -> Result<(), String> {
+        if self.node.is_durable(position) {
+            return Ok(());
+        }
+        let (sender, synced) = oneshot::channel();
+        let tell = move |outcome| {
+            // Who asked may have gone.
+            let _ = sender.send(outcome);
+        };
+        self.node.when_durable(position, Box::new(tell));
+        match synced.await {
+            Ok(outcome) => outcome.map_err(|reason| reason.to_string()),
+            Err(_) => Err("the log was closed".into()),
+        }
+    }
+
     /// Whether [`stop`](Self::stop) was called.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
@@ -169,8 +186,12 @@ impl Executor {
         match shard.execute(operation, now, park) {
             Outcome::Done(reply) => {
                 self.counters.answered.fetch_add(1, Ordering::Relaxed);
-                write_reply(replies, item.id, &reply);
-                false
+                if self.node.is_durable(reply.after) {
+                    write_reply(replies, item.id, &reply);
+                    return false;
+                }
+                self.answer_once_durable(item.id, item.verb, reply, late.clone());
+                true
             }
             Outcome::Parked => {
                 self.counters.held.fetch_add(1, Ordering::Relaxed);
@@ -186,6 +207,24 @@ impl Executor {
                 false
             }
         }
+    }
+
+    /// Answers when what the answer tells of is on disk: a crash must not take back what somebody knows.
+    fn answer_once_durable(&self, id: u64, verb: Verb, reply: CoreReply, late: LateSender) {
+        let after = reply.after;
+        let answer = move |synced: Result<(), Arc<str>>| {
+            let reply = match synced {
+                Ok(()) => reply_of(reply),
+                Err(reason) => not_durable(verb, &reason),
+            };
+            // A sender whose stream has ended waits for nothing.
+            let _ = late.send(Late::Reply {
+                id,
+                reply,
+                hint: None,
+            });
+        };
+        self.node.when_durable(after, Box::new(answer));
     }
 
     /// Passes an operation on to where its key is served, in the order of the calls; the answer goes to `late`.
@@ -283,6 +322,15 @@ fn reply_of(reply: CoreReply) -> Reply {
     }
 }
 
+/// What to tell of an operation whose outcome could not be made to last.
+fn not_durable(verb: Verb, reason: &str) -> Reply {
+    let code = match verb {
+        Verb::Get => Code::Unavailable,
+        Verb::Put | Verb::Delete => Code::OutcomeUnknown,
+    };
+    Reply::failed(code, format!("the log cannot be written: {reason}"))
+}
+
 /// An operation behind a fence.
 struct Held {
     asked: Asked,
@@ -294,7 +342,12 @@ impl Waiter for Held {
     fn resume(self: Box<Self>, verdict: Verdict) {
         let id = self.asked.id;
         let reply = match verdict {
-            Verdict::Done(reply) => reply_of(reply),
+            Verdict::Done(reply) => {
+                let verb = self.asked.operation.verb;
+                return self
+                    .executor
+                    .answer_once_durable(id, verb, reply, self.late);
+            }
             Verdict::Unavailable(reason) => Reply::failed(Code::Unavailable, reason),
             Verdict::Retry => {
                 let _ = self.late.send(Late::Retry(Box::new(self.asked)));

@@ -223,7 +223,15 @@ impl DataService {
             let (verdict, resumed) = oneshot::channel();
             let outcome = shard.scan(&scan, self.executor.now(), || Box::new(HeldScan(verdict)));
             let target = match outcome {
-                ScanOutcome::Page(page) => return scan_reply(page),
+                ScanOutcome::Page(page) => {
+                    return match self.executor.wait_durable(page.after).await {
+                        Ok(()) => scan_reply(page),
+                        Err(reason) => {
+                            let text = format!("the log cannot be written: {reason}");
+                            failed_scan(Code::Unavailable, text)
+                        }
+                    };
+                }
                 ScanOutcome::Failed(reply) => {
                     return failed_scan(wire_code(reply.code), reply.message.unwrap_or_default());
                 }

@@ -72,6 +72,7 @@ impl Worker {
             loop {
                 tick.tick().await;
                 expiring.node().expire_held(expiring.now());
+                expiring.node().measure();
             }
         });
         Ok(Self {
@@ -177,6 +178,7 @@ impl Worker {
         }
         runtimes.replication.shutdown_timeout(LAST_MOMENT);
         runtimes.requests.shutdown_timeout(LAST_MOMENT);
+        self.node().close();
     }
 
     /// Follows `source`: asks the node, and runs the stream that it wants.
@@ -192,6 +194,7 @@ impl Worker {
         source: &str,
         source_address: &str,
         source_incarnation: &str,
+        durable: bool,
     ) -> Result<PartitionState, Refusal> {
         let Followed { state, start } = self.node().follow(
             keyspace,
@@ -203,6 +206,7 @@ impl Worker {
             source,
             source_address,
             source_incarnation,
+            durable,
             self.now(),
         )?;
         if let Some(spec) = start {

@@ -161,7 +161,7 @@ fn a_stream_that_the_worker_gives_up_leaves_held_writes_in_doubt() {
         .block_on(Client::connect(addresses, KEYSPACE, settings))
         .unwrap();
     pod.node()
-        .fence(KEYSPACE, "p", 1, pod.worker.now())
+        .fence(KEYSPACE, "p", 1, 1, pod.worker.now())
         .unwrap();
     let held = submit(&client, Operation::put(key("a"), "v", Condition::NONE));
     eventually("it is held", || pod.state("p").held == 1);
@@ -173,7 +173,7 @@ fn a_stream_that_the_worker_gives_up_leaves_held_writes_in_doubt() {
     });
     assert!(runtime.block_on(end).unwrap().is_err());
     pod.node()
-        .unfence(KEYSPACE, "p", 1, pod.worker.now())
+        .unfence(KEYSPACE, "p", 1, 1, pod.worker.now())
         .unwrap();
     let unknown = runtime.block_on(held).unwrap();
     assert!(

@@ -194,7 +194,7 @@ fn what_is_held_behind_a_fence_runs_in_order_when_it_is_lifted() {
     push(&[&pod], &[("p", "", "", 1, "w0")]);
     let client = connect(&runtime, &[&pod.address]);
     pod.node()
-        .fence(KEYSPACE, "p", 1, pod.worker.now())
+        .fence(KEYSPACE, "p", 1, 1, pod.worker.now())
         .unwrap();
     let (done, end) = std::sync::mpsc::channel();
     for number in 0..50_u64 {
@@ -208,7 +208,7 @@ fn what_is_held_behind_a_fence_runs_in_order_when_it_is_lifted() {
     }
     common::eventually("all are held", || pod.state("p").held == 50);
     pod.node()
-        .unfence(KEYSPACE, "p", 1, pod.worker.now())
+        .unfence(KEYSPACE, "p", 1, 1, pod.worker.now())
         .unwrap();
     let mut written: Vec<_> = (0..50).map(|_| end.recv().unwrap()).collect();
     written.sort_by_key(|(_, version)| *version);
@@ -235,7 +235,7 @@ fn what_is_held_for_too_long_is_refused_and_not_applied() {
     pod.serve("p", 1, "", "");
     push(&[&pod], &[("p", "", "", 1, "w0")]);
     pod.node()
-        .fence(KEYSPACE, "p", 1, pod.worker.now())
+        .fence(KEYSPACE, "p", 1, 2, pod.worker.now())
         .unwrap();
     runtime.block_on(async {
         let mut plain = DataClient::connect(format!("http://{}", pod.address))
@@ -250,7 +250,7 @@ fn what_is_held_for_too_long_is_refused_and_not_applied() {
         assert_eq!(reply.code(), Code::Unavailable, "{}", reply.message);
     });
     pod.node()
-        .unfence(KEYSPACE, "p", 1, pod.worker.now())
+        .unfence(KEYSPACE, "p", 1, 2, pod.worker.now())
         .unwrap();
     assert_eq!(pod.state("p").rows, 0);
 }
@@ -274,7 +274,7 @@ fn what_waits_for_a_stalled_worker_is_bounded_in_bytes() {
     two.serve("p", 1, "", "");
     push(&[&one, &two], &[("p", "", "", 1, "w1")]);
     let now = two.worker.now();
-    two.node().fence(KEYSPACE, "p", 1, now).unwrap();
+    two.node().fence(KEYSPACE, "p", 1, 3, now).unwrap();
     runtime.block_on(async {
         let plain = DataClient::connect(format!("http://{}", one.address))
             .await
@@ -296,7 +296,7 @@ fn what_waits_for_a_stalled_worker_is_bounded_in_bytes() {
         for _ in 0..2 {
             assert_eq!(codes.recv().await, Some(Code::Limit));
         }
-        two.node().unfence(KEYSPACE, "p", 1, now).unwrap();
+        two.node().unfence(KEYSPACE, "p", 1, 3, now).unwrap();
         for _ in 0..2 {
             assert_eq!(codes.recv().await, Some(Code::Ok));
         }

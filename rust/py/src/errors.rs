@@ -1,5 +1,6 @@
 //! The one map from errors of the core to the exceptions of `dstk.errors`.
 
+use dstk_core::disk::DiskError;
 use dstk_core::index::IndexError;
 use dstk_core::key::KeyError;
 use dstk_core::node::Refusal;
@@ -15,6 +16,7 @@ pub(crate) mod exceptions {
     )]
 
     pyo3::import_exception!(dstk.errors, ConfigError);
+    pyo3::import_exception!(dstk.errors, DataDamaged);
     pyo3::import_exception!(dstk.errors, DeadlineExceeded);
     pyo3::import_exception!(dstk.errors, InvalidRange);
     pyo3::import_exception!(dstk.errors, InvalidRequest);
@@ -58,6 +60,11 @@ impl Error {
     /// `dstk.errors.ConfigError`.
     pub(crate) fn config(message: String) -> Self {
         Self(exceptions::ConfigError::new_err(message))
+    }
+
+    /// `dstk.errors.Unavailable`.
+    pub(crate) fn unavailable(message: String) -> Self {
+        Self(exceptions::Unavailable::new_err(message))
     }
 
     /// `dstk.errors.InvalidRequest`.
@@ -114,6 +121,16 @@ impl From<Refusal> for Error {
             Refusal::NotReady(_) => NotReady::new_err(message),
             Refusal::Limit(_) => LimitReached::new_err(message),
             _ => InvalidRequest::new_err(message),
+        })
+    }
+}
+
+impl From<DiskError> for Error {
+    fn from(error: DiskError) -> Self {
+        let message = error.to_string();
+        Self(match error {
+            DiskError::Damaged { .. } => exceptions::DataDamaged::new_err(message),
+            _ => exceptions::ConfigError::new_err(message),
         })
     }
 }

@@ -16,7 +16,7 @@ mod _core {
     #[pymodule_export]
     use crate::client::PyClient;
     #[pymodule_export]
-    use crate::node::{PyNode, PyPartitionState};
+    use crate::node::{PyNode, PyPartitionState, check_data};
     #[pymodule_export]
     use crate::range_index::PyRangeIndex;
     #[pymodule_export]

@@ -45,8 +45,16 @@ impl PyNode {
         incarnation: &str,
         settings: Option<HashMap<String, Bound<'_, PyAny>>>,
     ) -> Result<Self> {
-        let (node, network) = read_settings(&settings.unwrap_or_default())?;
-        let worker = py.detach(|| Worker::new(Node::new(name, incarnation, node), network));
+        let Limits {
+            node,
+            network,
+            data_dir,
+        } = read_settings(&settings.unwrap_or_default())?;
+        let node = match data_dir {
+            None => Node::new(name, incarnation, node),
+            Some(dir) => py.detach(|| Node::open(name, incarnation, node, &dir))?,
+        };
+        let worker = py.detach(|| Worker::new(node, network));
         let worker = worker.map_err(|error| {
             Error::config(format!("cannot start the worker's threads: {error}"))
         })?;
@@ -82,11 +90,13 @@ impl PyNode {
         key_length: usize,
         start: &[u8],
         end: &[u8],
+        durable: bool,
     ) -> Result<PyPartitionState> {
         let now = self.worker.now();
         let serve = || {
-            self.node()
-                .serve(keyspace, partition, epoch, key_length, start, end, now)
+            self.node().serve(
+                keyspace, partition, epoch, key_length, start, end, durable, now,
+            )
         };
         Ok(py.detach(serve)?.into())
     }
@@ -104,6 +114,7 @@ impl PyNode {
         source: &str,
         source_address: &str,
         source_incarnation: &str,
+        durable: bool,
     ) -> Result<PyPartitionState> {
         let follow = || {
             self.worker.follow(
@@ -116,6 +127,7 @@ impl PyNode {
                 source,
                 source_address,
                 source_incarnation,
+                durable,
             )
         };
         Ok(py.detach(follow)?.into())
@@ -127,10 +139,11 @@ impl PyNode {
         keyspace: &str,
         partition: &str,
         epoch: u64,
+        token: u64,
     ) -> Result<PyPartitionState> {
         let now = self.worker.now();
         Ok(py
-            .detach(|| self.node().fence(keyspace, partition, epoch, now))?
+            .detach(|| self.node().fence(keyspace, partition, epoch, token, now))?
             .into())
     }
 
@@ -140,10 +153,11 @@ impl PyNode {
         keyspace: &str,
         partition: &str,
         epoch: u64,
+        token: u64,
     ) -> Result<PyPartitionState> {
         let now = self.worker.now();
         Ok(py
-            .detach(|| self.node().unfence(keyspace, partition, epoch, now))?
+            .detach(|| self.node().unfence(keyspace, partition, epoch, token, now))?
             .into())
     }
 
@@ -288,6 +302,25 @@ impl PyNode {
         loads.into_iter().map(load).collect()
     }
 
+    fn see_term(&self, py: Python<'_>, term: u64) -> Result<()> {
+        Ok(py.detach(|| self.node().see_term(term))?)
+    }
+
+    #[getter]
+    fn term(&self) -> u64 {
+        self.node().term()
+    }
+
+    #[getter]
+    fn failure(&self) -> Option<String> {
+        self.node().failure().map(|reason| reason.to_string())
+    }
+
+    fn checkpoint(&self, py: Python<'_>) -> Result<bool> {
+        let made = py.detach(|| self.node().checkpoint());
+        made.map_err(|error| Error::unavailable(format!("no checkpoint could be made: {error}")))
+    }
+
     fn apply_routes(&self, py: Python<'_>, update: &[u8]) -> Result<()> {
         Ok(py.detach(|| self.worker.apply_routes(update))?)
     }
@@ -355,6 +388,11 @@ impl PyPartitionState {
     #[getter]
     fn fenced(&self) -> bool {
         self.inner.fenced
+    }
+
+    #[getter]
+    fn fence_token(&self) -> u64 {
+        self.inner.fence_token
     }
 
     #[getter]
@@ -468,10 +506,41 @@ fn duration(name: &str, seconds: f64) -> Result<Duration> {
     })
 }
 
+/// A report, as Python sees it.
+type Found = (String, usize, u64, u64, usize, u64, u64, u64);
+
+/// What a data directory that no worker uses holds, after everything in it has been checked: worker, partitions, rows,
+/// bytes of keys and values, files of the log, bytes and records after the last checkpoint, highest term.
+#[pyfunction]
+pub(crate) fn check_data(py: Python<'_>, dir: PathBuf) -> Result<Found> {
+    let report = py.detach(|| dstk_core::disk::check(&dir))?;
+    Ok((
+        report.worker,
+        report.partitions,
+        report.rows,
+        report.bytes,
+        report.log_files,
+        report.log_bytes,
+        report.log_records,
+        report.term,
+    ))
+}
+
+struct Limits {
+    node: Settings,
+    network: WorkerSettings,
+    data_dir: Option<PathBuf>,
+}
+
 /// Settings by name: those of the node, then those of the network around it.
-fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<(Settings, WorkerSettings)> {
+fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<Limits> {
     let (mut node, mut network) = (Settings::default(), WorkerSettings::default());
+    let mut data_dir = None;
     for (name, value) in given {
+        if name == "data_dir" {
+            data_dir = Some(value.extract::<PathBuf>()?);
+            continue;
+        }
         if name == "spill_dir" {
             node.spill_dir = Some(value.extract::<PathBuf>()?);
             continue;
@@ -489,9 +558,14 @@ fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<(Settings,
                 .map_err(|error| Error::config(error.to_string()))?;
         if !known {
             let names = Settings::NAMES.join(", ");
-            let text = format!("there is no setting {name}: the node's are spill_dir, {names}");
+            let text =
+                format!("there is no setting {name}: the node's are data_dir, spill_dir, {names}");
             return Err(Error::config(text));
         }
     }
-    Ok((node, network))
+    Ok(Limits {
+        node,
+        network,
+        data_dir,
+    })
 }

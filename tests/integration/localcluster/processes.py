@@ -12,7 +12,7 @@ from localcluster import fake_operator, fake_worker
 WAIT_SECONDS = 60
 
 
-def fake_worker_command(name: str, pod_uid: str, ready_file: Path) -> Sequence[str]:
+def fake_worker_command(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
     identity = ["--name", name, "--pod-uid", pod_uid, "--ready-file", str(ready_file)]
     return [sys.executable, str(Path(fake_worker.__file__)), *identity]
 

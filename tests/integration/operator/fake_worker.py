@@ -35,6 +35,7 @@ class Held:
     rows: dict[bytes, bytes] = field(default_factory=dict)
     sequence: int = 0
     fenced: bool = False
+    fence_token: int = 0
     source: str = ""
     source_address: str = ""
     caught_up: bool = False
@@ -124,7 +125,7 @@ class FakeWorker:
         names = self._carry_out(request, command)
         return self._views(names)
 
-    def status(self, partitions: Sequence[str] | None) -> Status:
+    async def status(self, partitions: Sequence[str] | None) -> Status:
         self.asked += bool(partitions)
         names = list(self.held) if partitions is None else partitions
         return Status(self.name, self.incarnation, self.data_address, self.term, self.draining, self._views(names))
@@ -167,6 +168,18 @@ class FakeWorker:
                 self._routed.clear()
                 await self._routed.wait()
 
+    def _fence(self, name: str, held: Held, command: actions.Fence | actions.Unfence) -> None:
+        token = command.token
+        match command:
+            case actions.Fence():
+                if token <= held.fence_token:
+                    raise errors.StaleRequest(f"{name} has seen fence {held.fence_token}, not below {token}")
+                held.fenced, held.fence_token = True, token
+            case actions.Unfence() if token > 0:
+                if held.fenced and token < held.fence_token:
+                    raise errors.StaleRequest(f"fence {held.fence_token} of {name} is later than {token}")
+                held.fenced, held.fence_token = False, max(token, held.fence_token)
+
     def _carry_out(self, request: Request, command: actions.Command) -> list[str]:
         name, epoch = request.partition, request.epoch
         held = self.held.get(name)
@@ -192,7 +205,7 @@ class FakeWorker:
                 if held.role != "primary":
                     raise errors.WrongRole(f"{name} is {held.role}")
                 self._not_older(held, epoch)
-                held.fenced = isinstance(command, actions.Fence)
+                self._fence(name, held, command)
             case actions.AwaitApplied():
                 if held is None:
                     raise errors.NotHere(name)
@@ -271,6 +284,7 @@ class FakeWorker:
                 end=held.end,
                 sequence=held.sequence,
                 fenced=held.fenced,
+                fence_token=held.fence_token,
                 rows=len(held.rows),
                 digest=held.digest,
                 caught_up=held.caught_up,

@@ -61,7 +61,7 @@ async def test_proposals_wait_for_somebody_to_approve_them() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "reason"),
-    [({"durability": "Disk"}, "DurabilityNotSupported"), ({"failover": "Lease"}, "FailoverNotSupported")],
+    [({"failover": "Lease"}, "FailoverNotSupported")],
 )
 async def test_what_is_not_there_yet_is_refused_aloud(asked: dict[str, str], reason: str) -> None:
     async with world(("pod1",)) as cluster, cluster.operating():

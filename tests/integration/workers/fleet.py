@@ -82,7 +82,8 @@ class Fleet:
         )
         await to.tell(partition, epoch, follow)
         await self.until(lambda: self._caught_up(partition, to))
-        fenced = (await source.tell(partition, epoch, actions.Fence()))[partition]
+        held = await source.part(partition)
+        fenced = (await source.tell(partition, epoch, actions.Fence(held.fence_token + 1)))[partition]
         await to.tell(partition, epoch, actions.AwaitApplied(fenced.sequence, 30.0))
         drained = await to.part(partition)
         assert (drained.sequence, drained.digest) == (fenced.sequence, fenced.digest)

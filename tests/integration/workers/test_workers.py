@@ -104,8 +104,8 @@ async def test_a_move_given_up_after_the_fence_leaves_the_source_serving(pair: F
     async def operate(load: VerifyingLoad) -> None:
         follow = actions.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
         await pair[1].tell("p", 1, follow)
-        assert (await pair[0].tell("p", 1, actions.Fence()))["p"].fenced
-        assert not (await pair[0].tell("p", 1, actions.Unfence()))["p"].fenced
+        assert (await pair[0].tell("p", 1, actions.Fence(1)))["p"].fenced
+        assert not (await pair[0].tell("p", 1, actions.Unfence(1)))["p"].fenced
         await pair[1].tell("p", 1, actions.Drop())
         assert "p" not in (await pair[1].control.status(["p"])).partitions
         assert (await pair[0].part("p")).role == "primary"
@@ -129,12 +129,12 @@ async def test_old_epochs_terms_and_incarnations_are_refused_and_change_nothing(
     await worker.tell("p", 5, actions.Serve(b"", b"", KEY_LENGTH), term=7)
     before = await worker.part("p")
     with pytest.raises(errors.StaleRequest, match="epoch"):
-        await worker.tell("p", 4, actions.Fence(), term=7)
+        await worker.tell("p", 4, actions.Fence(1), term=7)
     with pytest.raises(errors.StaleRequest, match="term 6 is over"):
-        await worker.tell("p", 5, actions.Fence(), term=6)
+        await worker.tell("p", 5, actions.Fence(1), term=6)
     worker.incarnation, right = "another/life", worker.incarnation
     with pytest.raises(errors.StaleRequest, match="another/life"):
-        await worker.tell("p", 5, actions.Fence(), term=7)
+        await worker.tell("p", 5, actions.Fence(1), term=7)
     worker.incarnation = right
     assert await worker.part("p") == before
 
@@ -144,7 +144,7 @@ async def test_promotion_needs_every_write(pair: Fleet) -> None:
         client.put(bytes(KEY_LENGTH), b"value")
     follow = actions.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
     await pair[1].tell("p", 1, follow)
-    fenced = (await pair[0].tell("p", 1, actions.Fence()))["p"]
+    fenced = (await pair[0].tell("p", 1, actions.Fence(1)))["p"]
     await pair[1].tell("p", 1, actions.AwaitApplied(fenced.sequence, 30.0))
     for sequence, digest in ((fenced.sequence + 1, fenced.digest), (fenced.sequence, fenced.digest ^ 1)):
         with pytest.raises(errors.NotReady):

@@ -66,34 +66,42 @@ class Range(_message.Message):
     def __init__(self, start: _Optional[bytes] = ..., end: _Optional[bytes] = ...) -> None: ...
 
 class Serve(_message.Message):
-    __slots__ = ("range", "key_length")
+    __slots__ = ("range", "key_length", "durable")
     RANGE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
     range: Range
     key_length: int
-    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ...) -> None: ...
+    durable: bool
+    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ...) -> None: ...
 
 class Follow(_message.Message):
-    __slots__ = ("range", "key_length", "source", "source_address", "source_incarnation")
+    __slots__ = ("range", "key_length", "source", "source_address", "source_incarnation", "durable")
     RANGE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
     range: Range
     key_length: int
     source: str
     source_address: str
     source_incarnation: str
-    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., source_incarnation: _Optional[str] = ...) -> None: ...
+    durable: bool
+    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., source_incarnation: _Optional[str] = ..., durable: _Optional[bool] = ...) -> None: ...
 
 class Fence(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("token",)
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    def __init__(self, token: _Optional[int] = ...) -> None: ...
 
 class Unfence(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("token",)
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    def __init__(self, token: _Optional[int] = ...) -> None: ...
 
 class AwaitApplied(_message.Message):
     __slots__ = ("sequence", "timeout_ms")
@@ -154,7 +162,7 @@ class Part(_message.Message):
     def __init__(self, partition: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class PartitionState(_message.Message):
-    __slots__ = ("keyspace", "partition", "range", "role", "epoch", "sequence", "fenced", "held", "rows", "bytes", "digest", "follow", "quiet_ms", "last_pause_us", "proxy_to")
+    __slots__ = ("keyspace", "partition", "range", "role", "epoch", "sequence", "fenced", "held", "rows", "bytes", "digest", "follow", "quiet_ms", "last_pause_us", "proxy_to", "fence_token")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +178,7 @@ class PartitionState(_message.Message):
     QUIET_MS_FIELD_NUMBER: _ClassVar[int]
     LAST_PAUSE_US_FIELD_NUMBER: _ClassVar[int]
     PROXY_TO_FIELD_NUMBER: _ClassVar[int]
+    FENCE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     keyspace: str
     partition: str
     range: Range
@@ -185,7 +194,8 @@ class PartitionState(_message.Message):
     quiet_ms: int
     last_pause_us: int
     proxy_to: str
-    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., role: _Optional[_Union[Role, str]] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., fenced: _Optional[bool] = ..., held: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[int] = ..., follow: _Optional[_Union[FollowProgress, _Mapping]] = ..., quiet_ms: _Optional[int] = ..., last_pause_us: _Optional[int] = ..., proxy_to: _Optional[str] = ...) -> None: ...
+    fence_token: int
+    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., role: _Optional[_Union[Role, str]] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., fenced: _Optional[bool] = ..., held: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[int] = ..., follow: _Optional[_Union[FollowProgress, _Mapping]] = ..., quiet_ms: _Optional[int] = ..., last_pause_us: _Optional[int] = ..., proxy_to: _Optional[str] = ..., fence_token: _Optional[int] = ...) -> None: ...
 
 class FollowProgress(_message.Message):
     __slots__ = ("source", "rows_copied", "bytes_copied", "bytes_total", "lag", "caught_up", "error")

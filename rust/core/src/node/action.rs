@@ -2,6 +2,7 @@
 //! `proto/dstk/v1/control.proto` for what the epochs mean.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Node;
@@ -9,6 +10,7 @@ use super::cell::Cell;
 use super::following::{FollowSpec, Followed};
 use super::refusal::Refusal;
 use super::shard::{Holding, Shard, not_here};
+use crate::disk::{Disk, Journal, Record};
 use crate::key::Bounds;
 use crate::partition::{
     Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
@@ -17,10 +19,12 @@ use crate::tree::{Tree, drop_in_background};
 
 impl Node {
     /// Serves the range as primary: as it is held when it is, else empty. A higher epoch than the one held is taken
-    /// over, which is how an operator confirms a primary.
+    /// over, which is how an operator confirms a primary. `durable`: changes are written down, and an answer means that
+    /// they are on disk.
     ///
     /// # Errors
-    /// `Stale`; `WrongRole` when it is held in another role or the range overlaps another partition's; `Invalid`.
+    /// `Stale`, also when it was let go in this epoch or a later one, or the routes know a later owner; `WrongRole` when
+    /// it is held in another role or the range overlaps another partition's; `Invalid`.
     #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
     pub fn serve(
         &self,
@@ -30,28 +34,44 @@ impl Node {
         key_length: usize,
         start: &[u8],
         end: &[u8],
+        durable: bool,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
         let bounds = bounds(key_length, start, end)?;
+        let disk = self.context.disk_for(durable)?;
         let shard = self.keyspace_of(keyspace, key_length)?;
-        let mut holding = shard.holding.lock();
-        let Some(cell) = holding.names.get(partition) else {
-            let tree = Tree::new(key_length);
-            let load = Load::new(now, Rates::default());
-            let (sequence, log) = (sequence_before(epoch), self.context.log());
-            let held = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
-            let cell = shard.add(&mut holding, partition, bounds, held)?;
-            let state = cell.state(&cell.partition.lock(), now);
-            return Ok(state);
+        let (state, settled) = {
+            let mut holding = shard.holding.lock();
+            let cell = match holding.names.get(partition) {
+                Some(cell) => Arc::clone(cell),
+                None => {
+                    refuse_late(&shard, &holding, partition, &bounds, epoch)?;
+                    shard.add(&mut holding, partition, bounds.clone(), |cell| {
+                        let tree = Tree::new(key_length);
+                        let load = Load::new(now, Rates::default());
+                        let (sequence, log) = (sequence_before(epoch), self.context.log());
+                        let journal =
+                            disk.map(|disk| opened(disk, cell, Role::Primary, epoch, sequence, ""));
+                        let held = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
+                        Ok(held.journaled(journal))
+                    })?
+                }
+            };
+            let mut held = cell.partition.lock();
+            cell.refuse_older(held.epoch, epoch)?;
+            if held.role != Role::Primary {
+                return Err(cell.wrong_role(held.role, "promote it, or drop or release it first"));
+            }
+            refuse_other_bounds(&cell, &bounds)?;
+            refuse_other_durability(&cell, &held, durable)?;
+            if held.epoch != epoch {
+                held.epoch = epoch;
+                held.write_turn("", "");
+            }
+            (cell.state(&held, now), held.settled_at())
         };
-        let mut held = cell.partition.lock();
-        cell.refuse_older(held.epoch, epoch)?;
-        if held.role != Role::Primary {
-            return Err(cell.wrong_role(held.role, "promote it, or drop or release it first"));
-        }
-        refuse_other_bounds(cell, &bounds)?;
-        held.epoch = epoch;
-        Ok(cell.state(&held, now))
+        self.context.settle(settled)?;
+        Ok(state)
     }
 
     /// Begins to follow `source`, whose epoch is given. When the answer has a stream to start, whatever stream there
@@ -71,6 +91,7 @@ impl Node {
         source: &str,
         source_address: &str,
         source_incarnation: &str,
+        durable: bool,
         now: Nanos,
     ) -> Result<Followed, Refusal> {
         let bounds = bounds(key_length, start, end)?;
@@ -78,16 +99,22 @@ impl Node {
             let text = format!("worker {source} cannot follow itself: name another source");
             return Err(Refusal::Invalid(text));
         }
+        let disk = self.context.disk_for(durable)?;
+        if self.context.full.load(Ordering::Relaxed) {
+            let text = format!("worker {} holds as many bytes as it may", self.context.name);
+            return Err(Refusal::Limit(text));
+        }
         let shard = self.keyspace_of(keyspace, key_length)?;
         let mut holding = shard.holding.lock();
         let cell = match holding.names.get(partition) {
             Some(cell) => Arc::clone(cell),
-            None => {
+            None => shard.add(&mut holding, partition, bounds.clone(), |cell| {
                 let tree = Tree::new(key_length);
                 let load = Load::new(now, Rates::default());
+                let journal = disk.map(|disk| opened(disk, cell, Role::Loading, epoch, 0, source));
                 let held = Partition::new(Role::Loading, epoch, 0, tree, self.context.log(), load);
-                shard.add(&mut holding, partition, bounds.clone(), held)?
-            }
+                Ok(held.journaled(journal))
+            })?,
         };
         let mut held = cell.partition.lock();
         cell.refuse_older(held.epoch, epoch)?;
@@ -95,12 +122,15 @@ impl Node {
             return Err(cell.wrong_role(held.role, "it has nothing to follow"));
         }
         refuse_other_bounds(&cell, &bounds)?;
+        refuse_other_durability(&cell, &held, durable)?;
         let runs = held
             .following
             .as_ref()
             .is_some_and(|following| following.is_from(source, source_address, source_incarnation));
         if runs && held.epoch == epoch {
-            let state = cell.state(&held, now);
+            let (state, settled) = (cell.state(&held, now), held.settled_at());
+            drop((held, holding));
+            self.context.settle(settled)?;
             return Ok(Followed { state, start: None });
         }
         // Rows of the range that the old stream was loading are kept, whatever comes of them: digests tell.
@@ -110,6 +140,7 @@ impl Node {
         (held.role, held.epoch) = (Role::Loading, epoch);
         held.following = Some(following);
         held.proxying = None;
+        held.write_turn(source, "");
         cell.changed.notify_all();
         let start = FollowSpec {
             keyspace: Arc::clone(&cell.keyspace),
@@ -121,47 +152,73 @@ impl Node {
             source_incarnation: source_incarnation.into(),
             generation,
         };
-        let state = cell.state(&held, now);
+        let (state, settled) = (cell.state(&held, now), held.settled_at());
+        drop((held, holding));
+        self.context.settle(settled)?;
         Ok(Followed {
             state,
             start: Some(start),
         })
     }
 
-    /// Holds new requests; the log ends at the sequence in the answer.
+    /// Holds new requests; the log ends at the sequence in the answer. A fence is named by a `token`, which is granted
+    /// once: where there is a fence already, it has the new one from then on. Whoever was granted one knows that no call
+    /// of anybody else, however late, lifts the fence unseen.
     ///
     /// # Errors
-    /// `NotHere`, `Stale`, `NotReady` when the worker has not been told of this epoch yet, `WrongRole`.
+    /// `NotHere`, `Stale`, also when the token is not above all that were seen, `NotReady` when the worker has not been told of this epoch yet, `WrongRole`.
     pub fn fence(
         &self,
         keyspace: &str,
         partition: &str,
         epoch: u64,
+        token: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
         self.with(keyspace, partition, |cell, held| {
             refuse_all_but_primary(cell, held, epoch)?;
+            if token <= held.fence_token {
+                let text = format!(
+                    "fence token {token} of partition {} is not above {}, which was granted already: look again",
+                    cell.name, held.fence_token
+                );
+                return Err(Refusal::Stale(text));
+            }
             if held.fenced.is_none() {
                 held.fenced = Some(now);
                 held.log.wake();
             }
+            held.fence_token = token;
             Ok(cell.state(held, now))
         })
     }
 
-    /// Carries out what was held, in order, then all that comes.
+    /// Carries out what was held, in order, then all that comes, where the fence is of `token` or an earlier one. Token 0,
+    /// which no fence has, lifts none and is no error.
     ///
     /// # Errors
-    /// As [`Node::fence`].
+    /// As [`Node::fence`]; `Stale` also when a later fence stands.
     pub fn unfence(
         &self,
         keyspace: &str,
         partition: &str,
         epoch: u64,
+        token: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
         self.with(keyspace, partition, |cell, held| {
             refuse_all_but_primary(cell, held, epoch)?;
+            if token == 0 {
+                return Ok(cell.state(held, now));
+            }
+            if held.fenced.is_some() && token < held.fence_token {
+                let text = format!(
+                    "fence {} of partition {} stands, which is later than {token}",
+                    held.fence_token, cell.name
+                );
+                return Err(Refusal::Stale(text));
+            }
+            held.fence_token = held.fence_token.max(token);
             if let Some(since) = held.fenced.take() {
                 held.last_pause = now.saturating_sub(since);
                 self.context.resumed(held.run_held());
@@ -200,7 +257,10 @@ impl Node {
         };
         cell.changed.wait_while_for(&mut held, waits, timeout);
         let now = held.proxying.as_ref().map_or(0, |proxying| proxying.last);
-        Ok(cell.state(&held, now))
+        let (state, settled) = (cell.state(&held, now), held.settled_at());
+        drop(held);
+        self.context.settle(settled)?;
+        Ok(state)
     }
 
     /// Makes a follower primary, with exactly `sequence` applied and this digest. What was held here meanwhile is
@@ -241,6 +301,7 @@ impl Node {
             }
             (held.role, held.epoch) = (Role::Primary, epoch);
             held.following = None;
+            held.write_turn("", "");
             self.context.resumed(held.run_held());
             cell.changed.notify_all();
             Ok(cell.state(held, now))
@@ -282,6 +343,7 @@ impl Node {
             let (to, address) = (Arc::<str>::from(to), Arc::<str>::from(to_address));
             let target = cell.target(epoch, &to, &address);
             (held.role, held.epoch) = (Role::Proxy, epoch);
+            held.write_turn(&to, &address);
             held.proxying = Some(Proxying { to, address, last });
             if let Some(since) = held.fenced.take() {
                 held.last_pause = now.saturating_sub(since);
@@ -352,16 +414,23 @@ impl Node {
         if !roles.contains(&held.role) {
             return Err(cell.wrong_role(held.role, rule));
         }
-        shard.replace(&[&cell], &[])?;
+        let next = shard.replaced(&[&cell], &[])?;
+        if let Some(journal) = &mut held.journal {
+            let id = journal.id;
+            journal.turn(&Record::Gone { id });
+        }
+        let settled = held.settled_at();
+        shard.cells.store(next);
         holding.names.remove(partition);
+        holding.leave(&cell.name, epoch);
         holding.retired += held.load.counts;
         self.context
             .resumed(held.disconnect("the partition is no longer held"));
         let rows = std::mem::replace(&mut held.tree, Tree::new(shard.key_length));
         cell.changed.notify_all();
-        drop(held);
+        drop((held, holding));
         drop_in_background(rows);
-        Ok(())
+        self.context.settle(settled)
     }
 
     fn with<T>(
@@ -371,10 +440,14 @@ impl Node {
         act: impl FnOnce(&Cell, &mut Partition) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let shard = self.shard(keyspace, partition)?;
-        let holding = shard.holding.lock();
-        let cell = holding.get(keyspace, partition)?;
-        let mut held = cell.partition.lock();
-        act(cell, &mut held)
+        let (done, settled) = {
+            let holding = shard.holding.lock();
+            let cell = holding.get(keyspace, partition)?;
+            let mut held = cell.partition.lock();
+            (act(cell, &mut held)?, held.settled_at())
+        };
+        self.context.settle(settled)?;
+        Ok(done)
     }
 
     pub(super) fn shard(&self, keyspace: &str, partition: &str) -> Result<Arc<Shard>, Refusal> {
@@ -384,12 +457,13 @@ impl Node {
 }
 
 impl Shard {
-    fn add(
+    /// Holds another partition: the one that `partition` makes, once it is certain that there is a place for it.
+    pub(super) fn add(
         &self,
         holding: &mut Holding,
         name: &str,
         bounds: Bounds,
-        partition: Partition,
+        partition: impl FnOnce(&Named<'_>) -> Result<Partition, Refusal>,
     ) -> Result<Arc<Cell>, Refusal> {
         let cells = self.cells.load_full();
         let overlapping = cells.overlapping(&bounds.start, bounds.end());
@@ -402,12 +476,62 @@ impl Shard {
             );
             return Err(Refusal::WrongRole(text));
         }
+        let named = Named {
+            keyspace: &self.name,
+            name,
+            bounds: &bounds,
+        };
+        let partition = partition(&named)?;
         let cell = Cell::new(&self.name, name, bounds, partition);
-        self.replace(&[], &[Arc::clone(&cell)])?;
+        self.cells.store(self.replaced(&[], &[Arc::clone(&cell)])?);
         holding
             .names
             .insert(Arc::clone(&cell.name), Arc::clone(&cell));
         Ok(cell)
+    }
+}
+
+/// What a partition is called, before it is there.
+pub(super) struct Named<'a> {
+    keyspace: &'a str,
+    name: &'a str,
+    bounds: &'a Bounds,
+}
+
+fn opened(
+    disk: &Arc<Disk>,
+    named: &Named<'_>,
+    role: Role,
+    epoch: u64,
+    sequence: u64,
+    peer: &str,
+) -> Journal {
+    Journal::open(disk, |id| Record::Open {
+        id,
+        keyspace: named.keyspace,
+        name: named.name,
+        start: &named.bounds.start,
+        end: named.bounds.end().unwrap_or_default(),
+        role: role as u8,
+        epoch,
+        sequence,
+        peer,
+    })
+}
+
+impl Partition {
+    /// Writes its role and epoch down, with the worker that it has to do with.
+    fn write_turn(&mut self, peer: &str, address: &str) {
+        if let Some(journal) = &mut self.journal {
+            let id = journal.id;
+            journal.turn(&Record::Turn {
+                id,
+                role: self.role as u8,
+                epoch: self.epoch,
+                peer,
+                address,
+            });
+        }
     }
 }
 
@@ -423,6 +547,49 @@ fn sequence_before(epoch: u64) -> u64 {
 /// Bounds that may be shorter than the key length; an empty `end` means none.
 pub(super) fn bounds(key_length: usize, start: &[u8], end: &[u8]) -> Result<Bounds, Refusal> {
     Bounds::padded(start, end, key_length).map_err(|error| Refusal::Invalid(error.to_string()))
+}
+
+/// A serve of what is not held, from empty, that was under way for so long that its time is over.
+fn refuse_late(
+    shard: &Shard,
+    holding: &Holding,
+    partition: &str,
+    bounds: &Bounds,
+    epoch: u64,
+) -> Result<(), Refusal> {
+    if let Some(left) = holding.left_at(partition).filter(|left| epoch <= *left) {
+        let text = format!(
+            "partition {partition} was let go in epoch {left}; the action is of epoch {epoch}: look again"
+        );
+        return Err(Refusal::Stale(text));
+    }
+    if let Some(route) = shard
+        .route(&bounds.start)
+        .filter(|route| route.epoch > epoch)
+    {
+        let text = format!(
+            "{} is served by {} in epoch {}, as the routes say; the action is of epoch {epoch}: look again",
+            route.partition, route.worker, route.epoch
+        );
+        return Err(Refusal::Stale(text));
+    }
+    Ok(())
+}
+
+fn refuse_other_durability(cell: &Cell, held: &Partition, durable: bool) -> Result<(), Refusal> {
+    if held.journal.is_some() == durable {
+        return Ok(());
+    }
+    let text = format!(
+        "partition {} is {} here: the durability of a keyspace never changes",
+        cell.name,
+        if durable {
+            "in memory alone"
+        } else {
+            "written down"
+        }
+    );
+    Err(Refusal::Invalid(text))
 }
 
 fn refuse_other_bounds(cell: &Cell, bounds: &Bounds) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::refusal::Refusal;
+use crate::disk::Position;
 use crate::index::Piece;
 use crate::key::Bounds;
 use crate::partition::{Nanos, Partition, PartitionState, Role, Target};
@@ -66,6 +67,7 @@ impl Cell {
             epoch: partition.epoch,
             sequence: partition.sequence,
             fenced: partition.fenced.is_some(),
+            fence_token: partition.fence_token,
             held: partition.held.len() as u32,
             rows: total.rows,
             bytes: total.bytes,
@@ -79,6 +81,12 @@ impl Cell {
             proxy_to,
             ..disconnected(&self.keyspace, &self.name, &self.bounds)
         }
+    }
+
+    /// How it is, and up to where the log has to be on disk before anybody is told.
+    pub(crate) fn settling_state(&self, now: Nanos) -> (PartitionState, Position) {
+        let held = self.partition.lock();
+        (self.state(&held, now), held.settled_at())
     }
 
     /// Refuses an epoch older than the one held.
@@ -125,6 +133,7 @@ pub(crate) fn disconnected(
         epoch: 0,
         sequence: 0,
         fenced: false,
+        fence_token: 0,
         held: 0,
         rows: 0,
         bytes: 0,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
+use super::refusal::Refusal;
 use super::settings::Settings;
+use crate::disk::{Disk, Position};
 use crate::log::{Log, LogLimits, Spill};
 use crate::partition::{HoldLimits, Nanos};
 
@@ -26,10 +29,24 @@ pub(crate) struct Context {
     /// Log readers that are open.
     pub(crate) readers: AtomicUsize,
     generations: AtomicU64,
+    /// Where changes are written down; none: nowhere.
+    pub(crate) disk: Option<Arc<Disk>>,
+    /// More rows are held than may be.
+    pub(crate) full: AtomicBool,
+    /// Bytes of keys and values when last counted.
+    pub(crate) bytes: AtomicU64,
+    /// Highest term of an operator that was heard.
+    pub(crate) term: Mutex<u64>,
 }
 
 impl Context {
-    pub(crate) fn new(name: &str, incarnation: &str, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(
+        name: &str,
+        incarnation: &str,
+        settings: Settings,
+        disk: Option<Disk>,
+        term: u64,
+    ) -> Arc<Self> {
         let log_limits = LogLimits {
             memory_bytes: settings.log_memory_bytes,
             spill_bytes: settings.spill_bytes,
@@ -51,6 +68,10 @@ impl Context {
             held: AtomicUsize::new(0),
             readers: AtomicUsize::new(0),
             generations: AtomicU64::new(0),
+            disk: disk.map(Arc::new),
+            full: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+            term: Mutex::new(term),
             settings,
         })
     }
@@ -79,6 +100,34 @@ impl Context {
         }
         let own = self.address.load();
         (*worker == *self.name && !own.is_empty()).then(|| Arc::clone(&**own))
+    }
+
+    /// Where a partition of such a keyspace is written down; none: nowhere.
+    pub(crate) fn disk_for(&self, durable: bool) -> Result<Option<&Arc<Disk>>, Refusal> {
+        match (&self.disk, durable) {
+            (_, false) => Ok(None),
+            (Some(disk), true) => Ok(Some(disk)),
+            (None, true) => {
+                let text = format!(
+                    "worker {} has no data directory: a keyspace with durability Disk takes workers that have one",
+                    self.name
+                );
+                Err(Refusal::Invalid(text))
+            }
+        }
+    }
+
+    /// Blocks until the log is on disk up to `position`; 0: there is nothing to wait for.
+    pub(crate) fn settle(&self, position: Position) -> Result<(), Refusal> {
+        let Some(disk) = self.disk.as_ref().filter(|_| position > 0) else {
+            return Ok(());
+        };
+        disk.wal.wait(position).map_err(|reason| {
+            Refusal::Limit(format!(
+                "the log of worker {} cannot be written: {reason}",
+                self.name
+            ))
+        })
     }
 
     /// So many requests are held no longer.

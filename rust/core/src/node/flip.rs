@@ -7,13 +7,11 @@ use super::Node;
 use super::action::{bounds, refuse_all_but_primary};
 use super::cell::{Cell, disconnected};
 use super::refusal::Refusal;
-use super::shard::{Holding, Shard, not_here};
+use super::shard::{Holding, REMEMBERED, Shard, not_here};
+use crate::disk::{Journal, Position, Record};
 use crate::key::{Bounds, pad};
 use crate::partition::{Load, Nanos, Partition, PartitionState, Rates, Role};
 use crate::tree::Tree;
-
-/// Splits and merges that are remembered, a keyspace.
-const REMEMBERED: usize = 1024;
 
 /// A split or merge that was carried out: what was asked, and what came of it.
 pub(crate) struct Flip {
@@ -44,7 +42,8 @@ impl Node {
         if let Some(states) =
             holding.repeated(&shard, &[(partition, parent_epoch)], names, epoch, clock())
         {
-            return Ok(states);
+            drop(holding);
+            return self.settled(states);
         }
         let parent = Arc::clone(holding.get(keyspace, partition)?);
         let pieces = pieces(&parent.bounds, keys, names)?;
@@ -85,7 +84,12 @@ impl Node {
                     Cell::new(&shard.name, name, bounds, child)
                 })
                 .collect();
-            shard.replace(&[&parent], &children)?;
+            let next = shard.replaced(&[&parent], &children)?;
+            // Before anybody can write to the children, and after the last write to their parent.
+            if let Some(journal) = &held.journal {
+                write_split(journal, epoch, &children);
+            }
+            shard.cells.store(next);
             held.tree = Tree::new(shard.key_length);
             holding.retired += held.load.counts;
             self.context
@@ -102,7 +106,8 @@ impl Node {
             come: outcome(&children),
         });
         self.splits.fetch_add(1, Ordering::Relaxed);
-        Ok(self.announce(&children, clock()))
+        drop(holding);
+        self.announce(&children, clock())
     }
 
     /// Joins the parts, which are in key order and may have gaps between them that nobody holds, into one primary at
@@ -125,8 +130,10 @@ impl Node {
         let bounds = bounds(shard.key_length, start, end)?;
         let mut holding = shard.holding.lock();
         let repeated = holding.repeated(&shard, parts, &[partition], epoch, clock());
-        if let Some(state) = repeated.and_then(|states| states.into_iter().next()) {
-            return Ok(state);
+        if let Some(states) = repeated {
+            drop(holding);
+            let state = self.settled(states)?.into_iter().next();
+            return state.ok_or_else(|| not_here(keyspace, partition));
         }
         let cells = parts
             .iter()
@@ -163,8 +170,20 @@ impl Node {
             }
             let log = self.context.log();
             let whole = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
+            let journals: Vec<_> = held
+                .iter()
+                .filter_map(|part| part.journal.as_ref())
+                .collect();
+            if !journals.is_empty() && journals.len() < held.len() {
+                let text =
+                    "some of the parts are written down and some are not: they cannot be one";
+                return Err(Refusal::Invalid(text.into()));
+            }
             let whole = [Cell::new(&shard.name, partition, bounds, whole)];
-            shard.replace(&cells, &whole)?;
+            let next = shard.replaced(&cells, &whole)?;
+            // Before anybody can write to the whole, and after the last write to its parts.
+            whole[0].partition.lock().journal = write_merge(&journals, partition, epoch, sequence);
+            shard.cells.store(next);
             for (cell, part) in cells.iter().zip(&mut held) {
                 holding.retired += part.load.counts;
                 self.context
@@ -186,20 +205,32 @@ impl Node {
             come: outcome(&whole),
         });
         self.merges.fetch_add(1, Ordering::Relaxed);
-        let mut states = self.announce(&whole, clock());
+        drop(holding);
+        let mut states = self.announce(&whole, clock())?;
         states.pop().ok_or_else(|| not_here(keyspace, partition))
     }
 
-    /// The states of new partitions, after the routes have been told of them.
-    fn announce(&self, cells: &[Arc<Cell>], now: Nanos) -> Vec<PartitionState> {
-        let states: Vec<_> = cells
-            .iter()
-            .map(|cell| cell.state(&cell.partition.lock(), now))
-            .collect();
+    /// The states of new partitions, after they are on disk and the routes have been told of them.
+    fn announce(&self, cells: &[Arc<Cell>], now: Nanos) -> Result<Vec<PartitionState>, Refusal> {
+        let states = cells.iter().map(|cell| cell.settling_state(now));
+        let states = self.settled(states.collect())?;
         for state in &states {
-            self.publish_own(state, &self.context.name);
+            // It may have gone on since: what it has become is told by whoever did that.
+            if state.role == Role::Primary {
+                self.publish_own(state, &self.context.name);
+            }
         }
-        states
+        Ok(states)
+    }
+
+    /// The states once they are on disk.
+    fn settled(
+        &self,
+        states: Vec<(PartitionState, Position)>,
+    ) -> Result<Vec<PartitionState>, Refusal> {
+        let last = states.iter().map(|(_, at)| *at).max();
+        self.context.settle(last.unwrap_or(0))?;
+        Ok(states.into_iter().map(|(state, _)| state).collect())
     }
 }
 
@@ -229,7 +260,7 @@ impl Holding {
         come: &[&str],
         epoch: u64,
         now: Nanos,
-    ) -> Option<Vec<PartitionState>> {
+    ) -> Option<Vec<(PartitionState, Position)>> {
         let same = |flip: &&Flip| {
             flip.epoch == epoch
                 && flip
@@ -245,11 +276,43 @@ impl Holding {
         };
         let flip = self.flips.iter().rev().find(same)?;
         let state = |(name, bounds): &(Arc<str>, Arc<Bounds>)| match self.names.get(name) {
-            Some(cell) if cell.bounds == *bounds => cell.state(&cell.partition.lock(), now),
-            _ => disconnected(&shard.name, name, bounds),
+            Some(cell) if cell.bounds == *bounds => cell.settling_state(now),
+            _ => (disconnected(&shard.name, name, bounds), 0),
         };
         Some(flip.come.iter().map(state).collect())
     }
+}
+
+/// Writes a split down, and gives the children what they write to from now on.
+fn write_split(parent: &Journal, epoch: u64, children: &[Arc<Cell>]) {
+    let disk = &parent.disk;
+    let ids: Vec<_> = children.iter().map(|_| disk.id()).collect();
+    let named = children.iter().zip(&ids);
+    let record = Record::Split {
+        id: parent.id,
+        epoch,
+        children: named
+            .map(|(cell, id)| (*id, &*cell.name, &*cell.bounds.start))
+            .collect(),
+    };
+    let position = disk.wal.append(&record);
+    for (cell, id) in children.iter().zip(ids) {
+        cell.partition.lock().journal = Some(Journal::born(disk, id, position));
+    }
+}
+
+/// Writes a merge down; what the whole writes to from now on, none when the parts are in memory alone.
+fn write_merge(parts: &[&Journal], name: &str, epoch: u64, sequence: u64) -> Option<Journal> {
+    let disk = &parts.first()?.disk;
+    let id = disk.id();
+    let record = Record::Merge {
+        parts: parts.iter().map(|part| part.id).collect(),
+        id,
+        name,
+        epoch,
+        sequence,
+    };
+    Some(Journal::born(disk, id, disk.wal.append(&record)))
 }
 
 fn outcome(cells: &[Arc<Cell>]) -> Vec<(Arc<str>, Arc<Bounds>)> {

@@ -7,6 +7,7 @@
 mod action;
 mod cell;
 mod context;
+mod durable;
 mod flip;
 mod following;
 mod observe;
@@ -48,19 +49,31 @@ pub struct Node {
     routes: Routes,
     splits: AtomicU64,
     merges: AtomicU64,
+    checkpoints: Arc<durable::Checkpoints>,
 }
 
 impl Node {
     /// A node that holds nothing.
     pub fn new(name: &str, incarnation: &str, settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
-            context: Context::new(name, incarnation, settings),
+        Arc::new(Self::with_context(Context::new(
+            name,
+            incarnation,
+            settings,
+            None,
+            0,
+        )))
+    }
+
+    fn with_context(context: Arc<Context>) -> Self {
+        Self {
+            context,
             shards: ArcSwap::default(),
             adding: Mutex::default(),
             routes: Routes::default(),
             splits: AtomicU64::new(0),
             merges: AtomicU64::new(0),
-        })
+            checkpoints: Arc::default(),
+        }
     }
 
     /// Name of the worker.

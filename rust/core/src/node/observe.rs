@@ -34,13 +34,26 @@ pub struct PartitionLoad {
 impl Node {
     /// The partitions of these names, or all, by keyspace in the order of keys.
     pub fn states(&self, partitions: Option<&[&str]>, now: Nanos) -> Vec<PartitionState> {
-        let state = |cell: &Arc<Cell>| {
+        let mut settled = 0;
+        let mut state = |cell: &Arc<Cell>| {
             let held = cell.partition.lock();
+            settled = held.settled_at().max(settled);
             (held.role != Role::Disconnected).then(|| cell.state(&held, now))
         };
-        let Some(names) = partitions else {
-            return self.cells().iter().filter_map(state).collect();
+        let states = match partitions {
+            None => self.cells().iter().filter_map(state).collect(),
+            Some(names) => self.states_of(names, &mut state),
         };
+        // When that fails nothing is said that could be relied on later: this life of the worker is over.
+        let _ = self.context.settle(settled);
+        states
+    }
+
+    fn states_of(
+        &self,
+        names: &[&str],
+        mut state: impl FnMut(&Arc<Cell>) -> Option<PartitionState>,
+    ) -> Vec<PartitionState> {
         let mut states = Vec::with_capacity(names.len());
         for shard in self.shards.load().values() {
             let holding = shard.holding.lock();
@@ -48,7 +61,7 @@ impl Node {
                 names
                     .iter()
                     .filter_map(|name| holding.names.get(*name))
-                    .filter_map(state),
+                    .filter_map(&mut state),
             );
         }
         states
@@ -75,6 +88,19 @@ impl Node {
             })
         };
         self.cells().iter().filter_map(load).collect()
+    }
+
+    /// Counts what is held, and refuses puts from now on when that is more than may be; to be called several times a
+    /// second. Walks all partitions.
+    pub fn measure(&self) {
+        let limit = self.context.settings.memory_limit_bytes;
+        if limit == 0 {
+            return;
+        }
+        let bytes = |cell: &Arc<Cell>| cell.partition.lock().tree.bytes();
+        let bytes = self.cells().iter().map(bytes).sum();
+        self.context.bytes.store(bytes, Ordering::Relaxed);
+        self.context.full.store(bytes >= limit, Ordering::Relaxed);
     }
 
     /// Gives [`Verdict::Unavailable`] to requests held longer than `hold_seconds`; to be called several times a
@@ -128,7 +154,7 @@ impl Node {
             }
         }
         let role = |role: Role| roles.get(&(role as u8)).copied().unwrap_or(0);
-        vec![
+        let mut counters = vec![
             ("partitions_primary", role(Role::Primary)),
             ("partitions_loading", role(Role::Loading)),
             ("partitions_following", role(Role::Following)),
@@ -158,7 +184,14 @@ impl Node {
             ("splits_total", self.splits.load(Ordering::Relaxed)),
             ("merges_total", self.merges.load(Ordering::Relaxed)),
             ("routes_version", self.routes_version()),
-        ]
+            (
+                "memory_full",
+                u64::from(self.context.full.load(Ordering::Relaxed)),
+            ),
+            ("disk_refused_total", counts.disk_refused),
+        ];
+        counters.extend(self.disk_counters());
+        counters
     }
 
     fn cells(&self) -> Vec<Arc<Cell>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cell::Cell;
 use super::shard::{BUSY, Found, LOOKUPS, Shard};
+use crate::disk::{Journal, Position};
 use crate::index::RangeMap;
 use crate::key::{KeyError, pad, readable};
 use crate::partition::{Code, Nanos, Reply, Target, Waiter};
@@ -35,6 +36,8 @@ pub struct Page {
     pub values: Vec<Value>,
     /// Where to go on: forward, the new `start`; reverse, the new `end`. None when done.
     pub cursor: Option<Box<[u8]>>,
+    /// It may be told only when the node's log is on disk up to here; 0: at once.
+    pub after: Position,
 }
 
 /// What became of a [`Scan`].
@@ -87,10 +90,12 @@ impl Shard {
                 return self.pass_gap(&span, &first, &cells);
             };
             match self.find(cell, &first, None, now, &mut park) {
-                Found::Serving(partition) => {
+                Found::Serving(mut partition) => {
                     let snapshot = partition.tree.clone();
+                    let after = partition.journal.as_mut().map_or(0, Journal::after_all);
                     drop(partition);
-                    return ScanOutcome::Page(read(cell, snapshot, &span));
+                    let page = read(cell, snapshot, &span);
+                    return ScanOutcome::Page(Page { after, ..page });
                 }
                 Found::Held(Ok(())) => return ScanOutcome::Parked,
                 Found::Held(Err(full)) => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::disk::MIN_SEGMENT_BYTES;
 use crate::tree::MAX_VALUE_BYTES;
 
 /// What a node may take; every field has its unit in its name or description.
@@ -34,6 +35,12 @@ pub struct Settings {
     pub max_readers: usize,
     /// Half-life of the load averages, in seconds.
     pub load_half_life_seconds: f64,
+    /// Bytes of keys and values that are held at most; above that puts are refused. 0: no bound.
+    pub memory_limit_bytes: u64,
+    /// Size of one file of the write-ahead log, in bytes.
+    pub log_segment_bytes: u64,
+    /// A checkpoint is made after so many bytes of log, or half as many as the rows have when that is more.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for Settings {
@@ -51,6 +58,9 @@ impl Default for Settings {
             spill_dir: None,
             max_readers: 64,
             load_half_life_seconds: 10.0,
+            memory_limit_bytes: 0,
+            log_segment_bytes: 64 << 20,
+            checkpoint_bytes: 256 << 20,
         }
     }
 }
@@ -69,7 +79,7 @@ pub struct SettingError {
 
 impl Settings {
     /// The settings that [`Settings::set`] knows.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 14] = [
         "value_limit_bytes",
         "batch_limit_bytes",
         "scan_max_rows",
@@ -81,6 +91,9 @@ impl Settings {
         "spill_bytes",
         "max_readers",
         "load_half_life_seconds",
+        "memory_limit_bytes",
+        "log_segment_bytes",
+        "checkpoint_bytes",
     ];
 
     /// Sets one bound by name; false when there is none of that name.
@@ -102,6 +115,9 @@ impl Settings {
             "spill_bytes" => self.spill_bytes = count(0, 1 << 50)?,
             "max_readers" => self.max_readers = size(1, 1 << 16)?,
             "load_half_life_seconds" => self.load_half_life_seconds = seconds(setting, value)?,
+            "memory_limit_bytes" => self.memory_limit_bytes = count(0, 1 << 50)?,
+            "log_segment_bytes" => self.log_segment_bytes = count(MIN_SEGMENT_BYTES, 1 << 30)?,
+            "checkpoint_bytes" => self.checkpoint_bytes = count(1 << 20, 1 << 50)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -141,7 +157,22 @@ mod tests {
             let value = if name.ends_with("seconds") {
                 1.5
             } else {
+                20_000_000.0
+            };
+            let value = if name == "value_limit_bytes" {
                 70_000.0
+            } else {
+                value
+            };
+            let value = if name.starts_with("scan_max") {
+                70_000.0
+            } else {
+                value
+            };
+            let value = if name == "hold_max_requests" {
+                70_000.0
+            } else {
+                value
             };
             let value = if name == "max_readers" { 7.0 } else { value };
             assert_eq!(settings.set(name, value), Ok(true), "{name}");

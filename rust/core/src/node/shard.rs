@@ -23,6 +23,9 @@ pub(crate) const LOOKUPS: usize = 64;
 pub(crate) const BUSY: &str =
     "the partition was replaced again and again while it was looked for: try again";
 
+/// Splits, merges and partitions let go that are remembered, a keyspace.
+pub(crate) const REMEMBERED: usize = 1024;
+
 /// One keyspace of a node.
 pub struct Shard {
     pub(crate) context: Arc<Context>,
@@ -44,6 +47,8 @@ pub(crate) struct Holding {
     pub(crate) flips: VecDeque<Flip>,
     /// What partitions that are gone had done.
     pub(crate) retired: Counts,
+    /// Partitions that were released or dropped, and in which epoch, oldest first: a serve that comes late is refused.
+    pub(crate) left: VecDeque<(Arc<str>, u64)>,
 }
 
 /// What became of an [`Op`].
@@ -217,6 +222,14 @@ impl Shard {
         }
         let limit = self.context.settings.value_limit_bytes;
         match op {
+            Op::Put { .. } if self.context.full.load(Ordering::Relaxed) => {
+                let text = format!(
+                    "worker {} holds {} bytes of keys and values, as many as it may: delete some, or try again when it has fewer",
+                    self.context.name,
+                    self.context.bytes.load(Ordering::Relaxed)
+                );
+                Some(Reply::failed(Code::Limit, text))
+            }
             Op::Put { key, value, .. } if value.len() > limit => {
                 let text = format!(
                     "value of {} is {} bytes; at most {limit} are taken: store it in pieces",
@@ -279,14 +292,18 @@ impl Shard {
         self.route(key)
     }
 
-    /// Puts partitions in the place of others, for all who look for a key from now on.
-    pub(crate) fn replace(&self, gone: &[&Arc<Cell>], come: &[Arc<Cell>]) -> Result<(), Refusal> {
+    /// The index with partitions in the place of others; [`store`](ArcSwap::store)d, all who look for a key from then on
+    /// find those.
+    pub(crate) fn replaced(
+        &self,
+        gone: &[&Arc<Cell>],
+        come: &[Arc<Cell>],
+    ) -> Result<Arc<RangeMap<Arc<Cell>>>, Refusal> {
         let gone = gone.iter().map(|cell| Edit::Remove(&cell.bounds.start));
         let come = come.iter().map(|cell| Edit::Add(cell.piece()));
         let next = self.cells.load().edit(gone.chain(come).collect());
-        let next = next.map_err(|error| Refusal::Invalid(error.to_string()))?;
-        self.cells.store(Arc::new(next));
-        Ok(())
+        next.map(Arc::new)
+            .map_err(|error| Refusal::Invalid(error.to_string()))
     }
 }
 
@@ -295,6 +312,20 @@ impl Holding {
         self.names
             .get(partition)
             .ok_or_else(|| not_here(keyspace, partition))
+    }
+
+    /// Notes that a partition is held no longer.
+    pub(crate) fn leave(&mut self, partition: &Arc<str>, epoch: u64) {
+        if self.left.len() == REMEMBERED {
+            self.left.pop_front();
+        }
+        self.left.push_back((Arc::clone(partition), epoch));
+    }
+
+    /// The highest epoch in which it was held before it was let go; none when that is not remembered.
+    pub(crate) fn left_at(&self, partition: &str) -> Option<u64> {
+        let left = self.left.iter().filter(|(name, _)| **name == *partition);
+        left.map(|(_, epoch)| *epoch).max()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Partition;
 use super::state::{FollowProgress, Role};
+use crate::disk::Record;
 use crate::key::{Bounds, readable};
 use crate::log::Effect;
 use crate::snapshot::DecodedChunk;
@@ -40,6 +41,19 @@ impl Following {
         }
     }
 
+    /// What is left of one that an earlier life of the worker had: nothing is received until it is told to follow anew.
+    pub(crate) fn interrupted(source: &str, caught_up: bool) -> Self {
+        let mut following = Self::new(0, source, "", "");
+        following.progress.caught_up = caught_up;
+        following.progress.error = "the worker was restarted".into();
+        following
+    }
+
+    /// Whether rows have come that are not in the tree yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
     /// Whether its stream runs and is the one that such a follow would start.
     pub(crate) fn is_from(&self, source: &str, address: &str, incarnation: &str) -> bool {
         self.progress.error.is_empty()
@@ -75,18 +89,32 @@ impl Partition {
         if self.stream()?.progress.caught_up {
             return Err(format!("range {bounds} came after the end of the snapshot"));
         }
+        if let Some(journal) = &self.journal {
+            journal.accepts()?;
+        }
         self.finish_range()?;
         let key_length = self.tree.key_length();
         let old = self
             .tree
             .replace_range(&bounds.start, bounds.end(), Tree::new(key_length))
             .map_err(|error| error.to_string())?;
+        if let Some(journal) = &mut self.journal {
+            let id = journal.id;
+            journal.load(&Record::DropRange {
+                id,
+                start: &bounds.start,
+                end: bounds.end().unwrap_or_default(),
+            });
+        }
         let rows = TreeBuilder::new(key_length);
         self.stream()?.loading = Some(RangeLoad { bounds, rows });
         Ok(old)
     }
 
     pub(crate) fn install_chunk(&mut self, chunk: &DecodedChunk<'_>) -> Result<(), String> {
+        if let Some(journal) = &self.journal {
+            journal.accepts()?;
+        }
         let following = self.stream()?;
         let Some(loading) = &mut following.loading else {
             return Err("a chunk of rows came before the range that it belongs to".into());
@@ -104,6 +132,10 @@ impl Partition {
             .map_err(|error| error.to_string())?;
         following.progress.rows_copied += chunk.rows() as u64;
         following.progress.bytes_copied += chunk.bytes();
+        if let Some(journal) = &mut self.journal {
+            let (id, chunk) = (journal.id, chunk.frame());
+            journal.load(&Record::Chunk { id, chunk });
+        }
         Ok(())
     }
 
@@ -132,6 +164,14 @@ impl Partition {
                 held.rows, held.digest
             ));
         }
+        if let Some(journal) = &mut self.journal {
+            let id = journal.id;
+            journal.load(&Record::Loaded {
+                id,
+                sequence,
+                digest,
+            });
+        }
         self.sequence = sequence;
         self.role = Role::Following;
         let following = self.stream()?;
@@ -156,6 +196,9 @@ impl Partition {
                 "write {first} came after {}: some are missing",
                 self.sequence
             ));
+        }
+        if let Some(journal) = &self.journal {
+            journal.accepts()?;
         }
         let key_length = self.tree.key_length();
         for effect in effects {

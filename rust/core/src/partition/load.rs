@@ -19,6 +19,7 @@ pub(crate) struct Counts {
     pub(crate) held_refused: u64,
     pub(crate) held_expired: u64,
     pub(crate) log_applied: u64,
+    pub(crate) disk_refused: u64,
 }
 
 impl Counts {
@@ -45,6 +46,7 @@ impl AddAssign for Counts {
         self.held_refused += other.held_refused;
         self.held_expired += other.held_expired;
         self.log_applied += other.log_applied;
+        self.disk_refused += other.disk_refused;
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) use load::{Counts, Load, Rates};
 pub use operation::{Code, Nanos, Op, Reply};
 pub use state::{FollowProgress, PartitionState, Role};
 
+use crate::disk::{Journal, Position};
 use crate::log::Log;
 use crate::tree::Tree;
 
@@ -36,6 +37,8 @@ pub(crate) struct Partition {
     pub(crate) tree: Tree,
     /// Since when new requests are held; only of a primary.
     pub(crate) fenced: Option<Nanos>,
+    /// The highest token that was granted; that of the fence, where there is one.
+    pub(crate) fence_token: u64,
     pub(crate) held: HoldQueue,
     pub(crate) log: Log,
     pub(crate) load: Load,
@@ -44,6 +47,8 @@ pub(crate) struct Partition {
     /// Of a proxy.
     pub(crate) proxying: Option<Proxying>,
     pub(crate) last_pause: Nanos,
+    /// Where its changes are written down; none: they are in memory alone.
+    pub(crate) journal: Option<Journal>,
 }
 
 impl Partition {
@@ -61,13 +66,26 @@ impl Partition {
             sequence,
             tree,
             fenced: None,
+            fence_token: 0,
             held: HoldQueue::default(),
             log,
             load,
             following: None,
             proxying: None,
             last_pause: 0,
+            journal: None,
         }
+    }
+
+    /// The same with its changes written down.
+    pub(crate) fn journaled(mut self, journal: Option<Journal>) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    /// Up to where the log has to be on disk before anybody is told how this partition is; 0: nothing has to be.
+    pub(crate) fn settled_at(&self) -> Position {
+        self.journal.as_ref().map_or(0, |journal| journal.last)
     }
 
     /// Holds a request (none: a scan) until the fence is lifted.

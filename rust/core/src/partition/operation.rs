@@ -1,5 +1,6 @@
 //! What clients ask of a row and what they are told.
 
+use crate::disk::Position;
 use crate::tree::Value;
 
 /// A moment, in nanoseconds of any clock that never runs backwards. The core reads no clock: callers pass the time.
@@ -86,6 +87,8 @@ pub struct Reply {
     pub value: Option<Value>,
     /// What was wrong and what to do; none when nothing was.
     pub message: Option<String>,
+    /// It may be told only when the node's log is on disk up to here; 0: at once.
+    pub after: Position,
 }
 
 impl Reply {
@@ -96,6 +99,7 @@ impl Reply {
             version,
             value: None,
             message: None,
+            after: 0,
         }
     }
 
@@ -106,6 +110,7 @@ impl Reply {
             version: 0,
             value: None,
             message: Some(message.into()),
+            after: 0,
         }
     }
 }

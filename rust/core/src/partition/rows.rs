@@ -2,6 +2,7 @@
 
 use super::Partition;
 use super::operation::{Code, Op, Reply};
+use crate::disk::{Journal, Position};
 use crate::log::Effect;
 use crate::tree::Value;
 
@@ -24,22 +25,32 @@ impl Partition {
         counts.gets += 1;
         counts.bytes_read += key.len() as u64;
         let Some(row) = self.tree.get(key) else {
-            return Reply::new(Code::NoRow, 0);
+            return Reply {
+                after: self.journal.as_mut().map_or(0, Journal::after_no_row),
+                ..Reply::new(Code::NoRow, 0)
+            };
         };
         counts.bytes_read += row.value.len() as u64;
+        let (value, version) = (row.value.clone(), row.version);
         Reply {
-            value: Some(row.value.clone()),
-            ..Reply::new(Code::Ok, row.version)
+            value: Some(value),
+            after: self.after_row(version),
+            ..Reply::new(Code::Ok, version)
         }
     }
 
     fn put(&mut self, key: &[u8], value: Value, condition: u64) -> Reply {
         self.load.counts.puts += 1;
         self.load.counts.bytes_written += (key.len() + value.len()) as u64;
-        if let Some(mismatch) = self.mismatch(key, condition) {
-            return mismatch;
+        if let Some(refusal) = self.mismatch(key, condition).or_else(|| self.full()) {
+            return refusal;
         }
         self.sequence += 1;
+        let sequence = self.sequence;
+        let after = self
+            .journal
+            .as_mut()
+            .map_or(0, |journal| journal.put(sequence, key, &value));
         if self.log.is_read() {
             let effect = Effect::Put {
                 key: key.into(),
@@ -47,25 +58,52 @@ impl Partition {
             };
             self.log.append(self.sequence, effect);
         }
-        self.tree.insert(key, value, self.sequence);
-        Reply::new(Code::Ok, self.sequence)
+        self.tree.insert(key, value, sequence);
+        Reply {
+            after,
+            ..Reply::new(Code::Ok, sequence)
+        }
     }
 
     fn delete(&mut self, key: &[u8], condition: u64) -> Reply {
         self.load.counts.deletes += 1;
         self.load.counts.bytes_written += key.len() as u64;
-        if let Some(mismatch) = self.mismatch(key, condition) {
-            return mismatch;
+        if let Some(refusal) = self.mismatch(key, condition).or_else(|| self.full()) {
+            return refusal;
         }
         if self.tree.remove(key).is_none() {
-            return Reply::new(Code::NoRow, 0);
+            return Reply {
+                after: self.journal.as_mut().map_or(0, Journal::after_no_row),
+                ..Reply::new(Code::NoRow, 0)
+            };
         }
         self.sequence += 1;
+        let sequence = self.sequence;
+        let after = self
+            .journal
+            .as_mut()
+            .map_or(0, |journal| journal.delete(sequence, key));
         if self.log.is_read() {
             self.log
                 .append(self.sequence, Effect::Delete { key: key.into() });
         }
-        Reply::new(Code::Ok, self.sequence)
+        Reply {
+            after,
+            ..Reply::new(Code::Ok, sequence)
+        }
+    }
+
+    fn after_row(&mut self, version: u64) -> Position {
+        self.journal
+            .as_mut()
+            .map_or(0, |journal| journal.after_row(version))
+    }
+
+    /// The answer when what is written down could not be.
+    fn full(&mut self) -> Option<Reply> {
+        let full = self.journal.as_ref()?.accepts().err()?;
+        self.load.counts.disk_refused += 1;
+        Some(Reply::failed(Code::Limit, full))
     }
 
     /// The answer when the row's version is not the one asked for: an absent row counts as version 0.
@@ -76,11 +114,25 @@ impl Partition {
             return None;
         }
         self.load.counts.mismatches += 1;
-        Some(Reply::new(Code::VersionMismatch, current))
+        let after = match current {
+            0 => self.journal.as_mut().map_or(0, Journal::after_no_row),
+            version => self.after_row(version),
+        };
+        Some(Reply {
+            after,
+            ..Reply::new(Code::VersionMismatch, current)
+        })
     }
 
     /// Applies the effect that the source gave `sequence`, which follows the last one.
     pub(crate) fn apply(&mut self, sequence: u64, effect: Effect) {
+        if let Some(journal) = &mut self.journal {
+            match &effect {
+                Effect::Put { key, value } => journal.put(sequence, key, value),
+                Effect::Delete { key } => journal.delete(sequence, key),
+                Effect::Nothing => journal.skip(sequence),
+            };
+        }
         match effect {
             Effect::Put { key, value } => {
                 self.tree.insert(&key, value, sequence);

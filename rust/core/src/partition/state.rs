@@ -58,6 +58,8 @@ pub struct PartitionState {
     pub sequence: u64,
     /// Whether new requests are held.
     pub fenced: bool,
+    /// The highest token of a fence that this life of the worker has seen; that of the fence while there is one.
+    pub fence_token: u64,
     /// How many are.
     pub held: u32,
     /// Number of rows.

@@ -12,18 +12,20 @@ type Act = fn(&Node, u64) -> Result<(), Refusal>;
 /// Each action on partition `p`, given the epoch of the one held.
 const ACTIONS: [(&str, Act); 11] = [
     ("serve", |node, epoch| {
-        node.serve(KS, "p", epoch, KEY_LENGTH, b"", b"", 0)
+        node.serve(KS, "p", epoch, KEY_LENGTH, b"", b"", false, 0)
             .map(drop)
     }),
     ("follow", |node, epoch| {
-        node.follow(KS, "p", epoch, KEY_LENGTH, b"", b"", "z", "z:1", "z/1", 0)
-            .map(drop)
+        node.follow(
+            KS, "p", epoch, KEY_LENGTH, b"", b"", "z", "z:1", "z/1", false, 0,
+        )
+        .map(drop)
     }),
     ("fence", |node, epoch| {
-        node.fence(KS, "p", epoch, 0).map(drop)
+        node.fence(KS, "p", epoch, 1, 0).map(drop)
     }),
     ("unfence", |node, epoch| {
-        node.unfence(KS, "p", epoch, 0).map(drop)
+        node.unfence(KS, "p", epoch, 1, 0).map(drop)
     }),
     ("await_applied", |node, epoch| {
         node.await_applied(KS, "p", epoch, 0, Duration::ZERO)
@@ -59,16 +61,23 @@ const ACTIONS: [(&str, Act); 11] = [
 fn in_role(role: Role) -> std::sync::Arc<Node> {
     let node = node("a");
     match role {
-        Role::Primary => _ = node.serve(KS, "p", 5, KEY_LENGTH, b"", b"", 0).unwrap(),
+        Role::Primary => {
+            _ = node
+                .serve(KS, "p", 5, KEY_LENGTH, b"", b"", false, 0)
+                .unwrap()
+        }
         Role::Loading => _ = follow(&node, "p", 5, b"", b"", &primary("z")),
         Role::Following => {
             let source = self::node("z");
-            source.serve(KS, "p", 5, KEY_LENGTH, b"", b"", 0).unwrap();
+            source
+                .serve(KS, "p", 5, KEY_LENGTH, b"", b"", false, 0)
+                .unwrap();
             let spec = follow(&node, "p", 5, b"", b"", &source);
             Stream::open(&source, &node, &spec).unwrap();
         }
         Role::Proxy => {
-            node.serve(KS, "p", 4, KEY_LENGTH, b"", b"", 0).unwrap();
+            node.serve(KS, "p", 4, KEY_LENGTH, b"", b"", false, 0)
+                .unwrap();
             node.proxy(KS, "p", 5, "z", "z:1", 0).unwrap();
         }
         Role::Disconnected => {}
@@ -228,17 +237,19 @@ fn a_repeated_action_answers_the_same_and_changes_nothing() {
         assert_eq!(act(), first);
         first
     };
-    twice(&|| a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap());
-    twice(&|| a.serve(KS, "p", 2, KEY_LENGTH, b"", b"", 0).unwrap());
+    twice(&|| a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0).unwrap());
+    twice(&|| a.serve(KS, "p", 2, KEY_LENGTH, b"", b"", false, 0).unwrap());
     let spec = follow(&b, "p", 2, b"", b"", &a);
     let again = b
-        .follow(KS, "p", 2, KEY_LENGTH, b"", b"", "a", "a:1", "a/1", 0)
+        .follow(
+            KS, "p", 2, KEY_LENGTH, b"", b"", "a", "a:1", "a/1", false, 0,
+        )
         .unwrap();
     assert_eq!(again.start, None, "it runs already");
     let mut stream = Stream::open(&a, &b, &spec).unwrap();
-    let fenced = twice(&|| a.fence(KS, "p", 2, 0).unwrap());
-    twice(&|| a.unfence(KS, "p", 2, 0).unwrap());
-    twice(&|| a.fence(KS, "p", 2, 0).unwrap());
+    let fenced = a.fence(KS, "p", 2, 2, 0).unwrap();
+    twice(&|| a.unfence(KS, "p", 2, 2, 0).unwrap());
+    a.fence(KS, "p", 2, 3, 0).unwrap();
     stream.drain().unwrap();
     twice(&|| {
         b.await_applied(KS, "p", 2, fenced.sequence, Duration::ZERO)
@@ -325,7 +336,7 @@ fn a_split_shares_the_rows_out_and_keeps_the_sequence() {
 #[test]
 fn a_split_that_makes_no_sense_is_refused() {
     let node = primary("a");
-    node.serve("other", "q", 1, KEY_LENGTH, b"", b"", 0)
+    node.serve("other", "q", 1, KEY_LENGTH, b"", b"", false, 0)
         .unwrap();
     let split =
         |keys: &[&[u8]], names: &[&str], epoch| node.split(KS, "p", 1, epoch, keys, names, &clock);
@@ -344,7 +355,7 @@ fn a_split_that_makes_no_sense_is_refused() {
     for result in invalid {
         assert!(matches!(result, Err(Refusal::Invalid(_))), "{result:?}");
     }
-    node.fence(KS, "p", 1, 0).unwrap();
+    node.fence(KS, "p", 1, 4, 0).unwrap();
     assert!(matches!(
         split(&[b"m"], &["l", "r"], 2),
         Err(Refusal::WrongRole(_))
@@ -355,7 +366,9 @@ fn a_split_that_makes_no_sense_is_refused() {
 fn a_merge_may_span_a_gap_that_nobody_holds_and_nothing_else() {
     let node = node("a");
     let serve = |name, start: &[u8], end: &[u8]| {
-        _ = node.serve(KS, name, 1, KEY_LENGTH, start, end, 0).unwrap()
+        _ = node
+            .serve(KS, name, 1, KEY_LENGTH, start, end, false, 0)
+            .unwrap()
     };
     serve("l", b"a", b"c");
     serve("m", b"f", b"h");
@@ -399,27 +412,28 @@ fn a_merge_may_span_a_gap_that_nobody_holds_and_nothing_else() {
 #[test]
 fn a_range_that_overlaps_another_is_refused_by_its_name() {
     let node = node("a");
-    node.serve(KS, "p", 1, KEY_LENGTH, b"a", b"m", 0).unwrap();
+    node.serve(KS, "p", 1, KEY_LENGTH, b"a", b"m", false, 0)
+        .unwrap();
     let overlap = node
-        .serve(KS, "q", 1, KEY_LENGTH, b"c", b"", 0)
+        .serve(KS, "q", 1, KEY_LENGTH, b"c", b"", false, 0)
         .unwrap_err();
     assert!(
         matches!(&overlap, Refusal::WrongRole(text) if text.contains("overlaps p, primary here with [a, m)"))
     );
     let other = node
-        .serve(KS, "p", 2, KEY_LENGTH, b"a", b"n", 0)
+        .serve(KS, "p", 2, KEY_LENGTH, b"a", b"n", false, 0)
         .unwrap_err();
     assert!(
         matches!(&other, Refusal::Invalid(text) if text.contains("covers [a, m) here")),
         "{other}"
     );
-    let length = node.serve(KS, "r", 1, 3, b"x", b"", 0).unwrap_err();
+    let length = node.serve(KS, "r", 1, 3, b"x", b"", false, 0).unwrap_err();
     assert!(
         matches!(&length, Refusal::Invalid(text) if text.contains("keys of 2 bytes, not 3")),
         "{length}"
     );
     assert!(matches!(
-        node.serve(KS, "r", 1, KEY_LENGTH, b"z", b"y", 0),
+        node.serve(KS, "r", 1, KEY_LENGTH, b"z", b"y", false, 0),
         Err(Refusal::Invalid(_))
     ));
 }
@@ -462,7 +476,8 @@ fn a_range_that_lost_its_rows_gives_out_no_version_again() {
     let lost = primary("a");
     let before: Vec<_> = (0..10).map(|_| put(&lost, 1, "old").version).collect();
     let next = node("b");
-    next.serve(KS, "p", 2, KEY_LENGTH, b"", b"", 0).unwrap();
+    next.serve(KS, "p", 2, KEY_LENGTH, b"", b"", false, 0)
+        .unwrap();
     let after: Vec<_> = (0..10).map(|_| put(&next, 1, "new").version).collect();
     assert!(before.iter().max() < after.iter().min());
     let stale = done(write(&next, 1, "by a condition of before", before[9] + 1));
@@ -470,7 +485,7 @@ fn a_range_that_lost_its_rows_gives_out_no_version_again() {
     // However often, and in any later epoch.
     let last = node("c");
     let state = last
-        .serve(KS, "p", u64::MAX, KEY_LENGTH, b"", b"", 0)
+        .serve(KS, "p", u64::MAX, KEY_LENGTH, b"", b"", false, 0)
         .unwrap();
     assert!(state.sequence > after[9]);
     assert_eq!(put(&last, 1, "newest").version, state.sequence + 1);

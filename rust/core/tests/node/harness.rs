@@ -38,7 +38,8 @@ pub fn key(number: u8) -> [u8; KEY_LENGTH] {
 /// A node that is primary of everything, as partition `p` at epoch 1.
 pub fn primary(name: &str) -> Arc<Node> {
     let node = node(name);
-    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
+    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0)
+        .unwrap();
     node
 }
 
@@ -241,6 +242,7 @@ pub fn follow(
             source,
             &address,
             incarnation,
+            false,
             0,
         )
         .unwrap()
@@ -253,7 +255,7 @@ pub fn drained(source: &Node, destination: &Node) -> (PartitionState, Stream) {
     let epoch = state(source, "p").epoch;
     let spec = follow(destination, "p", epoch, b"", b"", source);
     let mut stream = Stream::open(source, destination, &spec).unwrap();
-    let fenced = source.fence(KS, "p", epoch, 0).unwrap();
+    let fenced = source.fence(KS, "p", epoch, 1, 0).unwrap();
     stream.drain().unwrap();
     (fenced, stream)
 }

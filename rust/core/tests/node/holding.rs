@@ -19,7 +19,7 @@ fn held_put(node: &Node, verdicts: &Verdicts, number: usize, text: &str, now: Na
 #[test]
 fn what_was_held_runs_in_order_when_the_fence_is_lifted() {
     let (node, verdicts) = (primary("a"), Verdicts::default());
-    node.fence(KS, "p", 1, 5 * SECOND).unwrap();
+    node.fence(KS, "p", 1, 1, 5 * SECOND).unwrap();
     for number in 0..10 {
         assert!(matches!(
             held_put(&node, &verdicts, number, &number.to_string(), 0),
@@ -33,7 +33,7 @@ fn what_was_held_runs_in_order_when_the_fence_is_lifted() {
     assert!(matches!(read, Outcome::Parked), "reads are held too");
     assert_eq!(state(&node, "p").held, 11);
     assert!(verdicts.take().is_empty());
-    let lifted = node.unfence(KS, "p", 1, 7 * SECOND).unwrap();
+    let lifted = node.unfence(KS, "p", 1, 1, 7 * SECOND).unwrap();
     assert_eq!(
         (lifted.held, lifted.last_pause, lifted.sequence),
         (0, 2 * SECOND, 10)
@@ -51,7 +51,7 @@ fn what_was_held_runs_in_order_when_the_fence_is_lifted() {
 #[test]
 fn what_was_held_is_passed_on_in_order_before_anything_later() {
     let (node, verdicts) = (primary("a"), Verdicts::default());
-    node.fence(KS, "p", 1, 0).unwrap();
+    node.fence(KS, "p", 1, 2, 0).unwrap();
     for number in 0..5 {
         held_put(&node, &verdicts, number, "x", 0);
     }
@@ -86,8 +86,9 @@ fn the_queue_is_bounded_in_requests_and_in_bytes() {
         ..Settings::default()
     };
     let (node, verdicts) = (node_with("a", settings), Verdicts::default());
-    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
-    node.fence(KS, "p", 1, 0).unwrap();
+    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0)
+        .unwrap();
+    node.fence(KS, "p", 1, 3, 0).unwrap();
     let code = |outcome| match outcome {
         Outcome::Parked => None,
         outcome => Some(done(outcome).code),
@@ -121,8 +122,9 @@ fn a_request_held_too_long_is_refused_and_was_not_applied() {
         ..Settings::default()
     };
     let (node, verdicts) = (node_with("a", settings), Verdicts::default());
-    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
-    node.fence(KS, "p", 1, 0).unwrap();
+    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0)
+        .unwrap();
+    node.fence(KS, "p", 1, 4, 0).unwrap();
     held_put(&node, &verdicts, 0, "early", SECOND);
     held_put(&node, &verdicts, 1, "late", 2 * SECOND);
     assert_eq!(node.expire_held(SECOND), 0);
@@ -133,7 +135,7 @@ fn a_request_held_too_long_is_refused_and_was_not_applied() {
         matches!(&refused[..], [(0, Verdict::Unavailable(_))]),
         "{refused:?}"
     );
-    node.unfence(KS, "p", 1, 3 * SECOND).unwrap();
+    node.unfence(KS, "p", 1, 4, 3 * SECOND).unwrap();
     assert!(matches!(&verdicts.take()[..], [(1, Verdict::Done(_))]));
     assert_code(&get(&node, 7), Code::Ok, 1);
     assert_eq!(node.expire_held(100 * SECOND), 0);
@@ -142,7 +144,7 @@ fn a_request_held_too_long_is_refused_and_was_not_applied() {
 #[test]
 fn a_held_scan_is_told_to_come_again() {
     let (node, verdicts) = (primary("a"), Verdicts::default());
-    node.fence(KS, "p", 1, 0).unwrap();
+    node.fence(KS, "p", 1, 5, 0).unwrap();
     let scan = Scan {
         start: b"",
         end: b"",
@@ -155,7 +157,7 @@ fn a_held_scan_is_told_to_come_again() {
         .unwrap()
         .scan(&scan, 0, || verdicts.waiter(0));
     assert!(matches!(outcome, ScanOutcome::Parked));
-    node.unfence(KS, "p", 1, 0).unwrap();
+    node.unfence(KS, "p", 1, 5, 0).unwrap();
     assert!(matches!(&verdicts.take()[..], [(0, Verdict::Retry)]));
 }
 
@@ -184,7 +186,8 @@ fn wrong_keys_and_values_are_answered_not_applied() {
         ..Settings::default()
     };
     let node = node_with("a", settings);
-    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
+    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0)
+        .unwrap();
     let shard = node.keyspace(KS).unwrap();
     let long = done(shard.execute(Op::Get { key: b"abc" }, 0, || panic!("held")));
     assert_eq!(long.code, Code::Invalid);

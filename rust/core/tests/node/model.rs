@@ -6,9 +6,11 @@
 //! passed on in the order in which they came.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use dstk_core::node::{FollowSpec, Node, Outcome, Refusal};
+use dstk_core::disk::scratch::Scratch;
+use dstk_core::node::{FollowSpec, Node, Outcome, Refusal, Settings};
 use dstk_core::partition::{Code, Op, Reply, Role, Verdict};
 use proptest::prelude::*;
 
@@ -68,6 +70,12 @@ enum Step {
     Confirm {
         pick: usize,
     },
+    Checkpoint {
+        entry: bool,
+    },
+    Restart {
+        entry: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +115,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (pick(), any::<bool>()).prop_map(|(pick, proxy_first)| Step::Commit { pick, proxy_first }),
         3 => pick().prop_map(|pick| Step::Release { pick }),
         1 => pick().prop_map(|pick| Step::Confirm { pick }),
+        1 => any::<bool>().prop_map(|entry| Step::Checkpoint { entry }),
+        1 => any::<bool>().prop_map(|entry| Step::Restart { entry }),
     ];
     prop::collection::vec(step, 1..150)
 }
@@ -124,7 +134,8 @@ struct Part {
 
 /// The destination's side of a move.
 struct Copy {
-    spec: FollowSpec,
+    /// None: one of the two has been restarted, and it has to be told to follow anew.
+    spec: Option<FollowSpec>,
     stream: Option<Stream>,
 }
 
@@ -141,7 +152,11 @@ struct Asked {
 }
 
 struct World {
-    nodes: [Arc<Node>; 2],
+    nodes: [Option<Arc<Node>>; 2],
+    /// Where changes are written down; none: they are in memory alone, and nothing is restarted.
+    dirs: Option<[Scratch; 2]>,
+    lives: usize,
+    fences: u64,
     parts: BTreeMap<String, Part>,
     rows: BTreeMap<u8, (String, u64)>,
     /// Versions ever given to a key, the highest.
@@ -153,8 +168,15 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        let nodes = [primary("a"), node("b")];
+    fn new(durable: bool) -> Self {
+        let dirs = durable.then(|| [Scratch::new(), Scratch::new()]);
+        let nodes = match &dirs {
+            None => [node("a"), node("b")],
+            Some([a, b]) => [open("a", 0, a.path()), open("b", 0, b.path())],
+        };
+        nodes[0]
+            .serve(KS, "p", 1, KEY_LENGTH, b"", b"", durable, 0)
+            .unwrap();
         let part = Part {
             start: Vec::new(),
             end: Vec::new(),
@@ -166,7 +188,11 @@ impl World {
             copy: None,
         };
         Self {
-            nodes,
+            nodes: nodes.map(Some),
+            dirs,
+            lives: 0,
+            // A restarted node has fences of its own, numbered 1.
+            fences: 1,
             parts: BTreeMap::from([("p".to_string(), part)]),
             rows: BTreeMap::new(),
             highest: BTreeMap::new(),
@@ -174,6 +200,44 @@ impl World {
             held: BTreeMap::new(),
             names: 0,
             asked: 0,
+        }
+    }
+
+    fn node(&self, at: usize) -> Arc<Node> {
+        self.nodes[at].clone().unwrap()
+    }
+
+    /// A token above all before.
+    fn fence_token(&mut self) -> u64 {
+        self.fences += 1;
+        self.fences
+    }
+
+    /// Ends a node's life and begins another with what it has written down.
+    fn restart(&mut self, at: usize) {
+        let Some(dirs) = &self.dirs else {
+            return;
+        };
+        for part in self.parts.values_mut() {
+            if let Some(copy) = &mut part.copy {
+                (copy.spec, copy.stream) = (None, None);
+            }
+        }
+        let node = self.nodes[at].take().unwrap();
+        // Held requests end with the process.
+        node.refuse_held("the worker ends");
+        let refused: Vec<_> = self.verdicts.take();
+        for (number, verdict) in refused {
+            assert!(matches!(verdict, Verdict::Unavailable(_)), "{verdict:?}");
+            self.held.remove(&number).unwrap();
+        }
+        node.close();
+        drop(node);
+        self.lives += 1;
+        let name = ["a", "b"][at];
+        self.nodes[at] = Some(open(name, self.lives, dirs[at].path()));
+        for part in self.parts.values_mut().filter(|part| part.owner == at) {
+            part.fenced = true;
         }
     }
 
@@ -259,7 +323,7 @@ impl World {
                 },
             };
             let number = self.asked;
-            let Some(shard) = self.nodes[at].keyspace(KS) else {
+            let Some(shard) = self.node(at).keyspace(KS) else {
                 at = 1 - at;
                 continue;
             };
@@ -346,10 +410,10 @@ impl World {
                 let Some(name) = self.pick(pick, |part| part.copy.is_some()) else {
                     return;
                 };
+                let token = self.fence_token();
+                let node = self.node(self.parts[&name].owner);
                 let part = self.parts.get_mut(&name).unwrap();
-                let fenced = self.nodes[part.owner]
-                    .fence(KS, &name, part.epoch, 0)
-                    .unwrap();
+                let fenced = node.fence(KS, &name, part.epoch, token, 0).unwrap();
                 part.fenced = true;
                 assert_eq!(fenced.sequence, part.sequence);
             }
@@ -364,21 +428,19 @@ impl World {
                     return;
                 };
                 self.unfence(&name);
+                let node = self.node(1 - self.parts[&name].owner);
                 let part = self.parts.get_mut(&name).unwrap();
                 part.copy = None;
-                self.nodes[1 - part.owner]
-                    .drop_partition(KS, &name, part.epoch)
-                    .unwrap();
+                node.drop_partition(KS, &name, part.epoch).unwrap();
             }
             Step::Commit { pick, proxy_first } => self.commit(pick, proxy_first),
             Step::Release { pick } => {
                 let Some(name) = self.pick(pick, |part| part.proxied) else {
                     return;
                 };
+                let node = self.node(1 - self.parts[&name].owner);
                 let part = self.parts.get_mut(&name).unwrap();
-                self.nodes[1 - part.owner]
-                    .release(KS, &name, part.epoch)
-                    .unwrap();
+                node.release(KS, &name, part.epoch).unwrap();
                 part.proxied = false;
             }
             Step::Confirm { pick } => {
@@ -386,18 +448,34 @@ impl World {
                 else {
                     return;
                 };
+                let (node, durable) = (self.node(self.parts[&name].owner), self.dirs.is_some());
                 let part = self.parts.get_mut(&name).unwrap();
                 part.epoch += 1;
-                let node = &self.nodes[part.owner];
-                node.serve(KS, &name, part.epoch, KEY_LENGTH, &part.start, &part.end, 0)
-                    .unwrap();
+                node.serve(
+                    KS,
+                    &name,
+                    part.epoch,
+                    KEY_LENGTH,
+                    &part.start,
+                    &part.end,
+                    durable,
+                    0,
+                )
+                .unwrap();
             }
+            Step::Checkpoint { entry } => {
+                let made = self.node(usize::from(entry)).checkpoint().unwrap();
+                assert_eq!(made, self.dirs.is_some());
+            }
+            Step::Restart { entry } => self.restart(usize::from(entry)),
         }
         self.check();
     }
 
     fn split(&mut self, pick: usize, mut cuts: Vec<u8>) {
-        let Some(name) = self.pick(pick, |part| !part.proxied && part.copy.is_none()) else {
+        let Some(name) = self.pick(pick, |part| {
+            !part.proxied && !part.fenced && part.copy.is_none()
+        }) else {
             return;
         };
         let part = &self.parts[&name];
@@ -414,7 +492,7 @@ impl World {
         let refs: Vec<&str> = names.iter().map(String::as_str).collect();
         let part = &self.parts[&name];
         let (owner, epoch) = (part.owner, part.epoch);
-        let node = Arc::clone(&self.nodes[owner]);
+        let node = self.node(owner);
         let act = || node.split(KS, &name, epoch, epoch + 1, &keys, &refs, &clock);
         if cuts.is_empty() {
             assert!(matches!(act(), Err(Refusal::Invalid(_))));
@@ -442,7 +520,7 @@ impl World {
     }
 
     fn merge(&mut self, pick: usize, count: usize) {
-        let fits = |part: &Part| !part.proxied && part.copy.is_none();
+        let fits = |part: &Part| !part.proxied && !part.fenced && part.copy.is_none();
         let Some(first) = self.pick(pick, fits) else {
             return;
         };
@@ -469,7 +547,7 @@ impl World {
         let epoch = parts.iter().map(|(_, epoch)| *epoch).max().unwrap() + 1;
         let (low, high) = (&self.parts[&names[0]], &self.parts[names.last().unwrap()]);
         let (start, end, owner) = (low.start.clone(), high.end.clone(), low.owner);
-        let node = &self.nodes[owner];
+        let node = self.node(owner);
         let act = || {
             node.merge(KS, &parts, &whole, epoch, &start, &end, &clock)
                 .unwrap()
@@ -503,10 +581,11 @@ impl World {
         let Some(name) = self.pick(pick, resumes) else {
             return;
         };
+        let durable = self.dirs.is_some();
+        let (source, destination) = self.ends(&name);
         let part = self.parts.get_mut(&name).unwrap();
-        let (source, destination) = (&self.nodes[part.owner], &self.nodes[1 - part.owner]);
-        let spec = match part.copy.take() {
-            Some(copy) => copy.spec,
+        let spec = match part.copy.take().and_then(|copy| copy.spec) {
+            Some(spec) => spec,
             None => {
                 // What this partition was split from may still be passed on by the other node.
                 let asked = destination.follow(
@@ -519,26 +598,33 @@ impl World {
                     source.name(),
                     &address(source.name()),
                     source.incarnation(),
+                    durable,
                     0,
                 );
                 asked.unwrap().start.unwrap()
             }
         };
         let limit = broken_after.unwrap_or(usize::MAX);
-        let (stream, complete) = Stream::open_until(source, destination, &spec, limit).unwrap();
+        let (stream, complete) = Stream::open_until(&source, &destination, &spec, limit).unwrap();
         part.proxied = false;
         part.copy = Some(Copy {
-            spec,
+            spec: Some(spec),
             stream: complete.then_some(stream),
         });
     }
 
+    /// The owner of a partition, and the other node.
+    fn ends(&self, name: &str) -> (Arc<Node>, Arc<Node>) {
+        let owner = self.parts[name].owner;
+        (self.node(owner), self.node(1 - owner))
+    }
+
     fn unfence(&mut self, name: &str) {
+        let token = self.fence_token();
+        let (node, _) = self.ends(name);
         let part = self.parts.get_mut(name).unwrap();
         for _ in 0..2 {
-            self.nodes[part.owner]
-                .unfence(KS, name, part.epoch, 0)
-                .unwrap();
+            node.unfence(KS, name, part.epoch, token, 0).unwrap();
         }
         part.fenced = false;
         self.take_verdicts();
@@ -551,12 +637,13 @@ impl World {
         let Some(name) = self.pick(pick, ready) else {
             return;
         };
+        let token = self.fence_token();
+        let (source, destination) = self.ends(&name);
         let part = self.parts.get_mut(&name).unwrap();
-        let (source, destination) = (&self.nodes[part.owner], &self.nodes[1 - part.owner]);
-        let fenced = source.fence(KS, &name, part.epoch, 0).unwrap();
+        let fenced = source.fence(KS, &name, part.epoch, token, 0).unwrap();
         let promote =
             || destination.promote(KS, &name, part.epoch + 1, fenced.sequence, fenced.digest, 0);
-        if state(destination, &name).sequence < fenced.sequence {
+        if state(&destination, &name).sequence < fenced.sequence {
             assert!(matches!(promote(), Err(Refusal::NotReady(_))));
         }
         part.copy
@@ -587,11 +674,9 @@ impl World {
     /// At most one node is primary of a partition in an epoch, and nobody holds what the model does not know.
     fn check(&self) {
         for (name, part) in &self.parts {
-            let held: Vec<_> = self
-                .nodes
-                .iter()
-                .map(|node| node.states(Some(&[name]), 0).into_iter().next())
-                .collect();
+            let held: Vec<_> = [0, 1]
+                .map(|at| self.node(at).states(Some(&[name]), 0).into_iter().next())
+                .into();
             let owner = held[part.owner].as_ref().unwrap();
             assert_eq!(
                 (owner.role, owner.epoch, owner.fenced),
@@ -607,15 +692,19 @@ impl World {
                 (false, None) => assert_eq!(other, Role::Disconnected),
             }
         }
-        let known = |node: &Arc<Node>| {
-            node.states(None, 0)
+        let known = |at: usize| {
+            self.node(at)
+                .states(None, 0)
                 .iter()
                 .all(|state| self.parts.contains_key(&*state.partition))
         };
-        assert!(self.nodes.iter().all(known));
+        assert!(known(0) && known(1));
     }
 
     fn finish(mut self) {
+        self.restart(0);
+        self.restart(1);
+        self.check();
         for name in self.parts.keys().cloned().collect::<Vec<_>>() {
             self.unfence(&name);
         }
@@ -633,7 +722,7 @@ impl World {
         let rows: u64 = self
             .parts
             .iter()
-            .map(|(name, part)| state(&self.nodes[part.owner], name).rows)
+            .map(|(name, part)| state(&self.node(part.owner), name).rows)
             .sum();
         assert_eq!(rows, self.rows.len() as u64);
     }
@@ -644,10 +733,33 @@ proptest! {
 
     #[test]
     fn no_order_of_operations_and_actions_loses_or_repeats_a_write(steps in steps()) {
-        let mut world = World::new();
+        let mut world = World::new(false);
         for step in steps {
             world.step(step);
         }
         world.finish();
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nor_does_any_order_with_restarts_and_checkpoints(steps in steps()) {
+        let mut world = World::new(true);
+        for step in steps {
+            world.step(step);
+        }
+        world.finish();
+    }
+}
+
+fn open(name: &str, life: usize, dir: &Path) -> Arc<Node> {
+    let settings = Settings {
+        log_segment_bytes: 16 << 20,
+        ..Settings::default()
+    };
+    let node = Node::open(name, &format!("{name}/{life}"), settings, dir).unwrap();
+    node.set_address(&address(name));
+    node
 }

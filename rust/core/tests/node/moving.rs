@@ -29,7 +29,7 @@ fn a_move_takes_every_write_along() {
     assert!(loaded.follow.unwrap().caught_up);
     put(&a, 3, "newer");
     delete(&a, 4, 0);
-    let fenced = a.fence(KS, "p", 1, 0).unwrap();
+    let fenced = a.fence(KS, "p", 1, 1, 0).unwrap();
     let early = b
         .promote(KS, "p", 2, fenced.sequence, fenced.digest, 0)
         .unwrap_err();
@@ -70,7 +70,7 @@ fn a_move_takes_every_write_along() {
 #[test]
 fn a_broken_stream_resumes_with_what_is_missing() {
     let (a, b) = (node("a"), node("b"));
-    a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
+    a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0).unwrap();
     let shard = a.keyspace(KS).unwrap();
     // Several digests' worth, so that a part of it can be told from the rest.
     for number in 0..5_000_u16 {
@@ -233,7 +233,7 @@ fn a_log_that_outgrows_its_bounds_ends_the_stream_not_the_source() {
         ..Settings::default()
     };
     let (a, b) = (node_with("a", settings), node("b"));
-    a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
+    a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0).unwrap();
     let spec = follow(&b, "p", 1, b"", b"", &a);
     let mut stream = Stream::open(&a, &b, &spec).unwrap();
     for _ in 0..2_000 {
@@ -259,7 +259,7 @@ fn a_spilled_log_brings_the_follower_up_to_date() {
         ..Settings::default()
     };
     let (a, b) = (node_with("a", settings), node("b"));
-    a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
+    a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0).unwrap();
     let spec = follow(&b, "p", 1, b"", b"", &a);
     let mut stream = Stream::open(&a, &b, &spec).unwrap();
     let counter = |name: &str| {
@@ -280,7 +280,7 @@ fn a_spilled_log_brings_the_follower_up_to_date() {
         }
     }
     assert!(counter("log_spilled_bytes") > 1 << 20);
-    let fenced = a.fence(KS, "p", 1, 0).unwrap();
+    let fenced = a.fence(KS, "p", 1, 2, 0).unwrap();
     stream.drain().unwrap();
     b.promote(KS, "p", 2, fenced.sequence, fenced.digest, 0)
         .unwrap();
@@ -303,7 +303,7 @@ fn readers_are_bounded_and_meant_for_primaries() {
         ..Settings::default()
     };
     let a = node_with("a", settings);
-    a.serve(KS, "p", 2, KEY_LENGTH, b"", b"", 0).unwrap();
+    a.serve(KS, "p", 2, KEY_LENGTH, b"", b"", false, 0).unwrap();
     assert!(matches!(
         a.open_reader(KS, "p", 1, &[]),
         Err(Refusal::Stale(_))

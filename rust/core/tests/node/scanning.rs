@@ -86,7 +86,8 @@ fn spread() -> std::sync::Arc<Node> {
         ("m", &key(30), &key(40)),
         ("r", &key(40), b""),
     ] {
-        node.serve(KS, name, 1, KEY_LENGTH, start, end, 0).unwrap();
+        node.serve(KS, name, 1, KEY_LENGTH, start, end, false, 0)
+            .unwrap();
     }
     for number in (0..=60)
         .step_by(3)
@@ -151,7 +152,8 @@ fn a_page_is_bounded_in_rows_and_bytes_and_never_empty_for_want_of_room() {
         ..Settings::default()
     };
     let node = node_with("a", settings);
-    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", 0).unwrap();
+    node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0)
+        .unwrap();
     for number in 0..10 {
         put(&node, number, "8 bytes.");
     }
@@ -218,7 +220,7 @@ fn a_scan_goes_where_its_first_key_is() {
 #[test]
 fn a_worker_that_was_told_no_routes_does_not_take_ignorance_for_a_gap() {
     let node = node("a");
-    node.serve(KS, "p", 1, KEY_LENGTH, &key(10), &key(20), 0)
+    node.serve(KS, "p", 1, KEY_LENGTH, &key(10), &key(20), false, 0)
         .unwrap();
     assert!(matches!(
         outcome(&node, b"", b"", false, 10, 0),

@@ -130,7 +130,7 @@ fn no_acknowledged_write_is_lost_while_partitions_split_merge_and_move() {
         let spec = follow(destination, "p", epoch, b"", b"", source);
         let mut stream = Stream::open(source, destination, &spec).unwrap();
         while stream.advance(4096).unwrap() && state(destination, "p").follow.unwrap().lag > 100 {}
-        let fenced = source.fence(KS, "p", epoch, 0).unwrap();
+        let fenced = source.fence(KS, "p", epoch, epoch, 0).unwrap();
         stream.drain().unwrap();
         epoch += 1;
         destination

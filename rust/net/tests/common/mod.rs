@@ -56,6 +56,7 @@ impl Pod {
                 KEY_LENGTH,
                 start,
                 end,
+                false,
                 self.worker.now(),
             )
             .unwrap()
@@ -96,6 +97,7 @@ impl Pod {
                 &source.name,
                 address,
                 &source.incarnation,
+                false,
             )
             .unwrap();
     }
@@ -182,7 +184,7 @@ pub fn move_partition(partition: &str, start: &str, end: &str, epoch: u64, from:
     });
     let fenced = from
         .node()
-        .fence(KEYSPACE, partition, epoch, from.worker.now())
+        .fence(KEYSPACE, partition, epoch, 1, from.worker.now())
         .unwrap();
     let wait = Duration::from_secs(60);
     let applied = to

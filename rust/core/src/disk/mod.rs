@@ -1,0 +1,133 @@
+//! Durability: what a worker holds survives its death. A [write-ahead log](Wal) takes every change, a checkpoint now and
+//! then takes its place, and [recovery](recover) puts the two together again.
+
+mod checkpoint;
+mod journal;
+mod record;
+mod recover;
+#[doc(hidden)]
+pub mod scratch;
+mod segment;
+mod wal;
+
+pub(crate) use checkpoint::{CheckpointPart, Checkpointer};
+pub(crate) use journal::Journal;
+pub(crate) use record::{PartitionId, Record};
+pub(crate) use recover::Held;
+pub use recover::{DiskError, Report, check};
+pub use segment::Position;
+pub(crate) use wal::MIN_SEGMENT_BYTES;
+pub use wal::{Synced, Wal};
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use recover::Recovered;
+
+/// A worker's data directory, open.
+pub(crate) struct Disk {
+    pub(crate) wal: Arc<Wal>,
+    pub(crate) checkpointer: Checkpointer,
+    next_id: AtomicU64,
+    /// Keeps other processes out for as long as it is open.
+    _lock: File,
+}
+
+/// What a data directory may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DiskSettings {
+    /// Size of one of the log's files, in bytes.
+    pub(crate) segment_bytes: u64,
+    /// A checkpoint is due after so many bytes of log, in bytes.
+    pub(crate) checkpoint_bytes: u64,
+}
+
+impl Disk {
+    /// Opens the directory of `worker`, made if it is not there, and gives what it holds.
+    ///
+    /// # Errors
+    /// `Busy`, `Foreign`, `Damaged`, or what the system says.
+    pub(crate) fn open(
+        dir: &Path,
+        worker: &str,
+        settings: DiskSettings,
+    ) -> Result<(Self, Vec<Held>, u64), DiskError> {
+        let io = |error| DiskError::io(dir, error);
+        std::fs::create_dir_all(dir).map_err(io)?;
+        let lock = lock(dir)?;
+        let Recovered {
+            held,
+            manifest,
+            term,
+            next_id,
+            end,
+            number,
+            segments,
+            ..
+        } = recover::recover(dir, Some(worker))?;
+        recover::cut(dir, &segments).map_err(io)?;
+        let wal = Wal::start(
+            dir,
+            settings.segment_bytes,
+            number + 1,
+            end,
+            segments.positions,
+        )
+        .map_err(io)?;
+        let wal = Arc::new(wal);
+        let checkpointer = Checkpointer::new(
+            dir,
+            worker,
+            Arc::clone(&wal),
+            settings.checkpoint_bytes,
+            manifest,
+        );
+        let disk = Self {
+            wal,
+            checkpointer,
+            next_id: AtomicU64::new(next_id),
+            _lock: lock,
+        };
+        Ok((disk, held, term))
+    }
+
+    /// An id that no partition of this directory ever had.
+    pub(crate) fn id(&self) -> PartitionId {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The next id that will be given out.
+    pub(crate) fn next_id(&self) -> PartitionId {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
+    /// A journal for a partition of that id, which is as it is on disk.
+    pub(crate) fn journal(
+        self: &Arc<Self>,
+        id: PartitionId,
+        opened: Position,
+        position: Position,
+    ) -> Journal {
+        let mut journal = Journal::new(Arc::clone(self), id, position);
+        journal.opened = opened;
+        journal
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, DiskError> {
+    let path: PathBuf = dir.join("lock");
+    let io = |error| DiskError::io(&path, error);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DiskError::Busy(dir.into())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}

@@ -1,0 +1,562 @@
+//! The write-ahead log: whoever changes something appends records and goes on; a thread writes what has gathered as one
+//! block, makes it last with one fsync, and tells those who wait for it.
+//!
+//! Appending never waits for the disk. Files are made ahead, full of zeros: an fsync then changes no metadata and takes
+//! half the time (0.10 instead of 0.20 ms where this was measured), and what was accepted always has its place: a full
+//! disk is met before a write is applied, not after.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::record::Record;
+use super::segment::{self, BLOCK_HEADER_BYTES, Position, Segment};
+
+/// A block is closed once it has so many bytes: what waits in memory is then in pieces that are freed as they are written.
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// Room that client writes leave for the changes of the partition table, in bytes.
+const RESERVE_BYTES: i64 = 8 << 20;
+
+/// The smallest file of the log, in bytes.
+pub(crate) const MIN_SEGMENT_BYTES: u64 = 16 << 20;
+
+/// How often making a file ahead is tried again when the disk is full.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Told whether something is on disk; when not, why.
+pub type Synced = Box<dyn FnOnce(Result<(), Arc<str>>) + Send>;
+
+/// The log of one data directory.
+pub struct Wal {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    capacity: u64,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    durable: AtomicU64,
+    waiting: Mutex<VecDeque<(Position, Synced)>>,
+    synced: Condvar,
+    /// Bytes that are certain to find their place.
+    room: AtomicI64,
+    files: Mutex<Files>,
+    files_changed: Condvar,
+    failure: Mutex<Option<Arc<str>>>,
+    failed: AtomicBool,
+    syncs: AtomicU64,
+    written: AtomicU64,
+    segments: Mutex<VecDeque<(u64, Position)>>,
+}
+
+/// Files that are in nobody's use.
+#[derive(Default)]
+struct Files {
+    /// The next one for the writer.
+    ready: Option<PathBuf>,
+    /// Segments that may be used again.
+    free: Vec<PathBuf>,
+    /// Why none could be made.
+    shortage: Option<String>,
+    closing: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    blocks: VecDeque<Vec<u8>>,
+    appended: Position,
+    closed: bool,
+}
+
+impl Wal {
+    /// Goes on at `position` with segment `number`. `segments`: those that are there, with their first positions.
+    pub(super) fn start(
+        dir: &Path,
+        capacity: u64,
+        number: u64,
+        position: Position,
+        segments: Vec<(u64, Position)>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            dir: dir.into(),
+            capacity: capacity.max(MIN_SEGMENT_BYTES),
+            queue: Mutex::new(Queue {
+                appended: position,
+                ..Queue::default()
+            }),
+            work: Condvar::new(),
+            durable: AtomicU64::new(position),
+            waiting: Mutex::default(),
+            synced: Condvar::new(),
+            room: AtomicI64::new(0),
+            files: Mutex::default(),
+            files_changed: Condvar::new(),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            segments: Mutex::new(segments.into()),
+        });
+        let first = prepare(&shared, 0, None)?;
+        shared
+            .room
+            .fetch_add(shared.capacity as i64, Ordering::Relaxed);
+        let current = Segment::begin(dir, &first, number, position, shared.capacity)?;
+        shared.segments.lock().push_back((number, position));
+        let (preparing, writing) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads = vec![
+            thread::Builder::new()
+                .name("dstk-log-files".into())
+                .spawn(move || prepare_all(&preparing))?,
+            thread::Builder::new()
+                .name("dstk-log".into())
+                .spawn(move || Writer::new(writing, current, number).run())?,
+        ];
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Appends records; the position after them. They are on disk once [`durable`](Self::durable) is there. Never
+    /// waits for the disk.
+    pub(crate) fn append(&self, record: &Record<'_>) -> Position {
+        self.append_with(|block| record.encode(block))
+    }
+
+    fn append_with(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Position {
+        let shared = &self.shared;
+        let mut queue = shared.queue.lock();
+        let idle = queue.blocks.is_empty();
+        let mut overhead = 0;
+        if queue
+            .blocks
+            .back()
+            .is_none_or(|block| block.len() >= BLOCK_BYTES)
+        {
+            queue.blocks.push_back(vec![0; BLOCK_HEADER_BYTES]);
+            overhead = BLOCK_HEADER_BYTES + 8;
+        }
+        let Some(block) = queue.blocks.back_mut() else {
+            unreachable!("there is a block: it was made above where there was none");
+        };
+        let before = block.len();
+        encode(block);
+        let bytes = block.len() - before;
+        queue.appended += bytes as u64;
+        let position = queue.appended;
+        drop(queue);
+        shared
+            .room
+            .fetch_sub((bytes + overhead) as i64, Ordering::Relaxed);
+        if idle {
+            shared.work.notify_one();
+        }
+        position
+    }
+
+    /// The position after all records so far.
+    pub(crate) fn appended(&self) -> Position {
+        self.shared.queue.lock().appended
+    }
+
+    /// Up to where the log is on disk.
+    pub fn durable(&self) -> Position {
+        self.shared.durable.load(Ordering::Acquire)
+    }
+
+    /// Whether a write may be appended; why not. Nothing is applied then, and it may be tried again.
+    pub(crate) fn accepts(&self) -> Result<(), String> {
+        let shared = &self.shared;
+        if shared.room.load(Ordering::Relaxed) > RESERVE_BYTES
+            && !shared.failed.load(Ordering::Relaxed)
+        {
+            return Ok(());
+        }
+        Err(self.refusal())
+    }
+
+    #[cold]
+    fn refusal(&self) -> String {
+        let shared = &self.shared;
+        if let Some(failure) = &*shared.failure.lock() {
+            return format!("the log cannot be written any more: {failure}");
+        }
+        let dir = shared.dir.display();
+        match &shared.files.lock().shortage {
+            Some(shortage) => {
+                format!("no room for the log in {dir}: {shortage}: make room; nothing was written")
+            }
+            None => format!("the disk under {dir} is slower than the writers: try again"),
+        }
+    }
+
+    /// Calls `synced` once everything before `position` is on disk, or at once when it is, or when it never will be. It
+    /// must neither block nor append.
+    pub fn when_durable(&self, position: Position, synced: Synced) {
+        let shared = &self.shared;
+        if self.durable() < position {
+            let mut waiting = shared.waiting.lock();
+            if self.durable() < position && !shared.failed.load(Ordering::Acquire) {
+                waiting.push_back((position, synced));
+                return;
+            }
+        }
+        synced(self.outcome(position));
+    }
+
+    fn outcome(&self, position: Position) -> Result<(), Arc<str>> {
+        if self.durable() >= position {
+            return Ok(());
+        }
+        let failure = self.shared.failure.lock().clone();
+        Err(failure.unwrap_or_else(|| "the log was closed".into()))
+    }
+
+    /// Blocks until everything before `position` is on disk.
+    ///
+    /// # Errors
+    /// Why it never will be.
+    pub fn wait(&self, position: Position) -> Result<(), Arc<str>> {
+        let shared = &self.shared;
+        if self.durable() < position {
+            let mut waiting = shared.waiting.lock();
+            while self.durable() < position && !shared.failed.load(Ordering::Acquire) {
+                shared.synced.wait(&mut waiting);
+            }
+        }
+        self.outcome(position)
+    }
+
+    /// Why the log cannot be written any more, if so. Only a new start helps then.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.shared.failure.lock().clone()
+    }
+
+    /// Lets go of the segments that hold nothing after `position`.
+    pub(super) fn trim(&self, position: Position) {
+        let shared = &self.shared;
+        let mut segments = shared.segments.lock();
+        let mut files = shared.files.lock();
+        while segments.len() > 1 && segments[1].1 <= position {
+            if let Some((number, _)) = segments.pop_front() {
+                files.free.push(segment::path(&shared.dir, number));
+            }
+        }
+        drop(files);
+        shared.files_changed.notify_all();
+    }
+
+    /// Fsyncs so far, bytes written with them, and bytes of the files that the log keeps.
+    pub fn counters(&self) -> (u64, u64, u64) {
+        let shared = &self.shared;
+        let files = shared.segments.lock().len() as u64;
+        (
+            shared.syncs.load(Ordering::Relaxed),
+            shared.written.load(Ordering::Relaxed),
+            files * shared.capacity,
+        )
+    }
+
+    /// Writes what was appended and ends the threads. Blocks.
+    pub fn close(&self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.work.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A panic of theirs has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn advance(&self, position: Position) {
+        let mut waiting = self.waiting.lock();
+        self.durable.store(position, Ordering::Release);
+        let mut ready = Vec::new();
+        // About in order: one that stands behind a later one waits for that one's fsync.
+        while waiting.front().is_some_and(|(at, _)| *at <= position) {
+            ready.extend(waiting.pop_front());
+        }
+        drop(waiting);
+        self.synced.notify_all();
+        ready.into_iter().for_each(|(_, synced)| synced(Ok(())));
+    }
+
+    fn fail(&self, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        *self.failure.lock() = Some(Arc::clone(&reason));
+        self.files.lock().closing = true;
+        self.files_changed.notify_all();
+        let waiting = {
+            let mut waiting = self.waiting.lock();
+            self.failed.store(true, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        self.synced.notify_all();
+        for (_, synced) in waiting {
+            synced(Err(Arc::clone(&reason)));
+        }
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    current: Segment,
+    number: u64,
+    /// Position of the next block.
+    next: Position,
+}
+
+impl Writer {
+    fn new(shared: Arc<Shared>, current: Segment, number: u64) -> Self {
+        let next = shared.durable.load(Ordering::Relaxed);
+        Self {
+            shared,
+            current,
+            number,
+            next,
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let mut queue = self.shared.queue.lock();
+            while queue.blocks.is_empty() && !queue.closed {
+                self.shared.work.wait(&mut queue);
+            }
+            let Some(mut block) = queue.blocks.pop_front() else {
+                drop(queue);
+                return self.shared.fail("the log was closed");
+            };
+            drop(queue);
+            // What the kernel did with pages that it could not write is not known: only a new start finds out.
+            if let Err(error) = self.write(&mut block) {
+                let text = format!("{}: {error}", self.shared.dir.display());
+                return self.shared.fail(&text);
+            }
+        }
+    }
+
+    /// One block, on disk before the next is begun: so only the last one can be torn.
+    fn write(&mut self, block: &mut [u8]) -> io::Result<()> {
+        if !self.current.fits(block.len()) {
+            self.roll()?;
+        }
+        self.current.write(block, self.next)?;
+        self.current.sync()?;
+        self.next += (block.len() - BLOCK_HEADER_BYTES) as u64;
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .written
+            .fetch_add(block.len() as u64, Ordering::Relaxed);
+        self.shared.advance(self.next);
+        Ok(())
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        let left = self.current.left() as i64;
+        let shared = &self.shared;
+        let prepared = {
+            let mut files = shared.files.lock();
+            loop {
+                if let Some(ready) = files.ready.take() {
+                    break ready;
+                }
+                shared.files_changed.wait(&mut files);
+            }
+        };
+        shared.files_changed.notify_all();
+        self.number += 1;
+        self.current = Segment::begin(
+            &shared.dir,
+            &prepared,
+            self.number,
+            self.next,
+            shared.capacity,
+        )?;
+        shared.room.fetch_sub(left, Ordering::Relaxed);
+        shared.segments.lock().push_back((self.number, self.next));
+        Ok(())
+    }
+}
+
+/// Keeps a file ready for the writer, until that has ended.
+fn prepare_all(shared: &Shared) {
+    let mut count = 0;
+    loop {
+        let free = {
+            let mut files = shared.files.lock();
+            while files.ready.is_some() && !files.closing {
+                // One file is ready: whatever else is free is in nobody's way once it is gone.
+                for surplus in files.free.drain(..) {
+                    let _ = fs::remove_file(surplus);
+                }
+                shared.files_changed.wait(&mut files);
+            }
+            if files.closing {
+                return;
+            }
+            files.free.pop()
+        };
+        count += 1;
+        let prepared = prepare(shared, count, free);
+        let mut files = shared.files.lock();
+        match prepared {
+            Ok(path) => {
+                (files.ready, files.shortage) = (Some(path), None);
+                shared
+                    .room
+                    .fetch_add(shared.capacity as i64, Ordering::Relaxed);
+                shared.files_changed.notify_all();
+            }
+            Err(error) => {
+                files.shortage = Some(error.to_string());
+                if files.free.is_empty() && !files.closing {
+                    shared.files_changed.wait_for(&mut files, RETRY);
+                }
+            }
+        }
+    }
+}
+
+/// A file of the log's size that is on disk: a free one, one that an earlier start left, or a new one.
+fn prepare(shared: &Shared, count: u64, free: Option<PathBuf>) -> io::Result<PathBuf> {
+    // One is ready at most while the next is made.
+    let path = shared.dir.join(format!("spare-{}", count % 2));
+    if let Some(free) = free {
+        fs::rename(free, &path)?;
+    }
+    let result = fill(&path, shared.capacity);
+    if result.is_err() {
+        // Half a file helps nobody, and its room may.
+        let _ = fs::remove_file(&path);
+    }
+    result.map(|()| path)
+}
+
+fn fill(path: &Path, capacity: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .truncate(false)
+        .open(path)?;
+    let mut length = file.metadata()?.len();
+    if length > capacity {
+        file.set_len(capacity)?;
+    }
+    let zeros = vec![0; 1 << 20];
+    while length < capacity {
+        let bytes = (capacity - length).min(zeros.len() as u64);
+        file.write_all(&zeros[..bytes as usize])?;
+        length += bytes;
+    }
+    File::sync_all(&file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::scratch::Scratch;
+
+    fn start(dir: &Path) -> Wal {
+        Wal::start(dir, MIN_SEGMENT_BYTES, 1, 0, Vec::new()).unwrap()
+    }
+
+    fn blocks(dir: &Path) -> Vec<u8> {
+        let mut records = Vec::new();
+        for number in segment::numbers(dir).unwrap() {
+            let contents = segment::Contents::read(dir, number).unwrap();
+            assert_eq!(
+                contents.first,
+                Some(records.len() as u64),
+                "segment {number}"
+            );
+            contents
+                .blocks()
+                .for_each(|(_, payload)| records.extend_from_slice(payload));
+        }
+        records
+    }
+
+    #[test]
+    fn what_is_durable_is_in_the_files() {
+        let dir = Scratch::new();
+        let wal = start(dir.path());
+        let record = Record::Put {
+            id: 1,
+            sequence: 1,
+            key: b"k",
+            value: &[7; 100_000],
+        };
+        let mut expected = Vec::new();
+        for _ in 0..400 {
+            record.encode(&mut expected);
+            let position = wal.append(&record);
+            assert_eq!(position, expected.len() as u64);
+        }
+        wal.wait(expected.len() as u64).unwrap();
+        assert_eq!(blocks(dir.path()), expected);
+        assert!(segment::numbers(dir.path()).unwrap().len() > 2);
+    }
+
+    #[test]
+    fn those_who_wait_are_told_in_the_end() {
+        let dir = Scratch::new();
+        let wal = start(dir.path());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        for index in 0..100 {
+            let position = wal.append(&Record::Term { term: index });
+            let sender = sender.clone();
+            wal.when_durable(
+                position,
+                Box::new(move |result| sender.send(result).unwrap()),
+            );
+        }
+        for _ in 0..100 {
+            assert_eq!(receiver.recv().unwrap(), Ok(()));
+        }
+        wal.close();
+        let position = wal.append(&Record::Term { term: 1 });
+        assert!(wal.wait(position).is_err());
+        assert!(wal.accepts().is_err());
+    }
+
+    #[test]
+    fn segments_that_are_let_go_are_used_again() {
+        let dir = Scratch::new();
+        let wal = start(dir.path());
+        for round in 0..40 {
+            let value = vec![round; 1 << 20];
+            for sequence in 0..4 {
+                let record = Record::Put {
+                    id: 1,
+                    sequence,
+                    key: b"k",
+                    value: &value,
+                };
+                let position = wal.append(&record);
+                wal.wait(position).unwrap();
+            }
+            wal.trim(wal.durable());
+        }
+        let files = fs::read_dir(dir.path()).unwrap().count();
+        assert!(files <= 6, "{files} files are left");
+    }
+}

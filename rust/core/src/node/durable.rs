@@ -1,0 +1,260 @@
+//! A node whose changes are written down: it starts with what an earlier life left, and makes checkpoints.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::Node;
+use super::cell::Cell;
+use super::context::Context;
+use super::refusal::Refusal;
+use super::settings::Settings;
+use super::shard::Shard;
+use crate::disk::{CheckpointPart, Disk, DiskError, DiskSettings, Held, Position, Record, Synced};
+use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
+
+/// How often the log is looked at for whether a checkpoint is due.
+const CHECKPOINT_CHECK: Duration = Duration::from_millis(200);
+
+/// Pause after a checkpoint that failed, in checks.
+const FAILED_PAUSE: u32 = 25;
+
+/// What came of checkpoints.
+#[derive(Default)]
+pub(super) struct Checkpoints {
+    made: AtomicU64,
+    failed: AtomicU64,
+    failure: Mutex<Option<String>>,
+    stop: AtomicBool,
+}
+
+impl Node {
+    /// A node that writes changes down in `dir` and holds what is there: primaries fenced, until an operator says that
+    /// they still are; followers interrupted; proxies as they were.
+    ///
+    /// # Errors
+    /// When the directory is in use, another worker's, or damaged; nothing of it is served then.
+    pub fn open(
+        name: &str,
+        incarnation: &str,
+        settings: Settings,
+        dir: &Path,
+    ) -> Result<Arc<Self>, DiskError> {
+        let disk_settings = DiskSettings {
+            segment_bytes: settings.log_segment_bytes,
+            checkpoint_bytes: settings.checkpoint_bytes,
+        };
+        let (disk, held, term) = Disk::open(dir, name, disk_settings)?;
+        let context = Context::new(name, incarnation, settings, Some(disk), term);
+        let node = Arc::new(Self::with_context(context));
+        let damaged = |refusal: Refusal| DiskError::Damaged {
+            dir: dir.into(),
+            found: vec![refusal.to_string()],
+        };
+        held.into_iter()
+            .try_for_each(|held| node.resume(held))
+            .map_err(damaged)?;
+        let (weak, checkpoints) = (Arc::downgrade(&node), Arc::clone(&node.checkpoints));
+        thread::Builder::new()
+            .name("dstk-checkpoint".into())
+            .spawn(move || keep_checkpointing(&weak, &checkpoints))
+            .map_err(|error| DiskError::Io {
+                path: dir.into(),
+                error,
+            })?;
+        Ok(node)
+    }
+
+    fn resume(&self, found: Held) -> Result<(), Refusal> {
+        let shard = self.keyspace_of(&found.keyspace, found.bounds.key_length())?;
+        let disk = self.context.disk_for(true)?;
+        let journal = disk.map(|disk| disk.journal(found.id, found.opened, found.position));
+        let load = Load::new(0, Rates::default());
+        let log = self.context.log();
+        let mut held = Partition::new(
+            found.role,
+            found.epoch,
+            found.sequence,
+            found.tree,
+            log,
+            load,
+        )
+        .journaled(journal);
+        match found.role {
+            Role::Primary => (held.fenced, held.fence_token) = (Some(0), 1),
+            Role::Loading | Role::Following => {
+                let caught_up = found.role == Role::Following;
+                held.following = Some(Following::interrupted(&found.peer, caught_up));
+            }
+            Role::Proxy => {
+                held.proxying = Some(Proxying {
+                    to: found.peer.into(),
+                    address: found.address.into(),
+                    last: 0,
+                });
+            }
+            Role::Disconnected => return Ok(()),
+        }
+        let mut holding = shard.holding.lock();
+        let bounds = (*found.bounds).clone();
+        shard
+            .add(&mut holding, &found.name, bounds, |_| Ok(held))
+            .map(drop)
+    }
+
+    /// Makes a checkpoint: the log before it is let go. False where nothing is written down.
+    ///
+    /// # Errors
+    /// What the system says; the checkpoint before it stays.
+    pub fn checkpoint(&self) -> std::io::Result<bool> {
+        let Some(disk) = &self.context.disk else {
+            return Ok(false);
+        };
+        // No action runs meanwhile, so what is listed is of one moment. Rows are written on.
+        let shards: Vec<Arc<Shard>> = self.shards.load().values().cloned().collect();
+        let holdings: Vec<_> = shards.iter().map(|shard| shard.holding.lock()).collect();
+        let term = *self.context.term.lock();
+        let (now, next_id) = (disk.wal.appended(), disk.next_id());
+        let cells = holdings.iter().flat_map(|holding| holding.names.values());
+        let parts = cells.filter_map(saved).collect();
+        drop(holdings);
+        disk.checkpointer.save(parts, next_id, term, now)?;
+        self.checkpoints.made.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Notes the term of an operator that speaks; when it is new, that is on disk before this returns.
+    ///
+    /// # Errors
+    /// `Stale` when a later one was heard.
+    pub fn see_term(&self, term: u64) -> Result<(), Refusal> {
+        let mut seen = self.context.term.lock();
+        if term < *seen {
+            let text = format!(
+                "the operator's term {term} is over; {} has seen term {seen}",
+                self.context.name
+            );
+            return Err(Refusal::Stale(text));
+        }
+        if term > *seen {
+            if let Some(disk) = &self.context.disk {
+                let position = disk.wal.append(&Record::Term { term });
+                self.context.settle(position)?;
+            }
+            *seen = term;
+        }
+        Ok(())
+    }
+
+    /// Highest term of an operator that was heard; 0: none was.
+    pub fn term(&self) -> u64 {
+        *self.context.term.lock()
+    }
+
+    /// Calls `synced` once the log is on disk up to `position`, or never will be; at once where nothing is written
+    /// down. See [`Wal::when_durable`](crate::disk::Wal::when_durable).
+    pub fn when_durable(&self, position: Position, synced: Synced) {
+        match &self.context.disk {
+            Some(disk) if position > 0 => disk.wal.when_durable(position, synced),
+            _ => synced(Ok(())),
+        }
+    }
+
+    /// Whether the log is on disk up to `position`.
+    pub fn is_durable(&self, position: Position) -> bool {
+        match &self.context.disk {
+            Some(disk) => disk.wal.durable() >= position,
+            None => true,
+        }
+    }
+
+    /// Why the log cannot be written any more, if so: this life of the worker is over.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.context.disk.as_ref()?.wal.failure()
+    }
+
+    /// Writes what has been appended and lets the data directory go. Blocks.
+    pub fn close(&self) {
+        self.checkpoints.stop.store(true, Ordering::Release);
+        if let Some(disk) = &self.context.disk {
+            disk.wal.close();
+        }
+    }
+
+    pub(super) fn disk_counters(&self) -> Vec<(&'static str, u64)> {
+        let Some(disk) = &self.context.disk else {
+            return Vec::new();
+        };
+        let (syncs, written, files) = disk.wal.counters();
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("wal_syncs_total", syncs),
+            ("wal_written_bytes_total", written),
+            ("wal_file_bytes", files),
+            ("checkpoints_total", load(&self.checkpoints.made)),
+            ("checkpoint_failures_total", load(&self.checkpoints.failed)),
+        ]
+    }
+
+    /// Why the last checkpoint failed, if it did.
+    pub fn checkpoint_failure(&self) -> Option<String> {
+        self.checkpoints.failure.lock().clone()
+    }
+}
+
+fn saved(cell: &Arc<Cell>) -> Option<CheckpointPart> {
+    let held = cell.partition.lock();
+    let journal = held.journal.as_ref()?;
+    let (peer, address) = match (&held.following, &held.proxying) {
+        (Some(following), _) => (following.progress.source.clone(), String::new()),
+        (None, Some(proxying)) => (proxying.to.to_string(), proxying.address.to_string()),
+        (None, None) => (String::new(), String::new()),
+    };
+    let loading = held.following.as_ref().is_some_and(Following::is_loading);
+    Some(CheckpointPart {
+        id: journal.id,
+        keyspace: Arc::clone(&cell.keyspace),
+        name: Arc::clone(&cell.name),
+        bounds: Arc::clone(&cell.bounds),
+        role: held.role as u8,
+        epoch: held.epoch,
+        sequence: held.sequence,
+        peer,
+        address,
+        tree: held.tree.clone(),
+        opened: journal.opened,
+        position: journal.last,
+        rows_changed: journal.rows_changed,
+        loading,
+    })
+}
+
+fn keep_checkpointing(node: &Weak<Node>, checkpoints: &Checkpoints) {
+    let mut pause = 0;
+    loop {
+        thread::sleep(CHECKPOINT_CHECK);
+        let Some(node) = node
+            .upgrade()
+            .filter(|_| !checkpoints.stop.load(Ordering::Acquire))
+        else {
+            return;
+        };
+        if pause > 0 {
+            pause -= 1;
+            continue;
+        }
+        let due = node.context.disk.as_ref();
+        if due.is_some_and(|disk| disk.checkpointer.is_due()) {
+            let failure = node.checkpoint().err().map(|error| error.to_string());
+            if failure.is_some() {
+                checkpoints.failed.fetch_add(1, Ordering::Relaxed);
+                pause = FAILED_PAUSE;
+            }
+            *checkpoints.failure.lock() = failure;
+        }
+    }
+}

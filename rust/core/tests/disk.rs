@@ -1,0 +1,401 @@
+//! What a data directory holds after a crash: all that was on disk, and a prefix of what was not; and damage is refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dstk_core::disk::scratch::Scratch;
+use dstk_core::disk::{DiskError, check};
+use dstk_core::node::{Node, Outcome, Settings};
+use dstk_core::partition::{Code, Op, Reply, Role, Verdict, Waiter};
+
+const KS: &str = "ks";
+const LENGTH: usize = 4;
+
+struct Nobody;
+
+impl Waiter for Nobody {
+    fn resume(self: Box<Self>, _: Verdict) {}
+}
+
+fn settings() -> Settings {
+    Settings {
+        log_segment_bytes: 16 << 20,
+        ..Settings::default()
+    }
+}
+
+fn open(dir: &Path) -> Arc<Node> {
+    Node::open("w", "w/1", settings(), dir).unwrap()
+}
+
+fn execute(node: &Node, op: Op<'_>) -> Reply {
+    let shard = node.keyspace(KS).unwrap();
+    match shard.execute(op, 0, || Box::new(Nobody)) {
+        Outcome::Done(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn put(node: &Node, key: u32, value: &[u8]) -> Reply {
+    let op = Op::Put {
+        key: &key.to_be_bytes(),
+        value: value.into(),
+        condition: 0,
+    };
+    execute(node, op)
+}
+
+fn get(node: &Node, key: u32) -> Reply {
+    let key = key.to_be_bytes();
+    execute(node, Op::Get { key: &key })
+}
+
+fn serve(node: &Node) {
+    node.serve(KS, "p", 1, LENGTH, b"", b"", true, 0).unwrap();
+}
+
+fn lift(node: &Node, partition: &str, epoch: u64) {
+    node.unfence(KS, partition, epoch, 100, 0).unwrap();
+}
+
+fn wait(node: &Node, reply: &Reply) {
+    let (sender, synced) = std::sync::mpsc::channel();
+    let tell = move |outcome: Result<(), Arc<str>>| sender.send(outcome).unwrap();
+    node.when_durable(reply.after, Box::new(tell));
+    synced.recv().unwrap().unwrap();
+}
+
+/// A copy of a directory as a crash would leave it: whatever the files hold at this moment.
+fn copy(from: &Path) -> Scratch {
+    let to = Scratch::new();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        // A file may be renamed or removed meanwhile, as it may be before a crash.
+        let _ = fs::copy(entry.path(), to.path().join(entry.file_name()));
+    }
+    to
+}
+
+fn last_segment(dir: &Path) -> PathBuf {
+    let mut segments: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("log-")
+        })
+        .collect();
+    segments.sort();
+    segments.pop().unwrap()
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    for key in 0..1000 {
+        put(&node, key, format!("value {key}").as_bytes());
+    }
+    let last = put(&node, 7, b"newer");
+    wait(&node, &last);
+    drop(node);
+    let node = open(dir.path());
+    let state = &node.states(None, 0)[0];
+    assert_eq!(
+        (state.role, state.epoch, state.fenced),
+        (Role::Primary, 1, true)
+    );
+    assert_eq!((state.rows, state.sequence), (1000, 1001));
+    lift(&node, "p", 1);
+    assert_eq!(get(&node, 7).value.unwrap()[..], *b"newer");
+    assert_eq!(get(&node, 8).value.unwrap()[..], *b"value 8");
+    assert_eq!(put(&node, 7, b"newest").version, 1002);
+}
+
+#[test]
+fn a_restarted_primary_serves_nothing_until_it_is_told_to() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    drop(node);
+    let node = open(dir.path());
+    let shard = node.keyspace(KS).unwrap();
+    let read = shard.execute(Op::Get { key: &[0; 4] }, 0, || Box::new(Nobody));
+    assert!(matches!(read, Outcome::Parked), "{read:?}");
+}
+
+#[test]
+fn a_reader_is_told_of_a_write_only_when_it_is_on_disk() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    let written = put(&node, 1, b"a");
+    let read = get(&node, 1);
+    assert!(node.is_durable(read.after) || read.after >= written.after);
+    wait(&node, &written);
+    assert_eq!(get(&node, 1).after, 0);
+    let other = put(&node, 2, b"b");
+    assert_eq!(
+        get(&node, 1).after,
+        0,
+        "another row's write is not waited for"
+    );
+    let gone = execute(
+        &node,
+        Op::Delete {
+            key: &2_u32.to_be_bytes(),
+            condition: 0,
+        },
+    );
+    let absent = get(&node, 2);
+    assert!(gone.after > other.after);
+    assert!(node.is_durable(gone.after) || absent.after >= gone.after);
+}
+
+/// At every moment of a run of writes, splits and checkpoints, what is in the files is a state that the node was in, and
+/// not before the last one that was acknowledged.
+#[test]
+fn a_crash_at_any_moment_leaves_a_prefix() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut history = Vec::new();
+            for round in 0..u32::MAX {
+                let key = round.wrapping_mul(2_654_435_761) % 500;
+                let reply = put(&node, key, &round.to_be_bytes());
+                history.push((key, round, reply));
+                if round % 50_000 == 49_999 {
+                    node.checkpoint().unwrap();
+                }
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            history
+        });
+        let mut crashed = Vec::new();
+        for _ in 0..12 {
+            std::thread::sleep(Duration::from_millis(20));
+            let rows = node.states(None, 0)[0].sequence;
+            crashed.push((rows, copy(dir.path())));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let history = writer.join().unwrap();
+        let mut whole = 0;
+        for (acknowledged, copied) in &crashed {
+            // A copy is made file by file, so a checkpoint under way may be half in it: that is no crash.
+            let Ok(found) = Node::open("w", "w/2", settings(), copied.path()) else {
+                continue;
+            };
+            whole += 1;
+            let state = &found.states(None, 0)[0];
+            assert!(
+                state.sequence >= *acknowledged,
+                "{} of {acknowledged}",
+                state.sequence
+            );
+            let mut rows = BTreeMap::new();
+            for (key, round, reply) in &history {
+                if reply.version <= state.sequence {
+                    rows.insert(*key, (*round, reply.version));
+                }
+            }
+            lift(&found, "p", 1);
+            assert_eq!(state.rows, rows.len() as u64);
+            for (key, (round, version)) in rows {
+                let row = get(&found, key);
+                assert_eq!(
+                    (row.version, &row.value.unwrap()[..]),
+                    (version, &round.to_be_bytes()[..])
+                );
+            }
+        }
+        assert!(whole >= 3, "{whole}");
+    });
+}
+
+#[test]
+fn a_torn_end_is_cut_and_nothing_before_it() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    for key in 0..50 {
+        let reply = put(&node, key, &[key as u8; 100]);
+        wait(&node, &reply);
+    }
+    drop(node);
+    let segment = last_segment(dir.path());
+    let whole = fs::read(&segment).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut lengths = Vec::new();
+    for cut in (used - 300..=used).step_by(7) {
+        let torn = copy(dir.path());
+        fs::write(last_segment(torn.path()), &whole[..cut]).unwrap();
+        let found = open(torn.path());
+        let state = &found.states(None, 0)[0];
+        assert!(state.rows >= 47, "{} rows after a cut at {cut}", state.rows);
+        lengths.push(state.rows);
+        // And it goes on from there, also after another start.
+        lift(&found, "p", 1);
+        let reply = put(&found, 900, b"after");
+        wait(&found, &reply);
+        drop(found);
+        assert_eq!(open(torn.path()).states(None, 0)[0].rows, state.rows + 1);
+    }
+    assert!(lengths.is_sorted());
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_and_said() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    for key in 0..50 {
+        let reply = put(&node, key, &[key as u8; 100]);
+        wait(&node, &reply);
+    }
+    drop(node);
+    assert_eq!(check(dir.path()).unwrap().rows, 50);
+    let segment = last_segment(dir.path());
+    let whole = fs::read(&segment).unwrap();
+    for at in [8, 40, 60, 500, 3000] {
+        let damaged = copy(dir.path());
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(last_segment(damaged.path()), &bytes).unwrap();
+        let Err(refused) = Node::open("w", "w/2", settings(), damaged.path()) else {
+            panic!("damage at {at} was not found");
+        };
+        assert!(matches!(refused, DiskError::Damaged { .. }), "{refused}");
+        assert!(check(damaged.path()).is_err());
+    }
+}
+
+#[test]
+fn damage_in_a_checkpoint_is_refused_and_said() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    (0..500).for_each(|key| drop(put(&node, key, &[7; 100])));
+    assert!(node.checkpoint().unwrap());
+    drop(node);
+    assert_eq!(check(dir.path()).unwrap().log_records, 0);
+    let names = ["checkpoint", "rows-000000000000"];
+    for name in names {
+        let damaged = copy(dir.path());
+        let path = damaged.path().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let refused = check(damaged.path()).unwrap_err();
+        assert!(matches!(refused, DiskError::Damaged { .. }), "{refused}");
+    }
+    let gone = copy(dir.path());
+    fs::remove_file(gone.path().join(names[1])).unwrap();
+    assert!(check(gone.path()).is_err());
+}
+
+#[test]
+fn a_directory_has_one_user_and_one_owner() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    node.checkpoint().unwrap();
+    let busy = Node::open("w", "w/2", settings(), dir.path())
+        .err()
+        .unwrap();
+    assert!(matches!(busy, DiskError::Busy(_)), "{busy}");
+    drop(node);
+    let foreign = Node::open("v", "v/1", settings(), dir.path())
+        .err()
+        .unwrap();
+    assert!(matches!(foreign, DiskError::Foreign { .. }), "{foreign}");
+}
+
+#[test]
+fn the_log_is_let_go_after_a_checkpoint() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    let value = vec![1; 1 << 20];
+    for round in 0..100 {
+        let reply = put(&node, round % 4, &value);
+        wait(&node, &reply);
+    }
+    node.checkpoint().unwrap();
+    node.checkpoint().unwrap();
+    let log = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("log-")
+    };
+    let left = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    assert!(left.filter(log).count() <= 2);
+    drop(node);
+    assert_eq!(open(dir.path()).states(None, 0)[0].rows, 4);
+}
+
+#[test]
+fn a_term_is_remembered() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    node.see_term(7).unwrap();
+    assert!(node.see_term(6).is_err());
+    drop(node);
+    let node = open(dir.path());
+    assert_eq!(node.term(), 7);
+    node.checkpoint().unwrap();
+    drop(node);
+    assert!(open(dir.path()).see_term(6).is_err());
+}
+
+#[test]
+fn a_keyspace_of_memory_leaves_nothing_on_disk() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    node.serve(KS, "p", 1, LENGTH, b"", b"", false, 0).unwrap();
+    assert_eq!(put(&node, 1, b"a").after, 0);
+    drop(node);
+    assert!(open(dir.path()).states(None, 0).is_empty());
+}
+
+#[test]
+fn more_rows_than_may_be_held_are_refused_until_there_are_fewer() {
+    let settings = Settings {
+        memory_limit_bytes: 10_000,
+        ..Settings::default()
+    };
+    let node = Node::new("w", "w/1", settings);
+    node.serve(KS, "p", 1, LENGTH, b"", b"", false, 0).unwrap();
+    for key in 0..20 {
+        assert_eq!(put(&node, key, &[0; 1000]).code, Code::Ok);
+    }
+    node.measure();
+    let refused = put(&node, 99, b"x");
+    assert_eq!(refused.code, Code::Limit, "{refused:?}");
+    for key in 0..15_u32 {
+        let key = key.to_be_bytes();
+        let op = Op::Delete {
+            key: &key,
+            condition: 0,
+        };
+        assert_eq!(execute(&node, op).code, Code::Ok);
+    }
+    node.measure();
+    assert_eq!(put(&node, 99, b"x").code, Code::Ok);
+}
