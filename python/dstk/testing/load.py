@@ -3,6 +3,9 @@
 Run as a process of its own (``python -m dstk.testing.load``) it prints one JSON object a line: progress while it
 runs, ``{"loaded": …}`` once the rows are there, and at the end, after its standard input was closed and everything
 was read once more, ``{"final": …}``.
+
+Each process writes keys of its own, of which it knows at any moment what they must be. With ``--shared N --record DIR``
+it also writes N keys that all processes share; what it did to those is recorded, for the checker to judge.
 """
 
 from __future__ import annotations
@@ -15,12 +18,18 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+import dstk
 from dstk import aio, errors
 from dstk.testing.history import History
+from dstk.testing.recorder import Recorder
+from dstk.testing.shared import SharedKeys, reached
 
 _SLOW_SECONDS = 0.002
 _SAMPLES = 8192
@@ -36,6 +45,12 @@ class LoadSettings:
     tasks: int = 64
     """Requests under way at once."""
     seed: int = 1
+    writer: int = 0
+    """Number of this process among those that write to the keyspace: each has its own keys."""
+    rate: float = 0.0
+    """Operations a second at most; 0: as many as can be."""
+    shared: int = 0
+    """Keys that all processes write; half of the operations are on them."""
 
 
 @dataclass(slots=True)
@@ -49,6 +64,8 @@ class LoadReport:
     lost_writes: int = 0
     wrong_reads: int = 0
     failed_requests: int = 0
+    unread: int = 0
+    """Keys that could not be read at the end."""
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     slow: list[tuple[float, float]] = field(default_factory=list)
@@ -61,23 +78,38 @@ class LoadReport:
         return self.acked_writes + self.reads + self.scans
 
 
-def key_of(index: int, length: int) -> bytes:
-    """The key numbered `index`: spread evenly over the keyspace, the same in every run."""
-    return hashlib.blake2b(index.to_bytes(8, "big"), digest_size=min(length, 64)).digest().ljust(length, b"\0")
+def key_of(index: int, length: int, writer: int = 0) -> bytes:
+    """The key numbered `index` of a process: spread evenly over the keyspace, the same in every run."""
+    return (
+        hashlib.blake2b((writer << 40 | index).to_bytes(8, "big"), digest_size=min(length, 64))
+        .digest()
+        .ljust(length, b"\0")
+    )
 
 
 class VerifyingLoad:
     """Writes and reads `settings.keys` keys through an asyncio client, and checks every answer."""
 
-    def __init__(self, client: aio.Client, settings: LoadSettings) -> None:
-        self._client = client
+    def __init__(self, client: aio.Client | Threads, settings: LoadSettings, recorder: Recorder | None = None) -> None:
+        self._client: Any = client
         self._settings = settings
         self.history = History(settings.keys, settings.value_size)
         self.report = LoadReport()
-        self._keys = [key_of(index, client.key_length) for index in range(settings.keys)]
+        self._keys = [key_of(index, client.key_length, settings.writer) for index in range(settings.keys)]
         self._order = sorted(range(settings.keys), key=self._keys.__getitem__)
         self._latencies: deque[float] = deque(maxlen=_SAMPLES)
         self._slow: dict[int, float] = {}
+        self._shared: SharedKeys | None = None
+        if recorder is not None and settings.shared:
+            self._shared = SharedKeys(
+                client,
+                settings.shared,
+                settings.value_size,
+                settings.writer,
+                recorder,
+                self.report,
+                self.history.findings,
+            )
 
     async def fill(self, progress: Callable[[int], None], batch: int = 2000) -> None:
         """Write every key once."""
@@ -102,9 +134,19 @@ class VerifyingLoad:
         """Read everything once more: nobody writes now, so every row must be the last acknowledged one."""
         for start in range(0, len(self._keys), batch):
             indexes = range(start, min(start + batch, len(self._keys)))
-            rows = await self._client.get_many([self._keys[i] for i in indexes])
+            try:
+                rows = await self._client.get_many([self._keys[i] for i in indexes])
+            except errors.PartialFailure as failure:
+                rows = failure.results
             for index, row in zip(indexes, rows, strict=True):
-                self.history.check_own(index, row)
+                if isinstance(row, BaseException):
+                    self.report.unread += 1
+                    self.history.findings.add("failed_requests", f"key {index} at the end: {row}")
+                else:
+                    self.history.check_own(index, row)
+        if self._shared is not None:
+            read = await asyncio.gather(*map(self._shared.get, range(self._shared.count)))
+            self.report.unread += read.count(False)
 
     def finish(self) -> LoadReport:
         """The report, with the findings so far."""
@@ -128,21 +170,14 @@ class VerifyingLoad:
             return
         chance = random.Random(f"{self._settings.seed}/{number}")
         while not stop.is_set():
-            index = own[chance.randrange(len(own))]
-            dice = chance.random()
+            if self._settings.rate:
+                await _pause(stop, chance.expovariate(self._settings.rate / tasks))
             started = time.perf_counter()
             try:
-                if dice < 0.48:
-                    await self._put(index)
-                elif dice < 0.70:
-                    self.history.check_own(index, await self._client.get(self._keys[index]))
-                    self.report.reads += 1
-                elif dice < 0.96:
-                    await self._read_other(chance.randrange(keys))
-                elif dice < 0.98:
-                    await self._delete(index)
+                if self._shared is not None and chance.random() < 0.5:
+                    await self._shared.one(chance)
                 else:
-                    await self._scan(chance.randrange(keys), reverse=dice < 0.99)
+                    await self._one(own, chance)
             except errors.OutcomeUnknown as error:
                 self.history.findings.add("unknown_outcomes", str(error))
             except errors.DstkError as error:
@@ -153,12 +188,31 @@ class VerifyingLoad:
                 slot = int(time.time() * 100)
                 self._slow[slot] = max(took, self._slow.get(slot, 0.0))
 
+    async def _one(self, own: range, chance: random.Random) -> None:
+        """One operation on a key of this task's, or a read of any."""
+        index = own[chance.randrange(len(own))]
+        dice = chance.random()
+        if dice < 0.48:
+            await self._put(index)
+        elif dice < 0.70:
+            self.history.check_own(index, await self._client.get(self._keys[index]))
+            self.report.reads += 1
+        elif dice < 0.96:
+            await self._read_other(chance.randrange(len(self._keys)))
+        elif dice < 0.98:
+            await self._delete(index)
+        else:
+            await self._scan(chance.randrange(len(self._keys)), reverse=dice < 0.99)
+
     async def _put(self, index: int) -> None:
         serial, value = self.history.next_value(index)
         condition = self.history.version(index) if serial % 8 == 0 else None
         try:
             version = await self._client.put(self._keys[index], value, condition)
-        except BaseException:
+        except errors.VersionMismatch as error:
+            self.history.refused(index, error.current_version)
+            return
+        except (errors.OutcomeUnknown, asyncio.CancelledError):
             self.history.in_doubt(index, serial)
             raise
         self.history.wrote(index, serial, version)
@@ -168,7 +222,7 @@ class VerifyingLoad:
         self.history.removing(index)
         try:
             version = await self._client.delete(self._keys[index])
-        except BaseException:
+        except (errors.OutcomeUnknown, asyncio.CancelledError):
             self.history.in_doubt(index, 0)
             raise
         self.history.removed(index, version)
@@ -181,42 +235,90 @@ class VerifyingLoad:
         self.report.reads += 1
 
     async def _scan(self, rank: int, reverse: bool, rows: int = 20) -> None:
-        """Twenty neighbouring keys: the scan must show each that was there throughout."""
+        """Twenty neighbouring keys: the scan must show each that was there throughout, as far as it reaches."""
         expected = self._order[rank : rank + rows]
         floors = [self.history.floor(index) for index in expected]
         start = self._keys[expected[0]]
         end = self._keys[self._order[rank + rows]] if rank + rows < len(self._order) else None
-        page = await self._client.scan(start, end, limit=rows, reverse=reverse)
+        page = await self._client.scan(start, end, limit=2 * rows, reverse=reverse)
         found = {row.key: (row.value, row.version) for row in page}
         for index, floor in zip(expected, floors, strict=True):
-            self.history.check_other(index, floor, found.get(self._keys[index]))
+            if reached(page.cursor, self._keys[index], reverse=reverse):
+                self.history.check_other(index, floor, found.get(self._keys[index]))
         self.report.scans += 1
+
+
+class Threads:
+    """The blocking client, each call on a thread of its own, with the verbs awaited."""
+
+    def __init__(self, client: dstk.Client, threads: int) -> None:
+        self._client = client
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="dstk-load")
+        self.key_length = client.key_length
+
+    def __getattr__(self, verb: str) -> Callable[..., asyncio.Future[Any]]:
+        call = getattr(self._client, verb)
+
+        def run(*arguments: Any, **named: Any) -> asyncio.Future[Any]:
+            return asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*arguments, **named))
+
+        return run
+
+
+@asynccontextmanager
+async def _connected(arguments: argparse.Namespace) -> AsyncIterator[aio.Client | Threads]:
+    settings = dstk.ClientSettings(timeout_seconds=arguments.timeout)
+    if arguments.threads:
+        with dstk.connect(arguments.address, arguments.keyspace, settings=settings) as client:
+            yield Threads(client, arguments.tasks)
+    else:
+        async with aio.connect(arguments.address, arguments.keyspace, settings=settings) as client:
+            yield client
 
 
 async def main(arguments: argparse.Namespace) -> int:
     """The process: fill, run until standard input closes, verify, report."""
-    client = await aio.connect(arguments.address, arguments.keyspace)
-    settings = LoadSettings(arguments.keys, arguments.value_size, arguments.tasks, arguments.seed)
-    load = VerifyingLoad(client, settings)
-    await load.fill(lambda rows: tell({"rows": rows}))
-    tell({"loaded": settings.keys})
-    stop = asyncio.Event()
-    closed = asyncio.create_task(_closed(sys.stdin))
-    closed.add_done_callback(lambda _: stop.set())
-    ticker = asyncio.create_task(_tick(load))
-    await load.run(stop)
-    ticker.cancel()
-    tell({"verifying": settings.keys})
-    await load.verify()
-    await client.close()
+    settings = LoadSettings(
+        keys=arguments.keys,
+        value_size=arguments.value_size,
+        tasks=arguments.tasks,
+        seed=arguments.seed,
+        writer=arguments.writer,
+        rate=arguments.rate,
+        shared=arguments.shared if arguments.record else 0,
+    )
+    recorder = Recorder(Path(arguments.record), f"writer-{settings.writer}") if arguments.record else None
+    async with _connected(arguments) as client:
+        load = VerifyingLoad(client, settings, recorder)
+        await load.fill(lambda rows: tell({"rows": rows}))
+        tell({"loaded": settings.keys})
+        stop = asyncio.Event()
+        closed = asyncio.create_task(_closed(sys.stdin))
+        closed.add_done_callback(lambda _: stop.set())
+        ticker = asyncio.create_task(_tick(load))
+        await load.run(stop)
+        ticker.cancel()
+        tell({"verifying": settings.keys})
+        await load.verify()
+    if recorder is not None:
+        recorder.close()
     report = load.finish()
     tell({"final": asdict(report)})
     return 0 if load.history.findings.clean else 1
 
 
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, but not past the end."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
 async def _tick(load: VerifyingLoad, interval: float = 0.25) -> None:
     """Tell how it goes, a few times a second."""
-    before, at = 0, time.perf_counter()
+    before, at = load.report.operations, time.perf_counter()
     while True:
         await asyncio.sleep(interval)
         now, operations = time.perf_counter(), load.report.operations
@@ -257,6 +359,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--value-size", type=int, default=defaults.value_size)
     parser.add_argument("--tasks", type=int, default=defaults.tasks)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--writer", type=int, default=defaults.writer, help="number of this process among several")
+    parser.add_argument("--rate", type=float, default=defaults.rate, help="operations a second at most")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds a call may take")
+    parser.add_argument("--threads", action="store_true", help="the blocking client, from as many threads as tasks")
+    parser.add_argument("--shared", type=int, default=defaults.shared, help="keys that all processes write")
+    parser.add_argument("--record", metavar="DIR", help="where to record what is done to the shared keys")
     return parser.parse_args(arguments)
 
 

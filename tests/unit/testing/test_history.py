@@ -100,12 +100,59 @@ def test_a_delete_that_finds_nothing_means_a_lost_write(history: History) -> Non
 
 def test_after_a_write_in_doubt_either_row_is_right(history: History) -> None:
     history.in_doubt(KEY, 3)
-    history.check_own(KEY, (history.value(KEY, 3), 12))
     history.check_own(KEY, (history.value(KEY, 2), 11))
+    history.check_own(KEY, (history.value(KEY, 3), 12))
     assert history.findings.clean
-    history.wrote(KEY, 4, version=13)
     history.check_own(KEY, (history.value(KEY, 2), 11))
     assert found(history) == {"lost": 1}
+
+
+def test_a_write_in_doubt_may_take_effect_after_a_later_one(history: History) -> None:
+    history.in_doubt(KEY, 3)
+    history.wrote(KEY, 4, version=12)
+    history.check_own(KEY, (history.value(KEY, 4), 12))
+    history.check_own(KEY, (history.value(KEY, 3), 13))
+    assert history.findings.clean
+    assert history.version(KEY) == 13
+
+
+def test_a_write_in_doubt_takes_effect_once(history: History) -> None:
+    history.in_doubt(KEY, 3)
+    history.check_own(KEY, (history.value(KEY, 3), 12))
+    history.check_own(KEY, (history.value(KEY, 3), 13))
+    assert found(history) == {"wrong": 1}
+
+
+def test_a_write_in_doubt_does_not_excuse_an_older_row(history: History) -> None:
+    history.in_doubt(KEY, 3)
+    history.check_own(KEY, (history.value(KEY, 1), 10))
+    history.check_own(KEY, None)
+    assert found(history) == {"lost": 2}
+
+
+def test_a_delete_in_doubt_may_have_removed_the_row(history: History) -> None:
+    history.removing(KEY)
+    history.in_doubt(KEY, 0)
+    history.check_other(KEY, history.floor(KEY), None)
+    history.check_own(KEY, (history.value(KEY, 2), 11))
+    history.check_own(KEY, None)
+    history.removed(KEY, version=None)
+    assert history.findings.clean
+
+
+def test_a_condition_is_refused_only_where_a_write_is_in_doubt(history: History) -> None:
+    history.refused(KEY, current=10)
+    assert found(history) == {"lost": 1}
+    history.in_doubt(KEY, 3)
+    history.refused(KEY, current=12)
+    assert found(history) == {"lost": 1}
+
+
+def test_no_serial_is_given_twice(history: History) -> None:
+    history.in_doubt(KEY, 3)
+    history.check_own(KEY, (history.value(KEY, 2), 11))
+    assert history.next_value(KEY)[0] == 4
+    assert history.next_value(KEY)[0] == 5
 
 
 def test_examples_are_bounded_and_counts_are_not(history: History) -> None:

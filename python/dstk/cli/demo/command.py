@@ -18,10 +18,10 @@ from typing import Any
 from dstk import api, errors, keys, kube
 from dstk.cli import output
 from dstk.cli.demo.display import Display, summary
-from dstk.cli.demo.load import LoadProcess
 from dstk.cli.demo.story import Done, Held, next_operation
 from dstk.cli.resources import ASSIGNMENTS, KEYSPACES, PARTITIONS
 from dstk.local.cluster import LocalCluster
+from dstk.testing.process import LoadProcess
 
 _POLL_SECONDS = 0.05
 _READY_SECONDS = 300.0
@@ -102,8 +102,10 @@ class Demo:
         workers = self._cluster.endpoints()["workers"]
         load = await LoadProcess.start(
             [worker["data"] for worker in workers.values()],
-            keys=self._arguments.keys,
-            value_size=self._arguments.value_size,
+            "--keys",
+            str(self._arguments.keys),
+            "--value-size",
+            str(self._arguments.value_size),
         )
         try:
             done = await self._operate(load, sorted(workers))

@@ -1,4 +1,4 @@
-"""The verifying load as a process of its own, seen from the demo."""
+"""The verifying load as a process of its own, seen from whoever started it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ class LoadProcess:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, addresses: Sequence[str], *, keys: int, value_size: int) -> LoadProcess:
-        """Start it; it fills the keyspace first."""
+    async def start(cls, addresses: Sequence[str], *arguments: str) -> LoadProcess:
+        """Start it, with more `arguments` of its command line; it fills the keyspace first."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "dstk.testing.load", "--address", ",".join(addresses),
-            "--keys", str(keys), "--value-size", str(value_size),
+            sys.executable, "-m", "dstk.testing.load", "--address", ",".join(addresses), *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LINE_LIMIT,
         )  # fmt: skip
         return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
 
     async def wait_loaded(self) -> None:
         """Until every row is there. Raises DstkError if the process ends before that."""
