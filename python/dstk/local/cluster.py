@@ -44,6 +44,8 @@ class ClusterSettings:
 
     namespace: str = "default"
     operator: bool = True
+    operators: int = 1
+    """Several take part in leader election, so `operator_command` has to leave it on."""
     operator_command: Callable[[Path, str], Sequence[str]] = operator_command
     workers: WorkerSettings = field(default_factory=WorkerSettings)
     start_seconds: float = 60.0
@@ -78,7 +80,7 @@ class LocalCluster:
         self._lock: TextIO | None = None
         self._connection: kube.Connection | None = None
         self._api: Supervised | None = None
-        self._operator: Supervised | None = None
+        self._operators: list[Supervised] = []
 
     async def __aenter__(self) -> LocalCluster:
         await self.start()
@@ -113,8 +115,7 @@ class LocalCluster:
         steps: list[Callable[[], Awaitable[None]]] = []
         if self.workers is not None:
             steps.append(self.workers.stop)
-        if self._operator is not None:
-            steps.insert(0, self._operator.stop)
+        steps[:0] = [each.stop for each in self._operators]
         if self._connection is not None:
             steps.append(self._connection.close)
         if self._api is not None:
@@ -122,20 +123,25 @@ class LocalCluster:
         try:
             await _all(steps)
         finally:
-            self.workers = self._operator = self._connection = self._api = None
+            self.workers = self._connection = self._api = None
+            self._operators = []
             if self._lock is not None:  # else they are of whoever has the directory
                 for name in ("kubeconfig", "endpoints.json"):
                     (self.directory / name).unlink(missing_ok=True)
                 self._lock.close()
                 self._lock = None
 
-    async def restart_operator(self) -> None:
-        """Stop the operator by SIGTERM and wait until the next one has started."""
-        await self._running(self._operator, "operator").restart()
+    def operator_pids(self) -> list[int | None]:
+        """The process of each operator; None while it is between two lives."""
+        return [each.pid for each in self._operators]
 
-    def kill_operator(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal to the operator; it is started again."""
-        self._running(self._operator, "operator").kill(number)
+    async def restart_operator(self, which: int = 0) -> None:
+        """Stop an operator by SIGTERM and wait until its next life has started."""
+        await self._running(self._operator(which), "operator").restart()
+
+    def kill_operator(self, number: int = signal.SIGKILL, which: int = 0) -> None:
+        """Send a signal to an operator; it is started again."""
+        self._running(self._operator(which), "operator").kill(number)
 
     async def restart_api(self) -> None:
         """Stop the API server by SIGTERM and wait until the next one answers, at the same address."""
@@ -194,10 +200,13 @@ class LocalCluster:
         )
         await self.workers.start()
         if self.settings.operator:
-            self._operator = self._supervised(
-                "operator", lambda: self.settings.operator_command(kubeconfig, self.settings.namespace)
-            )
-            await self._operator.start()
+            for number in range(self.settings.operators):
+                operator = self._supervised(
+                    f"operator-{number}" if number else "operator",
+                    lambda: self.settings.operator_command(kubeconfig, self.settings.namespace),
+                )
+                self._operators.append(operator)
+                await operator.start()
         await self._create_keyspace()
         await self.workers.ready()
         if self.settings.operator:
@@ -266,7 +275,8 @@ class LocalCluster:
         return {lease.metadata.name: lease.metadata.resource_version for lease in found if lease is not None}
 
     async def _leads(self, before: dict[str, str]) -> bool:
-        self._check(self._operator)
+        for operator in self._operators:
+            self._check(operator)
         now = await self._leadership()
         return len(now) == len(_LEASES) and all(now[name] != before.get(name) for name in _LEASES)
 
@@ -277,6 +287,9 @@ class LocalCluster:
         """Give up on a process that ends again and again before anything works."""
         if process is not None and process.restarts >= _FAILED_STARTS and process.pid is None:
             raise Unavailable(f"{process.name} ends with {process.last_exit} at every start:\n{process.tail()}")
+
+    def _operator(self, which: int) -> Supervised | None:
+        return self._operators[which] if which < len(self._operators) else None
 
     def _running(self, process: Supervised | None, name: str) -> Supervised:
         if process is None:

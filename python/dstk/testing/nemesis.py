@@ -1,0 +1,479 @@
+"""Faults against the real processes of a local cluster: one small class a kind, and a schedule drawn from a seed.
+
+The schedule is a pure function, so the same seed strikes with the same kinds at the same moments; whom a strike hits
+is drawn from the same seed among those that are there at that moment. Every strike ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from dstk import kube
+from dstk.errors import ConfigError, DstkError
+from dstk.local.cluster import LocalCluster
+from dstk.testing.network import Cut, Network
+
+__all__ = ["KINDS", "Fault", "Nemesis", "Strike", "Target", "Volume", "kinds_for", "schedule"]
+
+log = logging.getLogger(__name__)
+
+_RECONCILER_LEASE = "dstk-reconciler"
+
+
+@dataclass(slots=True)
+class Target:
+    """What faults act on."""
+
+    cluster: LocalCluster
+    network: Network
+    clients: Mapping[str, int]
+    """Processes of clients, by name."""
+    lease_seconds: float
+    volume: Volume | None = None
+    """The data directory that can be filled."""
+
+    def workers(self) -> list[str]:
+        """Workers that listen, by name."""
+        return sorted(self.cluster.endpoints()["workers"])
+
+    def operators(self) -> list[str]:
+        """Operators that run, by name."""
+        return [f"operator-{n}" for n, pid in enumerate(self.cluster.operator_pids()) if pid is not None]
+
+    def processes(self) -> dict[str, int]:
+        """Every process that may connect to a worker."""
+        workers = self.cluster.workers
+        found = {} if workers is None else {name: workers.pid(name) for name in self.workers()}
+        found.update({f"operator-{n}": pid for n, pid in enumerate(self.cluster.operator_pids())})
+        return {name: pid for name, pid in found.items() if pid is not None} | dict(self.clients)
+
+
+class Fault(Protocol):
+    """Something that goes wrong from start() to stop(). `parties`: whom it hits; no two faults hit one at a time."""
+
+    kind: ClassVar[str]
+    seconds: ClassVar[tuple[float, float]]
+    """How long it lasts, at least and at most."""
+    parties: frozenset[str]
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        """One of its kind against somebody who is not busy; None when there is nobody."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def _one(chance: random.Random, names: Sequence[str], busy: Collection[str]) -> str | None:
+    free = [name for name in names if name not in busy]
+    return chance.choice(free) if free else None
+
+
+@dataclass(slots=True)
+class WorkerKill:
+    """SIGKILL; the runner starts the worker again, with the same data directory."""
+
+    kind: ClassVar[str] = "worker-kill"
+    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    parties: frozenset[str]
+    target: Target
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        name = _one(chance, target.workers(), busy)
+        return cls(frozenset({name}), target) if name else None
+
+    async def start(self) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_worker(name)
+
+    async def stop(self) -> None:
+        return
+
+
+@dataclass(slots=True)
+class WorkerPause:
+    """SIGSTOP, and SIGCONT some seconds later: a worker that is slow beyond all measure, then goes on as if nothing
+    had happened."""
+
+    kind: ClassVar[str] = "worker-pause"
+    seconds: ClassVar[tuple[float, float]] = (0.3, 6.0)
+    parties: frozenset[str]
+    target: Target
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        name = _one(chance, target.workers(), busy)
+        return cls(frozenset({name}), target) if name else None
+
+    async def start(self) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_worker(name, signal.SIGSTOP)
+
+    async def stop(self) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_worker(name, signal.SIGCONT)
+
+
+async def _leading(target: Target, busy: Collection[str]) -> str | None:
+    """The operator that holds the reconciler's lease, else any."""
+    running = [name for name in target.operators() if name not in busy]
+    with contextlib.suppress(DstkError, TimeoutError):
+        connection = await kube.connect(target.cluster.directory / "run" / "kubeconfig")
+        try:
+            async with asyncio.timeout(1.0):
+                leases = kube.Objects(connection, kube.LEASES, target.cluster.settings.namespace)
+                lease = await leases.find(_RECONCILER_LEASE)
+        finally:
+            await connection.close()
+        holder = (lease.spec.holder_identity if lease is not None else None) or ""
+        for name in running:
+            pid = target.cluster.operator_pids()[_number(name)]
+            if f"_{pid}_" in holder:
+                return name
+    return running[0] if running else None
+
+
+def _number(operator: str) -> int:
+    return int(operator.rpartition("-")[2])
+
+
+@dataclass(slots=True)
+class OperatorKill:
+    """SIGKILL of the operator that leads, in the middle of whatever it does; it is started again."""
+
+    kind: ClassVar[str] = "operator-kill"
+    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    parties: frozenset[str]
+    target: Target
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        name = await _leading(target, busy)
+        return cls(frozenset({name}), target) if name else None
+
+    async def start(self) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_operator(which=_number(name))
+
+    async def stop(self) -> None:
+        return
+
+
+@dataclass(slots=True)
+class OperatorPause:
+    """SIGSTOP of the operator that leads for longer than its lease: another takes over, then the old one wakes up in
+    the middle of what it was about to do."""
+
+    kind: ClassVar[str] = "operator-pause"
+    seconds: ClassVar[tuple[float, float]] = (1.5, 3.0)
+    """Leases."""
+    parties: frozenset[str]
+    target: Target
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        name = await _leading(target, busy)
+        return cls(frozenset({name}), target) if name else None
+
+    async def start(self) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_operator(signal.SIGSTOP, which=_number(name))
+
+    async def stop(self) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_operator(signal.SIGCONT, which=_number(name))
+
+
+@dataclass(slots=True)
+class ApiPause:
+    """SIGSTOP of the API server, and SIGCONT: calls hang, and are carried out late."""
+
+    kind: ClassVar[str] = "api-pause"
+    seconds: ClassVar[tuple[float, float]] = (0.3, 6.0)
+    parties: frozenset[str]
+    target: Target
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        return None if "api" in busy else cls(frozenset({"api"}), target)
+
+    async def start(self) -> None:
+        self.target.cluster.kill_api(signal.SIGSTOP)
+
+    async def stop(self) -> None:
+        self.target.cluster.kill_api(signal.SIGCONT)
+
+
+@dataclass(slots=True)
+class ApiRestart:
+    """SIGKILL of the API server; it is started again with its objects."""
+
+    kind: ClassVar[str] = "api-restart"
+    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    parties: frozenset[str]
+    target: Target
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        return None if "api" in busy else cls(frozenset({"api"}), target)
+
+    async def start(self) -> None:
+        self.target.cluster.kill_api()
+
+    async def stop(self) -> None:
+        return
+
+
+@dataclass(slots=True)
+class _NetworkCut:
+    """Nothing goes between two parties."""
+
+    kind: ClassVar[str] = ""
+    seconds: ClassVar[tuple[float, float]] = (0.5, 8.0)
+    parties: frozenset[str]
+    target: Target
+    loud: bool
+    cut: Cut | None = None
+
+    @classmethod
+    def others(cls, target: Target) -> list[str]:
+        """With whom a worker may be cut off from."""
+        raise NotImplementedError
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        pairs = [
+            frozenset((worker, other)) for worker in target.workers() for other in cls.others(target) if worker != other
+        ]
+        links = ["/".join(sorted(pair)) for pair in pairs]
+        chosen = _one(chance, sorted(set(links)), busy)
+        return cls(frozenset({chosen}), target, chance.random() < 0.3) if chosen else None
+
+    async def start(self) -> None:
+        (link,) = self.parties
+        one, other = link.split("/")
+        self.cut = self.target.network.cut(one, other, "loud" if self.loud else "silent")
+
+    async def stop(self) -> None:
+        if self.cut is not None:
+            self.target.network.heal(self.cut)
+
+
+@dataclass(slots=True)
+class CutWorkers(_NetworkCut):
+    """Between two workers: replication and forwarding."""
+
+    kind: ClassVar[str] = "cut-workers"
+
+    @classmethod
+    def others(cls, target: Target) -> list[str]:
+        return target.workers()
+
+
+@dataclass(slots=True)
+class CutOperator(_NetworkCut):
+    """Between an operator and a worker: control calls linger, and arrive late."""
+
+    kind: ClassVar[str] = "cut-operator"
+
+    @classmethod
+    def others(cls, target: Target) -> list[str]:
+        return target.operators()
+
+
+@dataclass(slots=True)
+class CutClient(_NetworkCut):
+    """Between a client and a worker."""
+
+    kind: ClassVar[str] = "cut-client"
+
+    @classmethod
+    def others(cls, target: Target) -> list[str]:
+        return sorted(target.clients)
+
+
+@dataclass(slots=True)
+class Volume:
+    """A small file system of its own for the data directory of one worker; needs the right to mount."""
+
+    worker: str
+    path: Path
+    megabytes: int = 64
+    mounted: bool = False
+
+    def mount(self) -> bool:
+        """Before the worker starts. Whether it is permitted here."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        size = f"size={self.megabytes}m"
+        command = ["mount", "-t", "tmpfs", "-o", size, "dstk-soak", str(self.path)]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except OSError:
+            return False
+        self.mounted = done.returncode == 0
+        return self.mounted
+
+    def unmount(self) -> None:
+        """After the worker has ended."""
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", str(self.path)], capture_output=True, check=False)
+            self.mounted = False
+
+    def fill(self) -> None:
+        """Until nothing more fits."""
+        with (self.path / "ballast").open("ab", buffering=0) as file:
+            for size in (1 << 20, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+
+    def clear(self) -> None:
+        """There is room again."""
+        (self.path / "ballast").unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class DiskFull:
+    """The data directory of one worker has no room, then has room again."""
+
+    kind: ClassVar[str] = "disk-full"
+    seconds: ClassVar[tuple[float, float]] = (1.0, 5.0)
+    parties: frozenset[str]
+    volume: Volume
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        if target.volume is None or "disk" in busy:
+            return None
+        return cls(frozenset({"disk"}), target.volume)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.volume.fill)
+
+    async def stop(self) -> None:
+        self.volume.clear()
+
+
+_ALL: tuple[type[Fault], ...] = (
+    WorkerKill,
+    WorkerPause,
+    OperatorKill,
+    OperatorPause,
+    ApiPause,
+    ApiRestart,
+    CutWorkers,
+    CutOperator,
+    CutClient,
+    DiskFull,
+)
+KINDS: Mapping[str, type[Fault]] = {fault.kind: fault for fault in _ALL}
+"""Every kind of fault by its name."""
+
+
+def kinds_for(durability: str, wanted: Sequence[str] = ()) -> list[str]:
+    """The kinds that a keyspace of that durability survives: Memory loses a dead worker's rows by design, and has no
+    disk that could be full. Raises ConfigError for a kind that is not among them."""
+    possible = [kind for kind in KINDS if durability == "Disk" or kind not in ("worker-kill", "disk-full")]
+    for kind in wanted:
+        if kind not in possible:
+            raise ConfigError(f"{kind!r} is no fault for durability {durability}; there are {', '.join(possible)}")
+    return list(wanted) or possible
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault to come: when, in seconds from the start, of which kind, for how long, and the seed of its aim."""
+
+    at: float
+    kind: str
+    seconds: float
+    seed: int
+
+    @property
+    def end(self) -> float:
+        return self.at + self.seconds
+
+
+def schedule(
+    seed: int, seconds: float, kinds: Sequence[str], *, lease_seconds: float = 3.0, pause: float = 1.5
+) -> list[Strike]:
+    """Strikes that all end within `seconds`, `pause` seconds apart in the mean, every kind about as often."""
+    chance = random.Random(f"nemesis/{seed}")
+    strikes: list[Strike] = []
+    deck: list[str] = []
+    at = 0.0
+    while kinds:
+        at += min(chance.expovariate(1 / pause), 4 * pause)
+        if not deck:
+            deck = chance.sample(list(kinds), len(kinds))
+        kind = deck.pop()
+        shortest, longest = KINDS[kind].seconds
+        unit = lease_seconds if kind == OperatorPause.kind else 1.0
+        # Short ones more often than long ones.
+        lasts = unit * (shortest + (longest - shortest) * chance.random() ** 2)
+        strike = Strike(round(at, 3), kind, round(lasts, 3), chance.getrandbits(32))
+        if at >= seconds:
+            return strikes
+        if strike.end <= seconds:
+            strikes.append(strike)
+    return strikes
+
+
+@dataclass(slots=True)
+class Nemesis:
+    """Carries a schedule out."""
+
+    target: Target
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+    struck: Counter[str] = field(default_factory=Counter)
+    """Faults that did happen, by kind."""
+    _busy: set[str] = field(default_factory=set)
+
+    async def run(self, strikes: Sequence[Strike]) -> None:
+        """Every strike at its moment. However this ends, no fault is left."""
+        began = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            for strike in strikes:
+                group.create_task(self._strike(strike, began))
+
+    async def _strike(self, strike: Strike, began: float) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, began + strike.at - loop.time()))
+        fault = await KINDS[strike.kind].aim(self.target, random.Random(strike.seed), self._busy)
+        if fault is None or fault.parties & self._busy:
+            return
+        self._busy |= fault.parties
+        whom = ", ".join(sorted(fault.parties))
+        try:
+            self.say(f"{loop.time() - began:7.2f} s  {strike.kind} {whom}, {strike.seconds:.2f} s")
+            await fault.start()
+            self.struck[strike.kind] += 1
+            await asyncio.sleep(strike.seconds)
+        finally:
+            await fault.stop()
+            self._busy -= fault.parties
+            if strike.seconds:
+                self.say(f"{loop.time() - began:7.2f} s  {strike.kind} {whom} is over")
+
+
+def operator_command(lease_seconds: float) -> Callable[[Path, str], Sequence[str]]:
+    """The command of one of several operators, which elect a leader: see :class:`ClusterSettings`."""
+
+    def command(kubeconfig: Path, namespace: str) -> Sequence[str]:
+        where = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
+        return [sys.executable, "-m", "dstk.cli", "operator", *where, "--lease-seconds", str(lease_seconds)]
+
+    return command
