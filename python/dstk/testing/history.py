@@ -16,7 +16,7 @@ from struct import Struct
 _HEADER = Struct("<QQ")
 
 MAX_EXAMPLES = 20
-"""So many findings are kept in words; all are counted."""
+"""So many findings of a kind are kept in words; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Findings:
     def add(self, kind: str, what: str) -> None:
         """Count one finding of `kind`, a field's name."""
         setattr(self, kind, getattr(self, kind) + 1)
-        if len(self.examples) < MAX_EXAMPLES:
+        if getattr(self, kind) <= MAX_EXAMPLES:
             self.examples.append(f"{kind}: {what}")
 
     @property

@@ -37,7 +37,7 @@ class Target:
 
     cluster: LocalCluster
     network: Network
-    clients: Mapping[str, int]
+    clients: dict[str, int]
     """Processes of clients, by name."""
     lease_seconds: float
     volume: Volume | None = None
@@ -56,7 +56,7 @@ class Target:
         workers = self.cluster.workers
         found = {} if workers is None else {name: workers.pid(name) for name in self.workers()}
         found.update({f"operator-{n}": pid for n, pid in enumerate(self.cluster.operator_pids())})
-        return {name: pid for name, pid in found.items() if pid is not None} | dict(self.clients)
+        return {name: pid for name, pid in found.items() if pid is not None} | self.clients
 
 
 class Fault(Protocol):

@@ -15,6 +15,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -170,6 +172,10 @@ class _Link:
         self.network._links.discard(self)
         for side in (self.near, self.far):
             if side is not None and side.transport is not None:
+                # With nothing to linger for, the other end is told by a reset.
+                connection = side.transport.get_extra_info("socket")
+                with contextlib.suppress(OSError):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 side.transport.abort()
 
     def close(self) -> None:

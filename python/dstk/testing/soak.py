@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,10 +39,12 @@ from dstk.testing.process import LoadProcess
 from dstk.testing.recorder import recorded
 from dstk.testing.shared import shared_key
 
-__all__ = ["Findings", "SoakSettings", "faulty_cluster", "judge", "main", "soak"]
+__all__ = ["Findings", "SoakSettings", "Trial", "faulty_cluster", "judge", "lost_write", "main", "soak", "trying"]
 
 KEY_LENGTH = 16
 _TELL_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
+_EXAMPLES = 20
 _IMPOSSIBLE_VERSION = 2**62
 
 
@@ -172,152 +174,153 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
             target.volume.unmount()
 
 
-class Soak:
-    """One run."""
+class Trial:
+    """One trial of a cluster, from its first row to the judgement: start(), strike(), finish(), each once."""
 
-    def __init__(self, settings: SoakSettings, folder: Path) -> None:
-        self._settings = settings
-        self._folder = folder
-        self._began = time.monotonic()
-
-    def say(self, line: str) -> None:
-        """A line of progress."""
-        print(f"{time.monotonic() - self._began:7.1f}  {line}", file=sys.stderr, flush=True)
-
-    async def run(self) -> dict[str, Any]:
-        """The result: what is printed last."""
-        settings = self._settings
-        kinds = kinds_for(settings.durability, settings.kinds)
-        self.say(f"seed {settings.seed}, {settings.durability}, {', '.join(kinds)}; files in {self._folder}")
-        async with AsyncExitStack() as stack:
-            target = await stack.enter_async_context(faulty_cluster(self._folder, settings))
-            if DiskFull.kind in kinds and target.volume is None:
-                self.say("disk-full is left out: this process has no right to mount a file system")
-                kinds.remove(DiskFull.kind)
-            connection = await kube.connect(target.cluster.directory / "run" / "kubeconfig")
-            stack.push_async_callback(connection.close)
-            await self._served(connection, settings.start_seconds)
-            loads = await self._load(target, stack)
-            owners = await stack.enter_async_context(Watcher(lambda: _controls(target)).watching())
-            operations = Operations(
-                connection, KEY_LENGTH, target.workers, self._cuts(), settings.seed,
-                most=2 * settings.partitions, say=self.say,
-            )  # fmt: skip
-            nemesis = Nemesis(target, say=self.say)
-            lives = {name: target.cluster.workers.uid(name) for name in target.workers()}  # type: ignore[union-attr]
-            self.say("faults begin")
-            await self._strike(nemesis, operations, loads, kinds)
-            self.say("faults have ended")
-            open_ends = await self._heal(connection, operations)
-            self.say("the load ends and reads everything")
-            reports = [await self._finish(load) for load in loads]
-            unserved = await self._unserved(target, connection)
-            survived = {name: target.cluster.workers.uid(name) for name in lives}  # type: ignore[union-attr]
-            if settings.durability == "Memory" and survived != lives:
-                open_ends.append("a worker ended though nobody killed it; see its log")
-        findings = await asyncio.to_thread(judge, self._folder / "history")
-        return self._result(nemesis, operations, reports, findings, owners, open_ends, unserved)
-
-    async def _load(self, target: Target, stack: AsyncExitStack) -> list[LoadProcess]:
-        settings = self._settings
-        addresses = [worker["data"] for worker in target.cluster.endpoints()["workers"].values()]
-        loads = []
-        for number in range(settings.clients):
-            load = await LoadProcess.start(
-                addresses, "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
-                "--tasks", str(settings.tasks), "--rate", str(settings.rate), "--timeout", str(settings.call_seconds),
-                "--shared", str(settings.shared), "--record", str(self._folder / "history"),
-                *(["--threads"] if number % 3 == 2 else []),
-            )  # fmt: skip
-            stack.push_async_callback(load.kill)
-            loads.append(load)
-            target.clients[f"client-{number}"] = load.pid  # type: ignore[index]
-        async with asyncio.timeout(settings.start_seconds):
-            for load in loads:
-                await load.wait_loaded()
-        return loads
-
-    def _cuts(self) -> list[bytes]:
-        """Where partitions are split: between groups of shared keys, and inside them."""
-        chance = random.Random(f"cuts/{self._settings.seed}")
-        shared = [shared_key(number, KEY_LENGTH) for number in range(self._settings.shared)]
-        return chance.sample(shared, min(40, len(shared)))
-
-    async def _strike(
-        self, nemesis: Nemesis, operations: Operations, loads: Sequence[LoadProcess], kinds: Sequence[str]
+    def __init__(
+        self, settings: SoakSettings, target: Target, connection: kube.Connection, say: Callable[[str], None]
     ) -> None:
+        self.kinds = kinds_for(settings.durability, settings.kinds)
+        if DiskFull.kind in self.kinds and target.volume is None:
+            say("disk-full is left out: this process has no right to mount a file system")
+            self.kinds.remove(DiskFull.kind)
+        self._settings = settings
+        self._target = target
+        self._connection = connection
+        self._say = say
+        self._began = time.monotonic()
+        self._history = target.cluster.directory / "history"
+        self._nemesis = Nemesis(target, say=say)
+        self._operations = Operations(
+            connection,
+            KEY_LENGTH,
+            target.workers,
+            _cuts(settings),
+            settings.seed,
+            most=2 * settings.partitions,
+            say=say,
+        )
+        self._loads: list[LoadProcess] = []
+        self._stack = AsyncExitStack()
+        self._owners = Owners()
+        self._lives: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Wait until the keyspace is served, and load rows."""
+        async with asyncio.timeout(self._settings.start_seconds):
+            await poll(self._served, 0.05)
+            for number in range(self._settings.clients):
+                await self._start_load(number)
+            for load in self._loads:
+                await load.wait_loaded()
+        watcher = Watcher(self._controls, self._owners)
+        await self._stack.enter_async_context(watcher.watching())
+        self._lives = self._uids()
+
+    async def strike(self) -> None:
+        """Faults, beside the load and operations; none is left when this ends, however it ends."""
         settings = self._settings
         strikes = schedule(
-            settings.seed, settings.seconds, kinds, lease_seconds=settings.lease_seconds, pause=settings.pause
+            settings.seed, settings.seconds, self.kinds, lease_seconds=settings.lease_seconds, pause=settings.pause
         )
         stop = asyncio.Event()
+        self._say(f"faults begin: {len(strikes)} strikes of {', '.join(self.kinds)}")
         async with asyncio.TaskGroup() as group:
-            group.create_task(operations.run(stop))
-            telling = group.create_task(self._tell(operations, loads))
-            striking = group.create_task(nemesis.run(strikes))
+            group.create_task(self._operations.run(stop))
+            telling = group.create_task(self._tell())
+            striking = group.create_task(self._nemesis.run(strikes))
             await asyncio.sleep(settings.seconds)
             await striking
             stop.set()
             telling.cancel()
+        self._say("faults have ended")
 
-    async def _tell(self, operations: Operations, loads: Sequence[LoadProcess]) -> None:
+    async def finish(self) -> dict[str, Any]:
+        """Wait until all is healed, read everything, and judge: the result, see the module."""
+        open_ends = await self._heal()
+        self._say("the load ends and reads everything")
+        async with asyncio.timeout(self._settings.start_seconds):
+            reports = [await load.finish() for load in self._loads]
+        unserved = await self._unserved()
+        if self._settings.durability == "Memory" and self._uids() != self._lives:
+            open_ends.append("a worker ended though nobody killed it; see its log")
+        findings = await asyncio.to_thread(judge, self._history)
+        return self._result(reports, findings, open_ends, unserved)
+
+    async def close(self) -> None:
+        """End what was started, whatever it does."""
+        await self._stack.aclose()
+
+    async def _start_load(self, number: int) -> None:
+        settings = self._settings
+        addresses = [worker["data"] for worker in self._target.cluster.endpoints()["workers"].values()]
+        load = await LoadProcess.start(
+            addresses, "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
+            "--tasks", str(settings.tasks), "--rate", str(settings.rate), "--timeout", str(settings.call_seconds),
+            "--shared", str(settings.shared), "--record", str(self._history),
+            *(["--threads"] if number % 3 == 2 else []),
+        )  # fmt: skip
+        self._stack.push_async_callback(load.kill)
+        self._loads.append(load)
+        self._target.clients[f"client-{number}"] = load.pid
+
+    async def _tell(self) -> None:
         while True:
             await asyncio.sleep(_TELL_SECONDS)
-            done = sum(load.latest.get("operations", 0) for load in loads)
-            wrong = sum(load.latest.get("wrong", 0) for load in loads)
-            self.say(f"{done} operations, {wrong} wrong; assignments {operations.totals()}")
-            for load in loads:
-                if load.ended:
-                    raise errors.DstkError("a load process has ended too early; what it said is above")
+            done = sum(load.latest.get("operations", 0) for load in self._loads)
+            wrong = sum(load.latest.get("wrong", 0) for load in self._loads)
+            failed = sum(load.latest.get("failed", 0) for load in self._loads)
+            self._say(f"{done} operations, {wrong} wrong, {failed} failed; assignments {self._operations.totals()}")
+            if any(load.ended for load in self._loads):
+                raise errors.DstkError("a load process has ended too early; what it said is above")
 
-    async def _heal(self, connection: kube.Connection, operations: Operations) -> list[str]:
+    async def _heal(self) -> list[str]:
         """Wait until all is served and every Assignment has ended; what has not by then."""
         deadline = time.monotonic() + self._settings.heal_seconds
-        while True:
-            try:
-                waiting = [
-                    f"{each.metadata.name} ({each.spec.type}) is {each.status.phase} {each.status.reason}: "
-                    f"{each.status.message}"
-                    for each in await operations.unfinished()
-                ]
-                waiting += uncovered(await self._partitions(connection), KEY_LENGTH)
-            except errors.DstkError as error:
-                waiting = [f"the API server: {error}"]
-            if not waiting:
-                self.say("all is healed")
-                return []
+        while waiting := await self._unhealed():
             if time.monotonic() > deadline:
-                for each in waiting:
-                    self.say(each)
                 # Stalled with a reason is an end that may be: somebody has been told.
-                stalled = [name for name, phase in operations.phases.items() if phase.startswith("Stalled ")]
+                stalled = [name for name, phase in self._operations.phases.items() if phase.startswith("Stalled ")]
                 return [each for each in waiting if each.split()[0] not in stalled]
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._say("all is healed")
+        return []
 
-    async def _finish(self, load: LoadProcess) -> dict[str, Any]:
-        async with asyncio.timeout(self._settings.start_seconds):
-            return await load.finish()
+    async def _unhealed(self) -> list[str]:
+        try:
+            waiting = [
+                f"{each.metadata.name} ({each.spec.type}) is {each.status.phase} {each.status.reason}: "
+                f"{each.status.message}"
+                for each in await self._operations.unfinished()
+            ]
+            return waiting + uncovered(await self._partitions(), KEY_LENGTH)
+        except errors.DstkError as error:
+            return [f"the API server: {error}"]
 
-    async def _served(self, connection: kube.Connection, seconds: float) -> None:
-        async def served() -> bool:
-            return not uncovered(await self._partitions(connection), KEY_LENGTH)
+    async def _served(self) -> bool:
+        return not uncovered(await self._partitions(), KEY_LENGTH)
 
-        async with asyncio.timeout(seconds):
-            await poll(served, 0.05)
+    async def _partitions(self) -> list[api.Partition]:
+        return await everything(kube.Objects(self._connection, PARTITIONS, self._connection.namespace))
 
-    async def _partitions(self, connection: kube.Connection) -> list[api.Partition]:
-        return await everything(kube.Objects(connection, PARTITIONS, connection.namespace))
+    def _uids(self) -> dict[str, str]:
+        """Each worker's present life."""
+        workers = self._target.cluster.workers
+        return {} if workers is None else {name: workers.uid(name) for name in self._target.workers()}
 
-    async def _unserved(self, target: Target, connection: kube.Connection) -> list[str]:
+    def _controls(self) -> dict[str, str]:
+        return {name: addresses["control"] for name, addresses in self._target.network.direct.items()}
+
+    async def _unserved(self) -> list[str]:
         """Partitions that do not answer a read and a write; the write is one that no version can meet."""
         unserved = []
-        addresses = [worker["data"] for worker in target.cluster.endpoints()["workers"].values()]
+        addresses = [worker["data"] for worker in self._target.cluster.endpoints()["workers"].values()]
         async with aio.connect(addresses) as client:
-            for each in await self._partitions(connection):
+            for each in await self._partitions():
                 key = keys.parse_bound(each.spec.range.start, KEY_LENGTH) or bytes(KEY_LENGTH)
                 try:
-                    await client.get(key, timeout=self._settings.call_seconds)
-                    await client.put(key, b"", _IMPOSSIBLE_VERSION, timeout=self._settings.call_seconds)
+                    await client.get(key)
+                    await client.put(key, b"", _IMPOSSIBLE_VERSION)
                 except errors.VersionMismatch:
                     continue
                 except errors.DstkError as error:
@@ -325,60 +328,78 @@ class Soak:
         return unserved
 
     def _result(
-        self,
-        nemesis: Nemesis,
-        operations: Operations,
-        reports: Sequence[dict[str, Any]],
-        findings: Findings,
-        owners: Owners,
-        open_ends: list[str],
-        unserved: list[str],
+        self, reports: Sequence[dict[str, Any]], findings: Findings, open_ends: list[str], unserved: list[str]
     ) -> dict[str, Any]:
-        for report in reports:
-            wrong = ("lost_writes", "wrong_reads")
-            findings.violations += [line for line in report["examples"] if line.startswith(wrong)]
+        def total(*counts: str) -> int:
+            return sum(report[count] for report in reports for count in counts)
+
+        said = [line for report in reports for line in report["examples"]]
+        wrong_rows = [line for line in said if line.startswith(("lost_writes", "wrong_reads"))]
         for title, lines in (
             ("lost", findings.lost),
-            ("violation", findings.violations + owners.violations),
+            ("violation", findings.violations + wrong_rows + self._owners.violations),
             ("undecided", findings.undecided),
             ("not healed", open_ends),
             ("unserved", unserved),
         ):
-            for line in lines[:20]:
-                self.say(f"{title}: {line}")
-        lost = sum(report["lost_writes"] for report in reports) + len(findings.lost)
-        wrong_reads = sum(report["wrong_reads"] for report in reports)
-        unread = sum(report["unread"] for report in reports)
-        violations = len(findings.violations) + len(owners.violations) + wrong_reads
+            for line in lines[:_EXAMPLES]:
+                self._say(f"{title}: {line}")
+        lost = total("lost_writes") + len(findings.lost)
+        violations = total("wrong_reads") + len(findings.violations) + len(self._owners.violations)
+        struck = self._nemesis.struck
         return {
             "seconds": round(time.monotonic() - self._began, 1),
-            "operations": sum(report["acked_writes"] + report["reads"] + report["scans"] for report in reports),
-            "acked_writes": sum(report["acked_writes"] for report in reports),
+            "operations": total("acked_writes", "reads", "scans"),
+            "acked_writes": total("acked_writes"),
             "lost_writes": lost,
             "violations": violations,
-            "faults": {kind: nemesis.struck[kind] for kind in KINDS if nemesis.struck[kind]},
-            "assignments": operations.totals(),
+            "faults": {kind: struck[kind] for kind in KINDS if struck[kind]},
+            "assignments": self._operations.totals(),
             "unserved_partitions": len(unserved),
             "seed": self._settings.seed,
             "durability": self._settings.durability,
             "judged": findings.operations,
             "undecided": len(findings.undecided),
-            "failed_requests": sum(report["failed_requests"] for report in reports),
-            "unread": unread,
+            "failed_requests": total("failed_requests"),
+            "unread": total("unread"),
             "not_healed": len(open_ends),
-            "cancelled": operations.cancelled,
-            "observations": owners.observations,
-            "passed": not (lost or violations or unserved or unread or open_ends or findings.undecided),
+            "cancelled": self._operations.cancelled,
+            "observations": self._owners.observations,
+            "passed": not (lost or violations or unserved or total("unread") or open_ends or findings.undecided),
         }
 
 
-def _controls(target: Target) -> dict[str, str]:
-    return {name: addresses["control"] for name, addresses in target.network.direct.items()}
+def _cuts(settings: SoakSettings) -> list[bytes]:
+    """Where partitions are split: between groups of shared keys, and inside them."""
+    chance = random.Random(f"cuts/{settings.seed}")
+    shared = [shared_key(number, KEY_LENGTH) for number in range(settings.shared)]
+    return chance.sample(shared, min(40, len(shared)))
+
+
+@asynccontextmanager
+async def trying(settings: SoakSettings, target: Target, say: Callable[[str], None]) -> AsyncIterator[Trial]:
+    """A trial of a cluster that :func:`faulty_cluster` has given, started."""
+    connection = await kube.connect(target.cluster.directory / "run" / "kubeconfig")
+    trial = Trial(settings, target, connection, say)
+    try:
+        await trial.start()
+        yield trial
+    finally:
+        await trial.close()
+        await connection.close()
 
 
 async def soak(settings: SoakSettings, folder: Path) -> dict[str, Any]:
-    """Run one; its files are in `folder`. The result has "passed" besides what is printed last."""
-    return await Soak(settings, folder).run()
+    """Run one; its files are in `folder`. The result is what is printed last, and "passed"."""
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:7.1f}  {line}", file=sys.stderr, flush=True)
+
+    say(f"seed {settings.seed}, durability {settings.durability}; logs and histories in {folder}")
+    async with faulty_cluster(folder, settings) as target, trying(settings, target, say) as trial:
+        await trial.strike()
+        return await trial.finish()
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
