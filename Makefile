@@ -22,7 +22,7 @@ help:
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
 	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
-	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions)'
+	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability)'
 	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
 	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
 	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
@@ -79,7 +79,7 @@ wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
 # One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
-BENCHES := bench-routing bench-bulk bench-partitions
+BENCHES := bench-routing bench-bulk bench-partitions bench-durability
 .PHONY: $(BENCHES)
 
 bench:
@@ -98,6 +98,9 @@ bench-bulk: build
 
 bench-partitions: build
 	$(BIN)/python benches/partitions.py
+
+bench-durability: build
+	$(BIN)/python benches/durability.py
 
 bench-page: .venv/.bench
 	$(BIN)/python benches/page.py
