@@ -45,6 +45,9 @@ class Checker:
     def __init__(self, pods: Mapping[str, Pod], partitions: Mapping[str, Partition]) -> None:
         self._pods = pods
         self._partitions = partitions
+        self._last = 0
+        self._applied: dict[int, int] = {}
+        """Writes that were applied and not lost since: how often the key's rows had been lost by then."""
         self._order: dict[bytes, dict[int, int]] = {key: {0: 0} for key in KEYS}
         """When each value of a key was applied, in order; 0 stands for no row."""
         self._floor = dict.fromkeys(KEYS, 0)
@@ -63,9 +66,11 @@ class Checker:
     def writes(self, number: int, key: bytes, value: int) -> None:
         """A worker has applied a write."""
         order = self._order[key]
-        if value in order:
+        if self._applied.get(value) == self._losses[key]:
             raise Broken(f"F: write {value} of {key!r} was applied twice")
-        order[value] = len(order)
+        self._applied[value] = self._losses[key]
+        self._last += 1
+        order[value] = self._last
         self._executed[number] = key, value, self._losses[key]
         self._suspects.add(key)
 
@@ -94,6 +99,10 @@ class Checker:
             latest = next(each for each, at in order.items() if at == floor)
             raise Broken(f"{promise}: {who} of {key!r} has {value}, though {latest} was acknowledged or read")
 
+    def unwritten(self, value: int) -> None:
+        """A write was lost with a worker that had not acknowledged it: it may be applied again."""
+        self._applied.pop(value, None)
+
     def lost(self, pod: Pod, vanishing: bool) -> None:
         """A worker that keeps nothing on disk has died: of what it owned, nothing was promised to outlive it."""
         for key in KEYS:
@@ -101,11 +110,17 @@ class Checker:
             owns = owner is not None and owner.spec.primary == pod.name
             part = pod.worker.find(key)
             primary = part is not None and part.role == "primary"
-            if (primary and (owner is None or owns)) or (vanishing and owns):
+            if (primary and not self._has_heir(key, owner, pod)) or (vanishing and owns):
                 self._losses[key] += 1
                 self._floor[key] = 0
                 self._served.discard(key)
         self.suspect_all()
+
+    def _has_heir(self, key: bytes, owner: Partition | None, dead: Pod) -> bool:
+        """Whether the key's owner is another worker, which has all of it."""
+        heir = self._pods.get(owner.spec.primary or "") if owner is not None else None
+        part = heir.worker.find(key) if heir is not None and heir is not dead else None
+        return part is not None and (part.role == "primary" or part.caught_up)
 
     # State
 

@@ -66,6 +66,7 @@ class Pod(Process):
         self.full_until = 0.0
         self.slow_until = 0.0
         self._flush_due = False
+        self._unsynced: list[int] = []
         self._unanswered: list[Callable[[], None]] = []
         if disk is not None:
             self.come_back(disk)
@@ -120,6 +121,7 @@ class Pod(Process):
                 part.synced = part.sequence
                 self.disk.parts[name] = part.copied()
         self.worker.changed.clear()
+        self._unsynced.clear()
         self.disk.let_go, self.disk.flips = dict(self.worker.let_go), list(self.worker.flips)
         self.disk.term = self.worker.term
 
@@ -127,6 +129,8 @@ class Pod(Process):
         """What is left of it. What was written and not synced may be found again, or not."""
         if self.disk is not None and self.clock.random.random() < self.world.weather.keeps_unsynced:
             self._write()
+        for value in self._unsynced:
+            self.world.checker.unwritten(value)
         self.alive = False
         return self.disk
 
@@ -331,6 +335,8 @@ class Pod(Process):
             self.worker.changed.add(part.name)
             if self.disk is None:
                 part.synced = part.sequence
+            else:
+                self._unsynced.append(operation.value)
             checker.writes(operation.number, key, operation.value)
             answer = Answer("ok", operation.value, version, self.name)
         self.answered_when_synced(lambda: operation.answer(answer))

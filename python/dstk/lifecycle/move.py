@@ -299,9 +299,20 @@ diverged = (same_sequence & ~same_digest).named("diverged")
 
 @effect
 def follow(m: Move) -> Iterable[Action]:
+    yield _follow(m, m.object.spec.epoch)
+
+
+def _follow(m: Move, epoch: int) -> Action:
     span, source = m.span(m.object), m.source
     command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation)
-    yield m.tell(m.destination, m.name, m.object.spec.epoch, command)
+    return m.tell(m.destination, m.name, epoch, command)
+
+
+@effect
+def follow_on(m: Move) -> Iterable[Action]:
+    """After the commit, from the source as it stands fenced, in its epoch."""
+    assert m.there is not None
+    yield _follow(m, m.there.epoch)
 
 
 @effect
@@ -424,6 +435,8 @@ Move.table = Transitions(
     at(LOADING, FOLLOWING, PROXYING).when(uncertain).wait("the outcome of the commit"),
     # The commit has happened: only forward, or back by another commit when the destination lost everything.
     before_commit().when(moved & destination_serves & ~source_silent).do(forward, note_owner).go(PROXYING),
+    before_commit().when(moved & destination_follows & stream_broken & source_behind).do(follow_on).stay(),
+    before_commit().when(moved & destination_follows & ~caught_up).wait("the destination to catch up"),
     before_commit().when(moved & destination_follows).do(promote).stay(),
     before_commit().when(moved & destination_lost & source_behind).do(take_back).stay(),
     before_commit().when(moved & destination_lost & source_lost).do(release).abort("BothLost"),

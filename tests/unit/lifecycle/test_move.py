@@ -201,6 +201,14 @@ MATRIX = {
         at(FOLLOWING, FENCED, silent("pod2"), AFTER, memory=since(pod2=31)),
         ["status Stalled following WorkerUnreachable", "wait for WorkerUnreachable"],
     ),
+    "committed, destination restarted with its copy": (
+        at(FOLLOWING, FENCED, replace(DRAINED, caught_up=False, follow_error="restarted"), AFTER),
+        ["pod2: follow p epoch 7 at pod1"],
+    ),
+    "committed, destination catches up again": (
+        at(FOLLOWING, FENCED, replace(LOADS, bytes_copied=0), AFTER),
+        ["status Running following", "wait for the destination to catch up"],
+    ),
     "committed, destination lost the copy": (
         at(FOLLOWING, FENCED, None, AFTER),
         ["commit p: primary pod1, epoch 9"],
