@@ -276,7 +276,7 @@ class Operator(Process):
         while self.world.plans:
             yield 1.0
             known = {*self.pods.items}
-            owners = {each.spec.primary for each in self.partitions if each.spec.primary} - known
+            owners = sorted({each.spec.primary for each in self.partitions if each.spec.primary} - known)
             self._absent = {name: self._absent.get(name, self.clock.now) for name in owners}
             for assignment in plan_for(self, self._absent):
                 yield api.request(lambda new=assignment: api.create("assignments", new))
@@ -313,6 +313,9 @@ class Operator(Process):
         keyspaces = {self.keyspace.metadata.name: self.keyspace}
         pods: dict[str, Any] = {name: {} for name in self.pods.items}
         return check(assignment, self.partitions.items, keyspaces, pods, self.meeting)
+
+    def over(self, start: bytes, end: bytes) -> list[Partition]:
+        return [self.partitions.items[name] for name in self.meeting("", start, end)]
 
     def meeting(self, keyspace: str, start: bytes, end: bytes) -> Iterator[str]:
         for name, partition in self.partitions.items.items():
@@ -730,7 +733,7 @@ class Recovery:
             partition = self._operator.partitions.get(name)
             if partition is not None:
                 names.update(filter(None, (partition.spec.primary, partition.spec.proxy)))
-        for name in names:
+        for name in sorted(names):
             self.look_at(name)
 
     def _settle(self, name: str) -> Steps:
@@ -761,7 +764,7 @@ class Recovery:
             if name in (partition.spec.primary, partition.spec.proxy) or each in view.parts
         }
         addresses = {link.name: f"{link.name}:7" for link in operator.links.values()}
-        decided = recover(mine, view, operator.keyspace, operator.busy(), addresses)
+        decided = recover(mine, view, operator.keyspace, operator.busy(), addresses, operator.over)
         lanes = [lane for each in decided if isinstance(each, actions.Parallel) for lane in each.lanes]
         failed = None
         for lane in lanes:

@@ -113,7 +113,7 @@ class Pod(Process):
 
     def _write(self) -> None:
         assert self.disk is not None
-        for name in self.worker.changed:
+        for name in sorted(self.worker.changed):
             part = self.worker.parts.get(name)
             if part is None:
                 self.disk.parts.pop(name, None)

@@ -380,6 +380,10 @@ def _epoch_after(m: Move) -> int:
 
 @effect
 def take_back(m: Move) -> Iterable[Action]:
+    """The source is primary of the object's epoch first, still fenced: then a late call cannot make it a proxy."""
+    there, epoch = m.there, m.object.spec.epoch
+    if there is not None and there.epoch < epoch:
+        yield m.serve(m.source, m.object, epoch)
     yield m.patch(m.object, primary=m.params.source, proxy="", epoch=m.object.spec.epoch + 1)
 
 
@@ -438,7 +442,7 @@ Move.table = Transitions(
     before_commit().when(moved & destination_follows & stream_broken & source_behind).do(follow_on).stay(),
     before_commit().when(moved & destination_follows & ~caught_up).wait("the destination to catch up"),
     before_commit().when(moved & destination_follows).do(promote).stay(),
-    before_commit().when(moved & destination_lost & source_behind).do(take_back).stay(),
+    before_commit().when(moved & destination_lost & source_serves).do(take_back).stay(),
     before_commit().when(moved & destination_lost & source_lost).do(release).abort("BothLost"),
     before_commit().when(moved & silent_for_long).stall("WorkerUnreachable"),
     before_commit().when(moved).wait("both workers"),

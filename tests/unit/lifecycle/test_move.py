@@ -211,11 +211,15 @@ MATRIX = {
     ),
     "committed, destination lost the copy": (
         at(FOLLOWING, FENCED, None, AFTER),
+        ["pod1: serve p epoch 8", "commit p: primary pod1, epoch 9"],
+    ),
+    "committed, destination lost the copy, source keeps it": (
+        at(FOLLOWING, replace(FENCED, epoch=8), None, AFTER),
         ["commit p: primary pod1, epoch 9"],
     ),
     "committed, destination is gone": (
         at(FOLLOWING, FENCED, gone("pod2"), AFTER),
-        ["commit p: primary pod1, epoch 9"],
+        ["pod1: serve p epoch 8", "commit p: primary pod1, epoch 9"],
     ),
     "taken back": (
         at(FOLLOWING, FENCED, gone("pod2"), BACK),
