@@ -104,23 +104,30 @@ class Checker:
         self._applied.pop(value, None)
 
     def lost(self, pod: Pod, vanishing: bool) -> None:
-        """A worker that keeps nothing on disk has died: of what it owned, nothing was promised to outlive it."""
+        """A worker that keeps nothing on disk has died: what nobody else has, nothing was promised to outlive it."""
         for key in KEYS:
+            part = pod.worker.find(key)
             owner = self.owner(key)
             owns = owner is not None and owner.spec.primary == pod.name
-            part = pod.worker.find(key)
-            primary = part is not None and part.role == "primary"
-            if (primary and not self._has_heir(key, owner, pod)) or (vanishing and owns):
+            if part is None or part.role == "proxy" or (vanishing and not owns):
+                continue
+            if vanishing or (owns and part.role == "primary") or not self._survives(key, owner):
                 self._losses[key] += 1
                 self._floor[key] = 0
                 self._served.discard(key)
         self.suspect_all()
 
-    def _has_heir(self, key: bytes, owner: Partition | None, dead: Pod) -> bool:
-        """Whether the key's owner is another worker, which has all of it."""
-        heir = self._pods.get(owner.spec.primary or "") if owner is not None else None
-        part = heir.worker.find(key) if heir is not None and heir is not dead else None
-        return part is not None and (part.role == "primary" or part.caught_up)
+    def _survives(self, key: bytes, owner: Partition | None) -> bool:
+        """Whether a primary, or the copy of the one that is to be it, has all of the key that was acknowledged."""
+        for pod in self._pods.values():
+            part = pod.worker.find(key)
+            if part is None or not pod.alive:
+                continue
+            owns = owner is not None and owner.spec.primary == pod.name
+            if part.role == "primary" or (owns and part.caught_up):
+                if self._order[key].get(part.rows.get(key, (0, 0))[0], 0) >= self._floor[key]:
+                    return True
+        return False
 
     # State
 

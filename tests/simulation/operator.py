@@ -402,7 +402,7 @@ class Operator(Process):
             yield reply
             made = reply.result()
             outcome.stale = True
-            if made.spec.range != range_:
+            if made.spec.range != range_ or made.spec.epoch < create.epoch:
                 raise
         if (made.status.phase, made.status.incarnation) != (PartitionPhase.READY, create.incarnation):
             status = PartitionStatus(phase=PartitionPhase.READY, incarnation=create.incarnation)

@@ -136,7 +136,7 @@ def flipped(m: Merging) -> bool:
 @guard
 def name_taken(m: Merging) -> bool:
     merged = m.merged
-    if merged is None or not m.parts:
+    if merged is None or len(m.parts) < len(m.params.partitions):
         return False
     whole = span_of(whole_of(m.parts, m.observed.keyspace), m.key_length)
     return m.span(merged) != whole

@@ -222,6 +222,12 @@ def caught_up(m: Move) -> bool:
 
 
 @guard
+def copy_complete(m: Move) -> bool:
+    """It had caught up, whatever has come of the stream since."""
+    return m.here is not None and m.here.caught_up
+
+
+@guard
 def lag_small(m: Move) -> bool:
     return m.here is not None and m.here.caught_up and m.here.lag <= m.limits.fence_lag_writes
 
@@ -439,9 +445,8 @@ Move.table = Transitions(
     at(LOADING, FOLLOWING, PROXYING).when(uncertain).wait("the outcome of the commit"),
     # The commit has happened: only forward, or back by another commit when the destination lost everything.
     before_commit().when(moved & destination_serves & ~source_silent).do(forward, note_owner).go(PROXYING),
-    before_commit().when(moved & destination_follows & stream_broken & source_behind).do(follow_on).stay(),
-    before_commit().when(moved & destination_follows & ~caught_up).wait("the destination to catch up"),
-    before_commit().when(moved & destination_follows).do(promote).stay(),
+    before_commit().when(moved & destination_follows & copy_complete).do(promote).stay(),
+    before_commit().when(moved & destination_follows & stream_broken & source_serves).do(follow_on).stay(),
     before_commit().when(moved & destination_lost & source_serves).do(take_back).stay(),
     before_commit().when(moved & destination_lost & source_lost).do(release).abort("BothLost"),
     before_commit().when(moved & silent_for_long).stall("WorkerUnreachable"),

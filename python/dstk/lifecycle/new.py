@@ -125,7 +125,8 @@ def none_left(n: New) -> bool:
 
 @guard
 def worker_lost(n: New) -> bool:
-    return n.host.gone and not n.host.reachable
+    """There is no such pod. One that was restarted takes the partitions in its new life, or has them by now."""
+    return n.host.gone and not n.host.reachable and not n.host.incarnation
 
 
 @guard

@@ -117,7 +117,11 @@ class _Recovery:
 
     def _covered(self, object_: Partition) -> bool:
         """Whether newer primaries that have objects hold every key of it."""
-        newer = [part for name, part in self.parts.items() if name in self.objects and self._follows(part, object_)]
+        newer = [
+            part
+            for name, part in self.parts.items()
+            if self._follows(part, object_) and name in self.objects and self.objects[name].spec.epoch >= part.epoch
+        ]
         return not any(_gaps([Span(part.start, part.end) for part in newer], self._span(object_)))
 
     def _outlived(self, object_: Partition) -> list[Span]:
@@ -126,7 +130,9 @@ class _Recovery:
         return [
             self._span(each)
             for each in self.meeting(span.start, span.end)
-            if each.spec.epoch > object_.spec.epoch and (each.spec.primary or not each.spec.proxy)
+            if each.metadata.name != object_.metadata.name
+            and each.spec.epoch > object_.spec.epoch
+            and (each.spec.primary or not each.spec.proxy)
         ]
 
     # What belongs to the worker
@@ -178,10 +184,8 @@ class _Recovery:
     def _replace(self, object_: Partition, over: Iterable[Span]) -> Iterator[Action]:
         """Of a partition that later ones lie over, what they leave becomes partitions of its own, and it goes."""
         meta, keyspace, epoch = object_.metadata, self.keyspace.metadata.name, object_.spec.epoch + 1
-        gaps = list(_gaps(over, self._span(object_)))
-        if gaps:
-            yield Touch(meta.name, meta.resource_version)
-        for gap in gaps:
+        yield Touch(meta.name, meta.resource_version)
+        for gap in _gaps(over, self._span(object_)):
             name = child_name(keyspace, [meta.name], gap.start, gap.end, epoch)
             start, end = format_bound(gap.start), format_bound(gap.end)
             yield CreatePartition(name, keyspace, start, end, self.worker.name, epoch, self.worker.incarnation)

@@ -207,7 +207,11 @@ MATRIX = {
     ),
     "committed, destination catches up again": (
         at(FOLLOWING, FENCED, replace(LOADS, bytes_copied=0), AFTER),
-        ["status Running following", "wait for the destination to catch up"],
+        ["status Running following", "wait for both workers"],
+    ),
+    "committed, destination has it all and the stream broke": (
+        at(FOLLOWING, gone("pod1"), replace(DRAINED, follow_error="connection reset"), AFTER),
+        ["pod2: promote p epoch 8 sequence 100 digest 55"],
     ),
     "committed, destination lost the copy": (
         at(FOLLOWING, FENCED, None, AFTER),
