@@ -17,6 +17,7 @@ from dstk.lifecycle.actions import (
     Proxy,
     Release,
     SetPartitionStatus,
+    Touch,
 )
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, silent_for_long, uncertain
@@ -415,6 +416,12 @@ def drop(m: Move) -> Iterable[Action]:
 
 
 @effect
+def touch(m: Move) -> Iterable[Action]:
+    """A commit that is still under way fails from then on; one that came before is seen."""
+    yield Touch(m.name, m.object.metadata.resource_version)
+
+
+@effect
 def release(m: Move) -> Iterable[Action]:
     if m.there is not None and m.there.role == "proxy":
         yield m.tell(m.source, m.name, max(m.there.epoch, _epoch_of(m)), Release())
@@ -455,7 +462,7 @@ Move.table = Transitions(
     before_commit().when(owned_elsewhere).do(drop).abort("PartitionChanged"),
     before_commit().when(object_outdated & ~late).wait("the object to show the latest commit"),
     before_commit().when(source_behind).do(confirm_source, drop).abort("DestinationLost"),
-    before_commit().when(source_lost).do(drop).abort("SourceLost"),
+    before_commit().when(source_lost).do(touch, drop).abort("SourceLost"),
     before_commit().when(source_silent & silent_for_long).stall("WorkerUnreachable"),
     before_commit().when(source_silent).wait("the source"),
     before_commit().when(cancelled).do(unfence, drop).abort("Cancelled"),

@@ -31,6 +31,7 @@ from dstk.lifecycle.actions import (
     Unfence,
 )
 from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.lifecycle.pieces import epoch_after_loss
 
 __all__ = ["recover"]
 
@@ -116,13 +117,14 @@ class _Recovery:
         return newer and self._span(object_).meets(Span(part.start, part.end))
 
     def _covered(self, object_: Partition) -> bool:
-        """Whether newer primaries that have objects hold every key of it."""
+        """Whether newer primaries that have objects hold every key of it, here or elsewhere."""
         newer = [
             part
             for name, part in self.parts.items()
             if self._follows(part, object_) and name in self.objects and self.objects[name].spec.epoch >= part.epoch
         ]
-        return not any(_gaps([Span(part.start, part.end) for part in newer], self._span(object_)))
+        spans = [Span(part.start, part.end) for part in newer] + self._outlived(object_)
+        return not any(_gaps(spans, self._span(object_)))
 
     def _outlived(self, object_: Partition) -> list[Span]:
         """Where Partitions of later epochs lie over it, wherever they are: nobody is to serve it any more."""
@@ -170,16 +172,18 @@ class _Recovery:
             yield from self._serve(object_, epoch)
 
     def _missing(self, object_: Partition) -> Iterator[Action]:
-        name, epoch = object_.metadata.name, object_.spec.epoch
+        name, epoch = object_.metadata.name, epoch_after_loss(object_.spec.epoch)
         if object_.status.phase in (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING):
+            # Nobody has said that it was served; but an earlier life may have, in this epoch.
+            yield self._patch(object_, epoch)
             yield from self._serve(object_, epoch)
             return
         message = f"{self.worker.name} restarted and has not got its rows; it serves the range from empty"
         lost = Partition.DATA_LOST
-        yield self._patch(object_, epoch + 1)
+        yield self._patch(object_, epoch)
         yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "WorkerRestarted", message)
         yield Record("Warning", lost, message, name)
-        yield from self._serve(object_, epoch + 1)
+        yield from self._serve(object_, epoch)
 
     def _replace(self, object_: Partition, over: Iterable[Span]) -> Iterator[Action]:
         """Of a partition that later ones lie over, what they leave becomes partitions of its own, and it goes."""

@@ -282,8 +282,8 @@ MATRIX = {
         at(LOADING, SERVES, None, phase=AssignmentPhase.STALLED),
         ["pod2: follow p epoch 7 at pod1", "status Running loading"],
     ),
-    "source is gone": (at(LOADING, gone("pod1"), LOADS), [*DROP, "status Aborted loading SourceLost"]),
-    "source restarted": (at(FOLLOWING, None, CAUGHT_UP), [*DROP, "status Aborted following SourceLost"]),
+    "source is gone": (at(LOADING, gone("pod1"), LOADS), ["touch p", *DROP, "status Aborted loading SourceLost"]),
+    "source restarted": (at(FOLLOWING, None, CAUGHT_UP), ["touch p", *DROP, "status Aborted following SourceLost"]),
     "source silent": (at(LOADING, silent("pod1"), LOADS), ["status Running loading", "wait for the source"]),
     "source silent for long": (
         at(LOADING, silent("pod1"), LOADS, memory=since(pod1=31)),
