@@ -205,7 +205,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class CreatePartition:
-    """Create a Partition object. One that exists with the same range is a success, and is not changed.
+    """Create a Partition object. One that exists with the same range and epoch is a success, and is not changed.
 
     `start` and `end` are bounds as users write them (text or 0x…). `status.phase` becomes ``ready`` and
     `status.incarnation` what is given here.

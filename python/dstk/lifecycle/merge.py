@@ -136,7 +136,7 @@ def flipped(m: Merging) -> bool:
 @guard
 def name_taken(m: Merging) -> bool:
     merged = m.merged
-    if merged is None or not m.parts:
+    if merged is None or len(m.parts) < len(m.params.partitions):
         return False
     whole = span_of(whole_of(m.parts, m.observed.keyspace), m.key_length)
     return m.span(merged) != whole
@@ -202,7 +202,11 @@ def join(m: Merging) -> Iterable[Action]:
 
 @effect
 def create_merged(m: Merging) -> Iterable[Action]:
-    if m.merged is None:
+    """One of an earlier life, which may be gone while it is still seen, makes room."""
+    outlived = m.merged is not None and bool(m.parts) and m.merged.spec.epoch < m.epoch
+    if m.merged is not None and outlived:
+        yield DeletePartition(m.name, m.merged.metadata.uid)
+    if m.merged is None or outlived:
         whole, keyspace = whole_of(m.parts, m.observed.keyspace), m.parts[0].spec.keyspace
         yield CreatePartition(
             m.name, keyspace, whole.start, whole.end, m.host.name, m.epoch, m.host.incarnation
@@ -219,7 +223,10 @@ def parts_proxy(m: Merging) -> Iterable[Action]:
 
 @effect
 def delete_parts(m: Merging) -> Iterable[Action]:
+    """One that has an owner in an epoch above the merged one's is of a later life."""
     for part in m.parts:
+        if part.spec.primary and (m.merged is None or part.spec.epoch > m.merged.spec.epoch):
+            continue
         yield DeletePartition(part.metadata.name, part.metadata.uid)
 
 

@@ -17,6 +17,7 @@ from dstk.lifecycle.actions import (
     Proxy,
     Release,
     SetPartitionStatus,
+    Touch,
 )
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, silent_for_long, uncertain
@@ -222,6 +223,12 @@ def caught_up(m: Move) -> bool:
 
 
 @guard
+def copy_complete(m: Move) -> bool:
+    """It had caught up, whatever has come of the stream since."""
+    return m.here is not None and m.here.caught_up
+
+
+@guard
 def lag_small(m: Move) -> bool:
     return m.here is not None and m.here.caught_up and m.here.lag <= m.limits.fence_lag_writes
 
@@ -299,9 +306,20 @@ diverged = (same_sequence & ~same_digest).named("diverged")
 
 @effect
 def follow(m: Move) -> Iterable[Action]:
+    yield _follow(m, m.object.spec.epoch)
+
+
+def _follow(m: Move, epoch: int) -> Action:
     span, source = m.span(m.object), m.source
     command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation, m.durable)
-    yield m.tell(m.destination, m.name, m.object.spec.epoch, command)
+    return m.tell(m.destination, m.name, epoch, command)
+
+
+@effect
+def follow_on(m: Move) -> Iterable[Action]:
+    """After the commit, from the source as it stands fenced, in its epoch."""
+    assert m.there is not None
+    yield _follow(m, m.there.epoch)
 
 
 @effect
@@ -369,6 +387,10 @@ def _epoch_after(m: Move) -> int:
 
 @effect
 def take_back(m: Move) -> Iterable[Action]:
+    """The source is primary of the object's epoch first, still fenced: then a late call cannot make it a proxy."""
+    there, epoch = m.there, m.object.spec.epoch
+    if there is not None and there.epoch < epoch:
+        yield m.serve(m.source, m.object, epoch)
     yield m.patch(m.object, primary=m.params.source, proxy="", epoch=m.object.spec.epoch + 1)
 
 
@@ -391,6 +413,12 @@ def drop(m: Move) -> Iterable[Action]:
     here = m.here
     if here is not None and here.role in ("loading", "following"):
         yield m.tell(m.destination, m.name, here.epoch, Drop())
+
+
+@effect
+def touch(m: Move) -> Iterable[Action]:
+    """A commit that is still under way fails from then on; one that came before is seen."""
+    yield Touch(m.name, m.object.metadata.resource_version)
 
 
 @effect
@@ -424,8 +452,9 @@ Move.table = Transitions(
     at(LOADING, FOLLOWING, PROXYING).when(uncertain).wait("the outcome of the commit"),
     # The commit has happened: only forward, or back by another commit when the destination lost everything.
     before_commit().when(moved & destination_serves & ~source_silent).do(forward, note_owner).go(PROXYING),
-    before_commit().when(moved & destination_follows).do(promote).stay(),
-    before_commit().when(moved & destination_lost & source_behind).do(take_back).stay(),
+    before_commit().when(moved & destination_follows & copy_complete).do(promote).stay(),
+    before_commit().when(moved & destination_follows & stream_broken & source_serves).do(follow_on).stay(),
+    before_commit().when(moved & destination_lost & source_serves).do(take_back).stay(),
     before_commit().when(moved & destination_lost & source_lost).do(release).abort("BothLost"),
     before_commit().when(moved & silent_for_long).stall("WorkerUnreachable"),
     before_commit().when(moved).wait("both workers"),
@@ -433,7 +462,7 @@ Move.table = Transitions(
     before_commit().when(owned_elsewhere).do(drop).abort("PartitionChanged"),
     before_commit().when(object_outdated & ~late).wait("the object to show the latest commit"),
     before_commit().when(source_behind).do(confirm_source, drop).abort("DestinationLost"),
-    before_commit().when(source_lost).do(drop).abort("SourceLost"),
+    before_commit().when(source_lost).do(touch, drop).abort("SourceLost"),
     before_commit().when(source_silent & silent_for_long).stall("WorkerUnreachable"),
     before_commit().when(source_silent).wait("the source"),
     before_commit().when(cancelled).do(unfence, drop).abort("Cancelled"),

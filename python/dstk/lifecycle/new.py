@@ -18,6 +18,7 @@ from dstk.lifecycle.operation import (
     silent_for_long,
     uncertain,
 )
+from dstk.lifecycle.pieces import epoch_after_loss
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
 
 __all__ = ["New"]
@@ -125,7 +126,8 @@ def none_left(n: New) -> bool:
 
 @guard
 def worker_lost(n: New) -> bool:
-    return n.is_lost(n.host)
+    """There is no such pod. One that was restarted takes the partitions in its new life, or has them by now."""
+    return n.is_lost(n.host) and not n.host.incarnation
 
 
 @guard
@@ -135,10 +137,6 @@ def some_committed(n: New) -> bool:
 
 def _ready(n: New, partition: Partition) -> SetPartitionStatus:
     return SetPartitionStatus(partition.metadata.name, PartitionPhase.READY, n.host.incarnation)
-
-
-def _served(n: New, partition: Partition) -> tuple[Action, ...]:
-    return n.serve(n.host, partition, partition.spec.epoch), _ready(n, partition)
 
 
 def _loss(n: New, partition: Partition) -> tuple[Action, ...]:
@@ -156,7 +154,12 @@ def _loss(n: New, partition: Partition) -> tuple[Action, ...]:
 
 @effect
 def serve_committed(n: New) -> Iterable[Action]:
-    lanes = [_served(n, partition) for partition in n.committed]
+    """In another epoch: an earlier life of the worker may have served it in this one, and have lost what it wrote."""
+    lanes: list[tuple[Action, ...]] = []
+    for partition in n.committed:
+        epoch = partition.spec.epoch + 1
+        own = n.patch(partition, primary=n.host.name, proxy="", epoch=epoch)
+        lanes.append((own, n.serve(n.host, partition, epoch), _ready(n, partition)))
     lanes += [(_ready(n, partition),) for partition in n.unreported]
     yield Parallel(tuple(lanes[: n.limits.chunk]))
 
@@ -165,7 +168,7 @@ def serve_committed(n: New) -> Iterable[Action]:
 def commit_and_serve(n: New) -> Iterable[Action]:
     lanes: list[tuple[Action, ...]] = []
     for partition in n.unowned[: n.limits.chunk]:
-        epoch = partition.spec.epoch + 1
+        epoch = epoch_after_loss(partition.spec.epoch)
         own = n.patch(partition, primary=n.host.name, proxy="", epoch=epoch)
         lanes.append((*_loss(n, partition), own, n.serve(n.host, partition, epoch), _ready(n, partition)))
     yield Parallel(tuple(lanes))

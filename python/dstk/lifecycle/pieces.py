@@ -10,7 +10,7 @@ from dstk.api import Assignment, KeyRange, Keyspace, Partition, child_name
 from dstk.api.span import Span, span_of
 from dstk.keys import parse_bound
 
-__all__ = ["Piece", "in_key_order", "merged_name", "pieces_of", "whole_of"]
+__all__ = ["Piece", "epoch_after_loss", "in_key_order", "merged_name", "pieces_of", "whole_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,15 @@ def pieces_of(assignment: Assignment, parent: Partition | None, keyspace: Keyspa
             name = child_name(parent.spec.keyspace, parents, span.start, span.end, epoch)
         pieces.append(Piece(name, piece_range, span))
     return tuple(pieces)
+
+
+def epoch_after_loss(epoch: int) -> int:
+    """For a partition whose rows were lost with their worker.
+
+    The worker may have split it before it died, and a request that creates one of the children, in the epoch after, may
+    still be under way: this is above theirs. One that was never served has no children.
+    """
+    return epoch + 2 if epoch else 1
 
 
 def in_key_order(parts: Sequence[Partition], keyspace: Keyspace) -> list[Partition]:

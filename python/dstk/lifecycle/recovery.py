@@ -6,9 +6,9 @@ level-triggered, and whatever it does may be done again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from dstk.api import Durability, Keyspace, OnLoss, Partition, PartitionPhase
+from dstk.api import Durability, Keyspace, OnLoss, Partition, PartitionPhase, child_name
 from dstk.api.span import Span, span_of
 from dstk.keys import format_bound
 from dstk.lifecycle.actions import (
@@ -31,6 +31,7 @@ from dstk.lifecycle.actions import (
     Unfence,
 )
 from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.lifecycle.pieces import epoch_after_loss
 
 __all__ = ["recover"]
 
@@ -41,6 +42,7 @@ def recover(
     keyspace: Keyspace,
     busy: Collection[str],
     addresses: Mapping[str, str] | None = None,
+    meeting: Meeting | None = None,
 ) -> list[Action]:
     """What has to be done so that `worker` holds what the objects say, and nothing else.
 
@@ -48,10 +50,17 @@ def recover(
     worker holds; one that the worker holds and that is missing has no object. They are read before the
     worker is asked. `busy`: partitions that an unfinished Assignment touches, children and merged ones
     included (``touched``), found out after the worker was asked: they are left to it. `addresses`: data plane
-    by worker name. The result is one Parallel with a lane for each partition, or nothing. A lane has to be
-    broken off as soon as its partition becomes busy.
+    by worker name. `meeting`: every Partition with a key in a range. The result is one
+    Parallel with a lane for each partition, or nothing. A lane has to be broken off as soon as its partition becomes busy.
     """
-    return _Recovery(partitions, worker, keyspace, busy, addresses or {}).actions()
+    return _Recovery(partitions, worker, keyspace, busy, addresses or {}, meeting or _none).actions()
+
+
+Meeting = Callable[[bytes, bytes], Iterable[Partition]]
+
+
+def _none(start: bytes, end: bytes) -> Iterable[Partition]:
+    return ()
 
 
 class _Recovery:
@@ -62,10 +71,12 @@ class _Recovery:
         keyspace: Keyspace,
         busy: Collection[str],
         addresses: Mapping[str, str],
+        meeting: Meeting,
     ) -> None:
         self.worker = worker
         self.keyspace = keyspace
         self.addresses = addresses
+        self.meeting = meeting
         name = keyspace.metadata.name
         self.busy = busy
         self.objects = {each: object_ for each, object_ in partitions.items() if object_.spec.keyspace == name}
@@ -106,16 +117,25 @@ class _Recovery:
         return newer and self._span(object_).meets(Span(part.start, part.end))
 
     def _covered(self, object_: Partition) -> bool:
-        """Whether newer primaries that have objects hold every key of it."""
+        """Whether newer primaries that have objects hold every key of it, here or elsewhere."""
+        newer = [
+            part
+            for name, part in self.parts.items()
+            if self._follows(part, object_) and name in self.objects and self.objects[name].spec.epoch >= part.epoch
+        ]
+        spans = [Span(part.start, part.end) for part in newer] + self._outlived(object_)
+        return not any(_gaps(spans, self._span(object_)))
+
+    def _outlived(self, object_: Partition) -> list[Span]:
+        """Where Partitions of later epochs lie over it, wherever they are: nobody is to serve it any more."""
         span = self._span(object_)
-        at = span.start
-        newer = [part for name, part in self.parts.items() if name in self.objects and self._follows(part, object_)]
-        for part in sorted(newer, key=lambda each: each.start):
-            if part.start <= at:
-                if not part.end or (span.end and part.end >= span.end):
-                    return True
-                at = max(at, part.end)
-        return False
+        return [
+            self._span(each)
+            for each in self.meeting(span.start, span.end)
+            if each.metadata.name != object_.metadata.name
+            and each.spec.epoch > object_.spec.epoch
+            and (each.spec.primary or not each.spec.proxy)
+        ]
 
     # What belongs to the worker
 
@@ -124,6 +144,9 @@ class _Recovery:
         if part is None and any(self._follows(each, object_) for each in self.parts.values()):
             if self._covered(object_):
                 yield DeletePartition(name, object_.metadata.uid)
+        elif part is None and (over := self._outlived(object_)):
+            # What a split or merge has left, or a late request has brought back.
+            yield from self._replace(object_, over)
         elif part is None:
             yield from self._missing(object_)
         elif part.role == "primary" and part.epoch > epoch:
@@ -149,8 +172,10 @@ class _Recovery:
             yield from self._serve(object_, epoch)
 
     def _missing(self, object_: Partition) -> Iterator[Action]:
-        name, epoch = object_.metadata.name, object_.spec.epoch
+        name, epoch = object_.metadata.name, epoch_after_loss(object_.spec.epoch)
         if object_.status.phase in (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING):
+            # Nobody has said that it was served; but an earlier life may have, in this epoch.
+            yield self._patch(object_, epoch)
             yield from self._serve(object_, epoch)
             return
         lost = Partition.DATA_LOST
@@ -161,10 +186,20 @@ class _Recovery:
                 yield Record("Warning", lost, held, name)
             return
         message = f"{self.worker.name} restarted and has not got its rows; it serves the range from empty"
-        yield self._patch(object_, epoch + 1)
+        yield self._patch(object_, epoch)
         yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "WorkerRestarted", message)
         yield Record("Warning", lost, message, name)
-        yield from self._serve(object_, epoch + 1)
+        yield from self._serve(object_, epoch)
+
+    def _replace(self, object_: Partition, over: Iterable[Span]) -> Iterator[Action]:
+        """Of a partition that later ones lie over, what they leave becomes partitions of its own, and it goes."""
+        meta, keyspace, epoch = object_.metadata, self.keyspace.metadata.name, object_.spec.epoch + 1
+        yield Touch(meta.name, meta.resource_version)
+        for gap in _gaps(over, self._span(object_)):
+            name = child_name(keyspace, [meta.name], gap.start, gap.end, epoch)
+            start, end = format_bound(gap.start), format_bound(gap.end)
+            yield CreatePartition(name, keyspace, start, end, self.worker.name, epoch, self.worker.incarnation)
+        yield DeletePartition(meta.name, meta.uid)
 
     def _held_back(self, object_: Partition) -> str:
         """Why a range whose rows are missing is not served from empty; "": it is."""
@@ -225,3 +260,15 @@ class _Recovery:
     def _tell(self, name: str, epoch: int, command: Command) -> Tell:
         worker = self.worker
         return Tell(worker.name, worker.incarnation, self.keyspace.metadata.name, name, epoch, command)
+
+
+def _gaps(spans: Iterable[Span], whole: Span) -> Iterator[Span]:
+    """What the spans leave of `whole`."""
+    at = whole.start
+    for span in sorted(spans, key=lambda each: each.start):
+        if at < span.start:
+            yield Span(at, span.start)
+        if not span.end or (whole.end and span.end >= whole.end):
+            return
+        at = max(at, span.end)
+    yield Span(at, whole.end)

@@ -79,10 +79,11 @@ class Splitting(Operation):
 
     @property
     def born(self) -> list[PartView]:
-        """The children at their worker, when the worker answers."""
+        """The children at their worker, when the worker answers; those of an earlier life are not meant."""
         parts = self.host.parts if self.host.reachable else {}
         found = (parts.get(name) for name in self.names)
-        return [part for part in found if part is not None and part.role == "primary"]
+        above = self.parent.spec.epoch if self.parent is not None else 0
+        return [part for part in found if part is not None and part.role == "primary" and part.epoch > above]
 
     @property
     def epoch(self) -> int:
@@ -198,8 +199,12 @@ def cut(s: Splitting) -> Iterable[Action]:
 
 @effect
 def create_children(s: Splitting) -> Iterable[Action]:
+    """One of an earlier life, which may be gone while it is still seen, makes room."""
     for piece in s.pieces:
-        if piece.name not in s.observed.partitions:
+        known = s.observed.partitions.get(piece.name)
+        if known is not None and known.spec.epoch < s.epoch:
+            yield DeletePartition(piece.name, known.metadata.uid)
+        if known is None or known.spec.epoch < s.epoch:
             yield CreatePartition(
                 piece.name, s.object.spec.keyspace, piece.range.start, piece.range.end,
                 s.host.name, s.epoch, s.host.incarnation,

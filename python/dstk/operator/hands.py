@@ -159,8 +159,9 @@ class Hands:
                 raise
             created = await partitions.objects.get(create.name)
             outcome.stale = True
-            if (created.spec.range.start, created.spec.range.end) != (create.start, create.end):
-                raise
+            spec = created.spec
+            if (spec.range.start, spec.range.end) != (create.start, create.end) or spec.epoch < create.epoch:
+                raise  # another's, or one of an earlier life that is about to go
         status = {"phase": PartitionPhase.READY.value, "incarnation": create.incarnation}
         if (created.status.phase, created.status.incarnation) != (PartitionPhase.READY, create.incarnation):
             async with self._writes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from functools import partial
 
 from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
 from dstk.errors import DstkError
@@ -12,6 +14,7 @@ from dstk.lifecycle import actions, recover, touched
 from dstk.operator.cluster import Cluster
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
 from dstk.operator.settings import OperatorSettings
+from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
 
 __all__ = ["Recovery"]
@@ -22,9 +25,12 @@ log = logging.getLogger(__name__)
 class Recovery:
     """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do."""
 
-    def __init__(self, cluster: Cluster, workers: WorkerLinks, hands: Hands, settings: OperatorSettings) -> None:
+    def __init__(
+        self, cluster: Cluster, workers: WorkerLinks, spans: Spans, hands: Hands, settings: OperatorSettings
+    ) -> None:
         self._cluster = cluster
         self._workers = workers
+        self._spans = spans
         self._hands = hands
         self._longest = settings.reconnect_longest
         self._lives: dict[str, str] = {}
@@ -118,7 +124,8 @@ class Recovery:
         decided: list[actions.Action] = []
         for keyspace in self._cluster.keyspaces:
             partitions = mine.get(keyspace.metadata.name, {})
-            decided += recover(partitions, view, keyspace, busy, addresses)
+            meeting = partial(self._meeting, objects, keyspace.metadata.name)
+            decided += recover(partitions, view, keyspace, busy, addresses, meeting)
         lanes = [lane for action in decided for lane in _lanes(action)]
         if not lanes:
             return False
@@ -128,6 +135,10 @@ class Recovery:
             if isinstance(result, BaseException):
                 raise result
         return True
+
+    def _meeting(self, objects: Mapping[str, Partition], keyspace: str, start: bytes, end: bytes) -> list[Partition]:
+        """Of the Partitions as they were read, those of the keyspace with a key in [start, end)."""
+        return [objects[name] for name in self._spans.meeting(keyspace, start, end) if name in objects]
 
     async def _lane(self, steps: tuple[actions.Action, ...]) -> None:
         """One after the other, until an Assignment takes charge of the partition: it decides from then on."""

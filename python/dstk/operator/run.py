@@ -113,7 +113,7 @@ class Operator:
         writes = asyncio.Semaphore(settings.max_writes)
         hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now)
         reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)
-        recovery = Recovery(cluster, self.workers, hands, settings)
+        recovery = Recovery(cluster, self.workers, self.spans, hands, settings)
         await cluster.synced()
         retention = Retention(cluster)
         kopf = KopfThread(reconciler, self._connection, self._namespace, settings)

@@ -165,8 +165,8 @@ async def test_a_restarted_worker_that_lost_its_rows_serves_again_and_says_so() 
             # After the commit the object shows the old phase for a moment: the new one stands beside the condition.
             served = await cluster.until(
                 "part",
-                lambda item: item.spec.epoch == 2 and item.status.phase == "ready" and bool(item.status.conditions),
+                lambda item: item.spec.epoch > 1 and item.status.phase == "ready" and bool(item.status.conditions),
             )
         assert lost.status.phase == "unavailable" or served.status.phase == "ready"
-        assert cluster.workers["pod1"].held["part"].epoch == 2
+        assert cluster.workers["pod1"].held["part"].epoch == served.spec.epoch
         assert cluster.workers["pod1"].held["part"].rows == {}

@@ -91,6 +91,10 @@ MATRIX = {
     "flipped, cancelled": (at(FOLLOWING, JOINED, cancelled=True), FORWARD),
     "flipped, late": (at(FOLLOWING, JOINED, limits=LATE), FORWARD),
     "created": (at(FOLLOWING, JOINED, [LOW, HIGH, WHOLE]), [*PARTS_PROXY, "status Running proxying"]),
+    "an earlier one of its name is still seen": (
+        at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "a", "o", "pod1", 6)]),
+        ["delete whole", *FORWARD],
+    ),
     "created, worker is gone": (
         at(FOLLOWING, gone("pod1"), [LOW, HIGH, WHOLE]),
         [*PARTS_PROXY, "status Running proxying"],
@@ -110,6 +114,14 @@ MATRIX = {
     # proxying
     "parts proxy": (
         at(PROXYING, JOINED, [LOW_PROXY, HIGH_PROXY, WHOLE]),
+        ["delete low", "delete high", "status Completed completed"],
+    ),
+    "one part has come anew": (
+        at(PROXYING, JOINED, [partition("low", "a", "e", "pod1", 9), HIGH_PROXY, WHOLE]),
+        ["delete high", "status Completed completed"],
+    ),
+    "one part is seen as it was": (
+        at(PROXYING, JOINED, [LOW, HIGH_PROXY, WHOLE]),
         ["delete low", "delete high", "status Completed completed"],
     ),
     "one part deleted": (

@@ -201,13 +201,29 @@ MATRIX = {
         at(FOLLOWING, FENCED, silent("pod2"), AFTER, memory=since(pod2=31)),
         ["status Stalled following WorkerUnreachable", "wait for WorkerUnreachable"],
     ),
+    "committed, destination restarted with its copy": (
+        at(FOLLOWING, FENCED, replace(DRAINED, caught_up=False, follow_error="restarted"), AFTER),
+        ["pod2: follow p epoch 7 at pod1"],
+    ),
+    "committed, destination catches up again": (
+        at(FOLLOWING, FENCED, replace(LOADS, bytes_copied=0), AFTER),
+        ["status Running following", "wait for both workers"],
+    ),
+    "committed, destination has it all and the stream broke": (
+        at(FOLLOWING, gone("pod1"), replace(DRAINED, follow_error="connection reset"), AFTER),
+        ["pod2: promote p epoch 8 sequence 100 digest 55"],
+    ),
     "committed, destination lost the copy": (
         at(FOLLOWING, FENCED, None, AFTER),
+        ["pod1: serve p epoch 8", "commit p: primary pod1, epoch 9"],
+    ),
+    "committed, destination lost the copy, source keeps it": (
+        at(FOLLOWING, replace(FENCED, epoch=8), None, AFTER),
         ["commit p: primary pod1, epoch 9"],
     ),
     "committed, destination is gone": (
         at(FOLLOWING, FENCED, gone("pod2"), AFTER),
-        ["commit p: primary pod1, epoch 9"],
+        ["pod1: serve p epoch 8", "commit p: primary pod1, epoch 9"],
     ),
     "taken back": (
         at(FOLLOWING, FENCED, gone("pod2"), BACK),
@@ -266,8 +282,8 @@ MATRIX = {
         at(LOADING, SERVES, None, phase=AssignmentPhase.STALLED),
         ["pod2: follow p epoch 7 at pod1", "status Running loading"],
     ),
-    "source is gone": (at(LOADING, gone("pod1"), LOADS), [*DROP, "status Aborted loading SourceLost"]),
-    "source restarted": (at(FOLLOWING, None, CAUGHT_UP), [*DROP, "status Aborted following SourceLost"]),
+    "source is gone": (at(LOADING, gone("pod1"), LOADS), ["touch p", *DROP, "status Aborted loading SourceLost"]),
+    "source restarted": (at(FOLLOWING, None, CAUGHT_UP), ["touch p", *DROP, "status Aborted following SourceLost"]),
     "source silent": (at(LOADING, silent("pod1"), LOADS), ["status Running loading", "wait for the source"]),
     "source silent for long": (
         at(LOADING, silent("pod1"), LOADS, memory=since(pod1=31)),

@@ -54,11 +54,11 @@ MATRIX = {
     ),
     "committed": (
         at(LOADING, EMPTY, [OURS]),
-        ["pod1: serve p epoch 1", "p is ready"],
+        ["commit p: primary pod1, epoch 2", "pod1: serve p epoch 2", "p is ready"],
     ),
     "committed, cancelled": (
         at(LOADING, EMPTY, [OURS], cancelled=True),
-        ["pod1: serve p epoch 1", "p is ready"],
+        ["commit p: primary pod1, epoch 2", "pod1: serve p epoch 2", "p is ready"],
     ),
     "served": (at(LOADING, SERVES, [OURS]), ["p is ready"]),
     "ready": (at(LOADING, SERVES, [READY]), ["status Completed completed"]),
@@ -92,8 +92,8 @@ MATRIX = {
         at(LOADING, EMPTY, [THEIRS], others=[gone("pod2")]),
         [
             "p is loading, DataLost",
-            "commit p: primary pod1, epoch 4",
-            "pod1: serve p epoch 4",
+            "commit p: primary pod1, epoch 5",
+            "pod1: serve p epoch 5",
             "p is ready",
         ],
     ),

@@ -30,11 +30,12 @@ def held(start: str, end: str, epoch: int) -> PartView:
 
 
 LOST = [
-    "commit p: primary pod1, epoch 8",
+    "commit p: primary pod1, epoch 9",
     "p is unavailable, DataLost",
-    "pod1: serve p epoch 8",
+    "pod1: serve p epoch 9",
     "p is ready",
 ]
+AGAIN = ["commit p: primary pod1, epoch 9", "pod1: serve p epoch 9", "p is ready"]
 
 CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     # as it should be
@@ -44,7 +45,7 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     "source of a move passes on": ([OURS], worker("pod1", p=HELD, q=PartView("disconnected", 0)), []),
     # what belongs to the worker
     "restarted without its rows": ([OURS], worker("pod1"), LOST),
-    "committed and never served": ([NEVER_SERVED], worker("pod1"), ["pod1: serve p epoch 7", "p is ready"]),
+    "committed and never served": ([NEVER_SERVED], worker("pod1"), AGAIN),
     "served, its object does not say so": (
         [NEVER_SERVED],
         worker("pod1", p=HELD),

@@ -83,6 +83,14 @@ MATRIX = {
         at(FOLLOWING, CUT, [PARENT, LOW]),
         ["create high [e,o) on pod1, epoch 8", "delete p", "status Completed completed"],
     ),
+    "an earlier child of the name is still seen": (
+        at(FOLLOWING, CUT, [PARENT, partition("low", "a", "e", "pod1", 6), HIGH]),
+        ["delete low", CREATE[0], "delete p", "status Completed completed"],
+    ),
+    "the worker holds earlier children": (
+        at(FOLLOWING, worker("pod1", p=PartView("primary", 7), low=PartView("primary", 6))),
+        ["pod1: split p epoch 7 at e into low, high epoch 8"],
+    ),
     "children created": (at(FOLLOWING, CUT, [PARENT, LOW, HIGH]), ["delete p", "status Completed completed"]),
     "parent deleted": (at(FOLLOWING, CUT, [LOW, HIGH]), ["status Completed completed"]),
     "one child created, worker is gone": (
