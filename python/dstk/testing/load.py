@@ -33,6 +33,8 @@ from dstk.testing.shared import SharedKeys, reached
 
 _SLOW_SECONDS = 0.002
 _SAMPLES = 8192
+_FINAL_SECONDS = 30.0
+"""For each read of the last round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,11 @@ class VerifyingLoad:
         for start in range(0, len(self._keys), batch):
             indexes = range(start, min(start + batch, len(self._keys)))
             try:
-                rows = await self._client.get_many([self._keys[i] for i in indexes])
+                rows = await self._client.get_many([self._keys[i] for i in indexes], timeout=_FINAL_SECONDS)
             except errors.PartialFailure as failure:
                 rows = failure.results
+            except errors.DstkError as error:
+                rows = [error] * len(indexes)
             for index, row in zip(indexes, rows, strict=True):
                 if isinstance(row, BaseException):
                     self.report.unread += 1
@@ -145,7 +149,8 @@ class VerifyingLoad:
                 else:
                     self.history.check_own(index, row)
         if self._shared is not None:
-            read = await asyncio.gather(*map(self._shared.get, range(self._shared.count)))
+            reads = (self._shared.get(number, timeout=_FINAL_SECONDS) for number in range(self._shared.count))
+            read = await asyncio.gather(*reads)
             self.report.unread += read.count(False)
 
     def finish(self) -> LoadReport:
