@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,18 @@ from dstk.testing.process import LoadProcess
 from dstk.testing.recorder import recorded
 from dstk.testing.shared import shared_key
 
-__all__ = ["Findings", "SoakSettings", "Trial", "faulty_cluster", "judge", "lost_write", "main", "soak", "trying"]
+__all__ = [
+    "Findings",
+    "SoakSettings",
+    "Trial",
+    "faulty_cluster",
+    "judge",
+    "lost_write",
+    "main",
+    "restless_worker",
+    "soak",
+    "trying",
+]
 
 KEY_LENGTH = 16
 _TELL_SECONDS = 5.0
@@ -74,6 +85,8 @@ class SoakSettings:
     shared: int = 240
     """Keys that all of them write."""
     partitions: int = 8
+    policy: Mapping[str, Any] = field(default_factory=lambda: {"mode": "Auto", "mergeBelowRows": 0})
+    """The Keyspace's: what the Assigner does beside the operations."""
     pause: float = 1.5
     """Between two strikes, in the mean."""
     start_seconds: float = 120.0
@@ -92,7 +105,7 @@ class SoakSettings:
                 "keyLength": KEY_LENGTH,
                 "durability": self.durability,
                 "partitions": {"initial": self.partitions},
-                "policy": {"mode": "Auto", "mergeBelowRows": 0},
+                "policy": dict(self.policy),
                 "proxySeconds": 1,
             },
         }
@@ -145,7 +158,7 @@ def judge(folder: Path) -> Findings:
     return findings
 
 
-def _worker_command(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
+def restless_worker(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
     """A worker whose log is cut into the smallest files there may be, with a checkpoint every other moment."""
     limits = ["--limit", f"log_segment_bytes={16 << 20}", "--limit", f"checkpoint_bytes={1 << 20}"]
     return [*worker_command(name, pod_uid, ready_file, data_dir), *limits]
@@ -164,7 +177,7 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
         settings=ClusterSettings(
             operators=settings.operators,
             operator_command=operator_command(settings.lease_seconds),
-            workers=WorkerSettings(command=network.interpose(_worker_command), backoff=CrashBackoff(longest=1.0)),
+            workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
             backoff=CrashBackoff(longest=1.0),
             start_seconds=settings.start_seconds,
         ),
