@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,18 @@ from dstk.testing.process import LoadProcess
 from dstk.testing.recorder import recorded
 from dstk.testing.shared import shared_key
 
-__all__ = ["Findings", "SoakSettings", "Trial", "faulty_cluster", "judge", "lost_write", "main", "soak", "trying"]
+__all__ = [
+    "Findings",
+    "SoakSettings",
+    "Trial",
+    "faulty_cluster",
+    "judge",
+    "lost_write",
+    "main",
+    "restless_worker",
+    "soak",
+    "trying",
+]
 
 KEY_LENGTH = 16
 _TELL_SECONDS = 5.0
@@ -69,9 +80,13 @@ class SoakSettings:
     """Operations under way at once in each."""
     keys: int = 2000
     """Rows of each process's own."""
+    value_size: int = 1500
+    """Bytes: enough for the write-ahead log to begin new files, and to be cut by checkpoints, all the time."""
     shared: int = 240
     """Keys that all of them write."""
     partitions: int = 8
+    policy: Mapping[str, Any] = field(default_factory=lambda: {"mode": "Auto", "mergeBelowRows": 0})
+    """The Keyspace's: what the Assigner does beside the operations."""
     pause: float = 1.5
     """Between two strikes, in the mean."""
     start_seconds: float = 120.0
@@ -90,7 +105,7 @@ class SoakSettings:
                 "keyLength": KEY_LENGTH,
                 "durability": self.durability,
                 "partitions": {"initial": self.partitions},
-                "policy": {"mode": "Auto", "mergeBelowRows": 0},
+                "policy": dict(self.policy),
                 "proxySeconds": 1,
             },
         }
@@ -143,6 +158,12 @@ def judge(folder: Path) -> Findings:
     return findings
 
 
+def restless_worker(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
+    """A worker whose log is cut into the smallest files there may be, with a checkpoint every other moment."""
+    limits = ["--limit", f"log_segment_bytes={16 << 20}", "--limit", f"checkpoint_bytes={1 << 20}"]
+    return [*worker_command(name, pod_uid, ready_file, data_dir), *limits]
+
+
 @asynccontextmanager
 async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[Target]:
     """A local cluster with everything in place that faults need: proxies, several operators, short leases."""
@@ -156,7 +177,7 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
         settings=ClusterSettings(
             operators=settings.operators,
             operator_command=operator_command(settings.lease_seconds),
-            workers=WorkerSettings(command=network.interpose(worker_command), backoff=CrashBackoff(longest=1.0)),
+            workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
             backoff=CrashBackoff(longest=1.0),
             start_seconds=settings.start_seconds,
         ),
@@ -239,8 +260,13 @@ class Trial:
         """Wait until all is healed, read everything, and judge: the result, see the module."""
         open_ends = await self._heal()
         self._say("the load ends and reads everything")
-        async with asyncio.timeout(self._settings.start_seconds):
-            reports = [await load.finish() for load in self._loads]
+        reports = []
+        for load in self._loads:
+            try:
+                async with asyncio.timeout(self._settings.start_seconds):
+                    reports.append(await load.finish())
+            except (errors.DstkError, TimeoutError) as error:
+                open_ends.append(f"a load process gave no report: {error!r}")
         unserved = await self._unserved()
         if self._settings.durability == "Memory" and self._uids() != self._lives:
             open_ends.append("a worker ended though nobody killed it; see its log")
@@ -257,7 +283,7 @@ class Trial:
         load = await LoadProcess.start(
             addresses, "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
             "--tasks", str(settings.tasks), "--rate", str(settings.rate), "--timeout", str(settings.call_seconds),
-            "--shared", str(settings.shared), "--record", str(self._history),
+            "--shared", str(settings.shared), "--record", str(self._history), "--value-size", str(settings.value_size),
             *(["--threads"] if number % 3 == 2 else []),
         )  # fmt: skip
         self._stack.push_async_callback(load.kill)

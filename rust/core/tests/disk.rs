@@ -351,6 +351,29 @@ fn the_log_is_let_go_after_a_checkpoint() {
 }
 
 #[test]
+fn a_partition_that_became_proxy_after_a_checkpoint_is_saved_without_rows() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    (0..500).for_each(|key| drop(put(&node, key, &[7; 100])));
+    assert!(node.checkpoint().unwrap());
+    node.proxy(KS, "p", 2, "other", "127.0.0.1:1", 0).unwrap();
+    node.checkpoint().unwrap();
+    assert_eq!(rows_files(dir.path()), 0);
+    drop(node);
+    let node = open(dir.path());
+    let state = &node.states(None, 0)[0];
+    assert_eq!((state.role, state.epoch, state.rows), (Role::Proxy, 2, 0));
+}
+
+fn rows_files(dir: &Path) -> usize {
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("rows-")).count()
+}
+
+#[test]
 fn a_term_is_remembered() {
     let dir = Scratch::new();
     let node = open(dir.path());

@@ -255,8 +255,13 @@ impl Checkpointer {
                 continue;
             }
             bytes += part.tree.bytes();
+            let total = part.tree.total();
             let before = state.manifest.parts.get(&part.id);
-            let unchanged = before.filter(|before| before.position >= part.rows_changed);
+            // A proxy has let go of its rows without a record that changed them.
+            let unchanged = before.filter(|before| {
+                before.position >= part.rows_changed
+                    && (before.rows, before.digest) == (total.rows, total.digest)
+            });
             let file = match unchanged {
                 Some(before) => before.file,
                 None if part.tree.is_empty() => None,
@@ -267,7 +272,6 @@ impl Checkpointer {
                     Some(file)
                 }
             };
-            let total = part.tree.total();
             let saved = Saved {
                 keyspace: part.keyspace,
                 name: part.name,
