@@ -19,7 +19,7 @@ from dstk.api import (
     to_dict,
 )
 from dstk.api.conditions import with_condition
-from dstk.errors import ApiError, DstkError, OutcomeUnknown
+from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
 from dstk.kube import is_conflict, is_not_found
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
@@ -51,7 +51,8 @@ class Outcome:
 class Hands:
     """The only writer of objects and the only caller of workers in the reconciler.
 
-    ``term`` is what every call to a worker carries. ``writes`` bounds the API writes in flight.
+    ``term`` is what every call to a worker carries. ``writes`` bounds the API writes in flight. ``leads`` says whether
+    this operator still may act: one that was paused for longer than its lease lasts does nothing more.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Hands:
         term: int,
         writes: asyncio.Semaphore,
         on_commit: Callable[[Partition], None],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
@@ -69,12 +71,15 @@ class Hands:
         self._term = term
         self._writes = writes
         self._on_commit = on_commit
+        self._leads = leads
 
     async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
-        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed.
+        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed, Unavailable without the lease.
 
         ``assignment`` is None when a worker is brought up to date, which no Assignment asks for.
         """
+        if not self._leads():
+            raise Unavailable("the lease was not renewed in time; another operator may be leading")
         match action:
             case actions.Tell():
                 await self._tell(action, outcome)
