@@ -50,13 +50,14 @@ __all__ = [
 class Serve:
     """Be the primary of the range: with the rows that are held when it is held, else empty. Lifts no fence.
 
-    `durable`: what is acknowledged is on disk.
+    `durable`: what is acknowledged is on disk. `lease_seconds`: for so long after the operator was heard; 0: for ever.
     """
 
     start: bytes
     end: bytes
     key_length: int
     durable: bool = False
+    lease_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Follow:
     source_address: str
     source_incarnation: str
     durable: bool = False
+    lease_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

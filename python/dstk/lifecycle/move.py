@@ -311,7 +311,16 @@ def follow(m: Move) -> Iterable[Action]:
 
 def _follow(m: Move, epoch: int) -> Action:
     span, source = m.span(m.object), m.source
-    command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation, m.durable)
+    command = Follow(
+        span.start,
+        span.end,
+        m.key_length,
+        source.name,
+        source.address,
+        source.incarnation,
+        m.durable,
+        m.lease_seconds,
+    )
     return m.tell(m.destination, m.name, epoch, command)
 
 

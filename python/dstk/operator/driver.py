@@ -17,6 +17,7 @@ from dstk.kube import Backoff
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import Observed, PartView, WorkerView
+from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.cluster import Cluster, is_finished
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
 from dstk.operator.settings import OperatorSettings
@@ -303,9 +304,17 @@ class Driver:
             self.assignment,
             self._cluster.partitions.items,
             self._cluster.keyspaces.items,
-            self._workers.labels,
+            self._present(),
             self._spans.meeting,
         )
+
+    def _present(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of the workers that may serve something of the Keyspace: not of those whose lease has run out."""
+        labels, keyspace = self._workers.labels, self._keyspace
+        lapse = lapse_seconds(keyspace.spec.worker_lease) if keyspace is not None else 0.0
+        if not lapse:
+            return labels
+        return {name: each for name, each in labels.items() if self._workers.unheard_seconds(name) < lapse}
 
 
 def _merge(parts: Mapping[str, PartView], states: Mapping[str, PartView]) -> dict[str, PartView]:

@@ -74,7 +74,7 @@ class Hands:
         self._leads = leads
 
     async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
-        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed, Unavailable without the lease.
+        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed or there is no lease.
 
         ``assignment`` is None when a worker is brought up to date, which no Assignment asks for.
         """

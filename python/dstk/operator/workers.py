@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -39,6 +40,8 @@ class WorkerLink:
     term: int = 0
     reachable: bool = False
     draining: bool = False
+    heard: float = 0.0
+    """When it last took note of this operator, by the monotonic clock; 0: not yet."""
     loads: dict[str, Load] = field(default_factory=dict)
     """By partition name."""
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
@@ -64,6 +67,7 @@ class WorkerLinks:
         self._handlers: list[Callable[[str], None]] = []
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._started = time.monotonic()
         pods.on_change(self._on_pod)
 
     def on_change(self, handler: Callable[[str], None]) -> None:
@@ -84,6 +88,14 @@ class WorkerLinks:
         """Is there a pod of that name that can still be a worker?"""
         return name in self._labels
 
+    def unheard_seconds(self, name: str) -> float:
+        """For how long the worker has certainly not taken note of any operator.
+
+        What an operator before this one was told, it was told before this one began.
+        """
+        link = self._links.get(name)
+        return time.monotonic() - max(self._started, link.heard if link is not None else 0.0)
+
     def is_leaving(self, name: str) -> bool:
         """Is the pod being deleted?"""
         pod = self._pods.get(name)
@@ -96,7 +108,8 @@ class WorkerLinks:
         """
         link = self._links.get(name)
         if link is None:
-            return WorkerView(name=name, reachable=False, gone=not self.exists(name))
+            unheard = self.unheard_seconds(name)
+            return WorkerView(name=name, reachable=False, gone=not self.exists(name), unheard_seconds=unheard)
         try:
             async with link.tells:
                 status = await link.client.status(partitions)
@@ -225,6 +238,7 @@ class WorkerLinks:
             gone=not reachable and not self.exists(link.name),
             draining=link.draining,
             term=link.term,
+            unheard_seconds=self.unheard_seconds(link.name),
             parts=parts,
         )
 

@@ -306,6 +306,23 @@ impl PyNode {
         Ok(py.detach(|| self.node().see_term(term))?)
     }
 
+    fn set_lease(&self, keyspace: &str, key_length: usize, seconds: f64) -> Result<()> {
+        let lease = duration("seconds", seconds)?.as_nanos() as u64;
+        Ok(self.node().set_lease(keyspace, key_length, lease)?)
+    }
+
+    fn renew(&self, py: Python<'_>, seconds_ago: f64) -> Result<()> {
+        let ago = duration("seconds_ago", seconds_ago)?.as_nanos() as u64;
+        let now = self.worker.now();
+        py.detach(|| self.node().renew(now.saturating_sub(ago), now));
+        Ok(())
+    }
+
+    #[getter]
+    fn lapses(&self) -> u64 {
+        self.node().lapses()
+    }
+
     #[getter]
     fn term(&self) -> u64 {
         self.node().term()

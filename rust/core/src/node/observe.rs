@@ -189,6 +189,7 @@ impl Node {
                 u64::from(self.context.full.load(Ordering::Relaxed)),
             ),
             ("disk_refused_total", counts.disk_refused),
+            ("lease_lapses_total", self.lapses()),
         ];
         counters.extend(self.disk_counters());
         counters

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, MutexGuard};
@@ -37,6 +37,8 @@ pub struct Shard {
     pub(crate) holding: Mutex<Holding>,
     /// None until routes have been heard of.
     pub(crate) routes: ArcSwapOption<RoutingTable>,
+    /// For so long after an operator was heard it is served, in nanoseconds; 0: for ever.
+    pub(crate) lease: AtomicU64,
 }
 
 /// The partitions by name, and what became of those that are gone.
@@ -90,12 +92,22 @@ impl Shard {
             cells: ArcSwap::from_pointee(cells),
             holding: Mutex::default(),
             routes: ArcSwapOption::empty(),
+            lease: AtomicU64::new(0),
         }
     }
 
     /// Name of the keyspace.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether it may be served at `now`: always, or as long after an operator was heard as its lease lasts.
+    pub fn is_leased(&self, now: Nanos) -> bool {
+        let lease = self.lease.load(Ordering::Relaxed);
+        lease == 0 || {
+            let heard = self.context.heard.load(Ordering::Acquire);
+            heard > 0 && now < heard.saturating_add(lease)
+        }
     }
 
     /// Length of its keys, in bytes.
@@ -121,7 +133,8 @@ impl Shard {
             let cells = self.cells.load();
             if let Some((_, cell)) = cells.find(op.key()) {
                 let mut partition = cell.partition.lock();
-                if partition.role == Role::Primary && partition.fenced.is_none() {
+                let serves = partition.role == Role::Primary && partition.fenced.is_none();
+                if serves && self.is_leased(now) {
                     return Outcome::Done(partition.execute(op));
                 }
             }
@@ -168,6 +181,7 @@ impl Shard {
         let mut partition = cell.partition.lock();
         let fenced = match partition.role {
             Role::Disconnected => return Found::Replaced,
+            Role::Primary if !self.is_leased(now) => return Found::Elsewhere(None),
             Role::Primary => partition.fenced.is_some(),
             Role::Proxy => {
                 partition.load.counts.forwarded += 1;
