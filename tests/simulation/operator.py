@@ -310,7 +310,9 @@ class Operator(Process):
     def refusal(self, assignment: Assignment) -> Refusal | None:
         if assignment.status.phase not in (None, AssignmentPhase.PENDING):
             return None
-        keyspaces = {self.keyspace.metadata.name: self.keyspace}
+        # What is asked here is what does not depend on how the rows are kept.
+        spec = with_(self.keyspace.spec, durability=Durability.MEMORY)
+        keyspaces = {self.keyspace.metadata.name: with_(self.keyspace, spec=spec)}
         pods: dict[str, Any] = {name: {} for name in self.pods.items}
         return check(assignment, self.partitions.items, keyspaces, pods, self.meeting)
 
@@ -327,7 +329,8 @@ class Operator(Process):
 
     def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> Steps:
         """One action. Raises Failed, or Uncertain."""
-        self.world.note("[%s] %s", self.term, action)
+        if self.world.trace is not None:
+            self.world.note("[%s] %s", self.term, said(action))
         match action:
             case actions.Tell():
                 yield from self._tell(action, outcome)
@@ -798,3 +801,12 @@ class Recovery:
             for each in self._operator.assignments
             if not is_final(each)
         )
+
+
+def said(action: actions.Action) -> object:
+    """The action as a trace has it: of a status, what people read."""
+    if isinstance(action, actions.SetStatus):
+        status = action.status
+        step = status.step.value if status.step is not None else "-"
+        return f"status {status.phase} {step} {status.reason} {status.message}"
+    return action

@@ -12,18 +12,21 @@ from msgspec.structs import replace as with_
 
 from dstk.api import (
     Assignment,
-    AssignmentPhase,
     AssignmentSpec,
+    Condition,
+    ConditionStatus,
     Durability,
     KeyRange,
     Keyspace,
     KeyspaceSpec,
+    KeyspaceStatus,
     ObjectMeta,
     Partition,
     PartitionPhase,
     PartitionSpec,
     Policy,
 )
+from dstk.api.keyspace import PartitionCounts
 from dstk.api.partition import PartitionStatus
 from dstk.lifecycle import actions
 
@@ -125,7 +128,12 @@ class World:
     def plan(self, policy: Policy) -> None:
         """Let the Assigner plan by this policy."""
         self.plans = True
-        self.keyspace = with_(self.keyspace, spec=with_(self.keyspace.spec, policy=policy))
+        moment = datetime.fromtimestamp(self.clock.now, UTC)
+        cut = Condition(
+            type=Keyspace.CUT, status=ConditionStatus.TRUE, last_transition_time=moment, reason="Created", message=""
+        )
+        spec = with_(self.keyspace.spec, policy=policy, partitions=PartitionCounts(initial=2))
+        self.keyspace = with_(self.keyspace, spec=spec, status=KeyspaceStatus(conditions=(cut,)))
 
     def heat(self, start: bytes, end: bytes) -> float:
         """Operations per second on a range."""
