@@ -95,8 +95,8 @@ def unfence_without_token(self: Worker, part: Part, token: int) -> None:
     part.fenced, part.token = False, max(part.token, token)
 
 
-def check_same_epoch_only_older(self: Worker, part: Part, epoch: int) -> None:
-    return None
+def serve_restarted(self: Pod, part: Part) -> None:
+    part.fenced = False
 
 
 # Life cycle
@@ -170,7 +170,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard("operator: outcome read back", without(Driver, doubt=nothing), "there_and_back", "api", "ABDE", 3000),
     Guard("operator: older Assignment first", without(Operator, ahead=lambda self, assignment, names: ()), "two_moves",
           "calls", "ABCDE", 1500),
-    Guard("operator: recovery keeps off", without(Operator, busy=lambda self: set()), "there_and_back", "calls",
+    Guard("operator: recovery keeps off", without(Operator, busy=lambda self: set(), taken=lambda self, partition: False), "there_and_back", "calls",
           "ABCDE", 1500),
     Guard("operator: looks again", without(operator_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 1500),
     Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
@@ -179,7 +179,7 @@ GUARDS: tuple[Guard, ...] = (
           "ABCDE", 1500),
     Guard("recovery: what lies over a partition", without(recovery._Recovery, _outlived=served_blindly), "reshape",
           "everything", "ABCDE", 3000),
-    Guard("disk: a restarted primary is fenced", without(Pod, fence_restarted=nothing), "there_and_back",
+    Guard("disk: a restarted primary is fenced", without(Pod, fence_restarted=serve_restarted), "there_and_back",
           "disk-operators", "ABCDE", 1500),
     Guard("disk: synced before it is said", without(Pod, answered_when_synced=lambda self, then: then()),
           "there_and_back", "disk", "ABDEF", 1500),

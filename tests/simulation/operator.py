@@ -307,6 +307,14 @@ class Operator(Process):
                     busy.update(touched(assignment, self.partitions.items, self.keyspace).partitions)
         return busy
 
+    def taken(self, partition: str) -> bool:
+        """Whether an unfinished Assignment names the partition."""
+        return any(
+            partition in (*each.spec.partitions, *each.spec.creates)
+            for each in self.assignments
+            if not is_final(each)
+        )
+
     def refusal(self, assignment: Assignment) -> Refusal | None:
         if assignment.status.phase not in (None, AssignmentPhase.PENDING):
             return None
@@ -330,7 +338,8 @@ class Operator(Process):
     def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> Steps:
         """One action. Raises Failed, or Uncertain."""
         if self.world.trace is not None:
-            self.world.note("[%s] %s", self.term, said(action))
+            about = assignment.metadata.name if assignment is not None else "recovery"
+            self.world.note("[%s] %s: %s", self.term, about, said(action))
         match action:
             case actions.Tell():
                 yield from self._tell(action, outcome)
@@ -466,7 +475,8 @@ class Operator(Process):
         known = self.assignments.get(name)
         if known is None or known.metadata.uid != assignment.metadata.uid or known.status == change.status:
             return
-        version = known.metadata.resource_version
+        # The version that was decided from: what others have written since is not to be overwritten.
+        version = assignment.metadata.resource_version
         reply = api.request(
             lambda: api.replace("assignments", name, lambda it: with_(it, status=change.status), version)
         )
@@ -783,7 +793,7 @@ class Recovery:
         operator = self._operator
         for step in steps:
             partition = getattr(step, "partition", "")
-            if partition and self._taken(partition):
+            if partition and operator.taken(partition):
                 return
             try:
                 yield from operator.carry_out(None, step, Outcome())
@@ -795,12 +805,6 @@ class Recovery:
                 operator.partitions.learn(reply.result())
                 raise
 
-    def _taken(self, partition: str) -> bool:
-        return any(
-            partition in (*each.spec.partitions, *each.spec.creates)
-            for each in self._operator.assignments
-            if not is_final(each)
-        )
 
 
 def said(action: actions.Action) -> object:

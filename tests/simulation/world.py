@@ -109,7 +109,7 @@ class World:
             span = span_of_partition(partition)
             worker.parts[name] = Part(name, span.start, span.end, "primary", 1)
             worker.changed.add(name)
-            self.pods[primary].synced(lambda: None)
+            self.pods[primary].write_now()
         self.api.create("partitions", partition)
 
     def add_assignment(self, name: str, spec: AssignmentSpec) -> None:

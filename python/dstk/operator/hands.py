@@ -217,21 +217,22 @@ class Hands:
         outcome.stale = True
 
     async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
-        """Write what differs. The version is the condition, so a deposed operator cannot write over its successor."""
+        """Write what differs. The version that the decision was made from is the condition, so that an operator which was
+        deposed or paused meanwhile cannot write over what its successor has written."""
         assignments = self._cluster.assignments
         name = assignment.metadata.name
         known = assignments.get(name)
         if known is None or known.metadata.uid != assignment.metadata.uid:
             return  # deleted: nobody is left to be told
-        patch = difference(to_dict(known.status), to_dict(status))
+        patch = difference(to_dict(assignment.status), to_dict(status))
         patch.pop("conditions", None)
         if patch.keys() <= {"observedGeneration"}:
             return
-        patch["observedGeneration"] = known.metadata.generation
+        patch["observedGeneration"] = assignment.metadata.generation
         try:
             async with self._writes:
                 written = await assignments.objects.patch_status(
-                    name, patch, resource_version=known.metadata.resource_version
+                    name, patch, resource_version=assignment.metadata.resource_version
                 )
         except ApiError as error:
             if is_not_found(error):
@@ -240,7 +241,7 @@ class Hands:
                 assignments.learn(live)
             raise
         assignments.learn(written)
-        self._metrics.on_status(known, written)
+        self._metrics.on_status(assignment, written)
 
     def _record(self, assignment: Assignment | None, record: actions.Record) -> None:
         partition = self._cluster.partitions.get(record.partition) if record.partition else None
