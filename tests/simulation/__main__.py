@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--story", choices=STORIES, help="this story only")
     parser.add_argument("--weather", choices=WEATHERS, help="this weather only")
-    parser.add_argument("--trace", action="store_true", help="print the whole trace of every failure, or of a single seed")
+    parser.add_argument(
+        "--trace", action="store_true", help="print the whole trace of every failure, or of a single seed"
+    )
     parser.add_argument("--failures", type=int, default=20, help="stop after so many (default %(default)s)")
     options = parser.parse_args(arguments)
 
@@ -61,7 +63,9 @@ def _report(failure: Failure, whole: bool) -> None:
     for line in trace if whole else trace[-TAIL:]:
         print(f"    {line}")
     story, weather = failure.story, failure.weather
-    print(f"  again: python -m tests.simulation --first {failure.seed} --seeds 1 --trace --story {story} --weather {weather}")
+    print(
+        f"  again: python -m tests.simulation --first {failure.seed} --seeds 1 --trace --story {story} --weather {weather}"
+    )
 
 
 if __name__ == "__main__":

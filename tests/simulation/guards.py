@@ -1,13 +1,13 @@
 """What keeps the promises: every guard of the design, and how it is taken away so that the simulation can miss it.
 
-A guard is taken away by another class of the part that has it (``pod``, ``operator``, ``api_server``, ``client``), or
-by other rows or effects of the life cycle, put there while worlds run.
+A guard is taken away by other methods of the model that has it, or other rows or effects of the life cycle, put there
+while worlds run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -17,19 +17,17 @@ from dstk.lifecycle.merge import Merging
 from dstk.lifecycle.move import Move, caught_up, drained
 from dstk.lifecycle.move import fenced as fenced_
 from dstk.lifecycle.operation import Operation
-from dstk.lifecycle.split import Splitting
-from dstk.lifecycle.transitions import Row, Transitions
+from dstk.lifecycle.transitions import Row, Transitions, always
 
 from . import operator as operator_module
-from .api_server import ApiServer, Item
+from .api_server import ApiServer
 from .client import Client
 from .operator import Driver, Operator
 from .pod import Pod
 from .weather import WEATHERS, Weather
-from .worker import Flip, Part, Worker
-from .world import World
+from .worker import Part, Worker
 
-__all__ = ["GUARDS", "Guard", "without"]
+__all__ = ["GUARDS", "SPARE", "Guard", "without"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +60,18 @@ def without(owner: Any, **methods: Any) -> Callable[[], AbstractContextManager[A
     return removed
 
 
-def rows(operation: type[Operation], change: Callable[[Row[Any]], Row[Any]]) -> Callable[[], AbstractContextManager[Any]]:
+def rows(
+    operation: type[Operation], change: Callable[[Row[Any]], Row[Any]]
+) -> Callable[[], AbstractContextManager[Any]]:
     """Other rows of an operation's table."""
     return lambda: patch.object(operation, "table", Transitions(*map(change, operation.table)))
 
 
 def both(*removed: Callable[[], AbstractContextManager[Any]]) -> Callable[[], AbstractContextManager[Any]]:
+    """Several at once."""
+
     @contextmanager
     def all_of_them() -> Iterator[None]:
-        from contextlib import ExitStack
-
         with ExitStack() as stack:
             for each in removed:
                 stack.enter_context(each())
@@ -137,13 +137,10 @@ LIFT = Operation.lift
 
 def any_fence(row: Row[Any]) -> Row[Any]:
     """Commit behind whatever fence there is, whoever was granted it."""
-    from dstk.lifecycle.transitions import Guard as Condition
-
-    never = Condition("never", lambda facts: False)
-    return replace(row, guard=never) if row.when == "fenced & ~fence_is_ours" else row
+    return replace(row, guard=~always) if row.when == "fenced & ~fence_is_ours" else row
 
 
-# Guards that are one class in the place of another
+# Recovery
 
 
 def served_blindly(self: Any, object_: Any) -> list[Any]:
@@ -153,38 +150,52 @@ def served_blindly(self: Any, object_: Any) -> list[Any]:
 
 GUARDS: tuple[Guard, ...] = (
     Guard("worker: epoch", without(Worker, check_epoch=nothing), "there_and_back", "calls", "ABCDE"),
-    Guard("worker: term", without(Worker, check_term=nothing), "move", "rivals", "ABDE", 1500),
-    Guard("worker: incarnation", without(Worker, check_incarnation=nothing), "there_and_back", "workers", "ABDEF", 1500),
-    Guard("worker: copy is complete, and so says the life cycle",
-          both(without(Worker, check_complete=nothing), rows(Move, commit_undrained)), "move", "calls", "ABD"),
+    Guard("worker: incarnation", without(Worker, check_incarnation=nothing), "new_and_on", "calls", "F",
+          changes={"call_delayed": 0.1, "call_twice": 0.3, "worker_crash": 12}),
+    Guard("worker: the copy is complete, and so says the life cycle",
+          both(without(Worker, check_complete=nothing), rows(Move, commit_undrained)), "there_and_back", "calls", "AD",
+          600, {"stream_broken": 60}),
     Guard("worker: token of the fence", without(Worker, fence=fence_without_token, unfence=unfence_without_token),
-          "there_and_back", "calls", "ABD", 3000),
-    Guard("worker: what it let go", without(Worker, check_not_let_go=nothing), "there_and_back", "calls", "ABCDE", 3000),
-    Guard("worker: repeated splits and merges", without(Worker, repeated=lambda self, flip: False), "reshape", "calls",
-          "ABCDE", 1500),
-    Guard("life cycle: fence before commit", rows(Move, commit_unfenced), "move", "calm", "ABD"),
-    Guard("life cycle: merged partition before its parts", rows(Merging, hasty), "merge", "calm", "C"),
-    Guard("life cycle: promote after commit", rows(Move, promote_first), "there_and_back", "api", "AB"),
-    Guard("life cycle: touch before unfence", without(Operation, lift=untouched), "there_and_back", "rivals", "ABD", 3000),
-    Guard("life cycle: fence is ours", rows(Move, any_fence), "there_and_back", "rivals", "ABD", 3000),
-    Guard("operator: outcome read back", without(Driver, doubt=nothing), "there_and_back", "api", "ABDE", 3000),
-    Guard("operator: older Assignment first", without(Operator, ahead=lambda self, assignment, names: ()), "two_moves",
-          "calls", "ABCDE", 1500),
-    Guard("operator: recovery keeps off", without(Operator, busy=lambda self: set(), taken=lambda self, partition: False), "there_and_back", "calls",
-          "ABCDE", 1500),
-    Guard("operator: looks again", without(operator_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 1500),
-    Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
-          "there_and_back", "rivals", "ABCDE", 1500),
-    Guard("API server: uid of a deletion", without(ApiServer, is_same=lambda self, item, uid: True), "reshape", "api",
-          "ABCDE", 1500),
-    Guard("recovery: what lies over a partition", without(recovery._Recovery, _outlived=served_blindly), "reshape",
-          "everything", "ABCDE", 3000),
-    Guard("disk: a restarted primary is fenced", without(Pod, fence_restarted=serve_restarted), "there_and_back",
-          "disk-operators", "ABCDE", 1500),
-    Guard("disk: synced before it is said", without(Pod, answered_when_synced=lambda self, then: then()),
-          "there_and_back", "disk", "ABDEF", 1500),
-    Guard("client: repeats nothing that may have been applied",
-          without(Client, may_repeat=lambda self, value, version: True), "move", "calls", "F"),
+          "two_moves", "calls", "ABD", 600, {"call_delayed": 0.4, "cancelled": 10, "worker_slow": 20}),
+    Guard("worker: what it let go is not served from empty", without(Worker, check_not_let_go=nothing), "new_and_on",
+          "calls", "AB", changes={"call_delayed": 0.3}),
     Guard("worker: version of a conditional write", without(Pod, has_version=lambda self, version, wanted: True),
           "move", "calls", "F"),
+    Guard("life cycle: fence before commit", rows(Move, commit_unfenced), "move", "calm", "B"),
+    Guard("life cycle: merged partition before its parts", rows(Merging, hasty), "merge", "calm", "C"),
+    Guard("life cycle: promote after commit", rows(Move, promote_first), "there_and_back", "api", "AB"),
+    Guard("life cycle: touch before unfence", without(Operation, lift=untouched), "there_and_back", "rivals", "ABD", 600),
+    Guard("life cycle: the fence is ours", rows(Move, any_fence), "two_moves", "rivals", "ABD", 600,
+          {"call_delayed": 0.3, "cancelled": 10}),
+    Guard("life cycle: no epoch is used twice after a loss", without(recovery, epoch_after_loss=lambda epoch: epoch),
+          "there_and_back", "workers", "BF", 600),
+    Guard("recovery: what lies over a partition", without(recovery._Recovery, _outlived=served_blindly), "reshape",
+          "everything", "ABCE"),
+    Guard("operator: recovery keeps off",
+          without(Operator, busy=lambda self: set(), taken=lambda self, partition: False), "there_and_back", "calls", "A"),
+    Guard("operator: looks again", without(operator_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
+          {"call_delayed": 0.3, "cancelled": 8}),
+    Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
+          "there_and_back", "rivals", "ABD"),
+    Guard("API server: uid of a deletion", without(ApiServer, is_same=lambda self, item, uid: True), "reshape", "api",
+          "C"),
+    Guard("disk: a restarted primary is fenced", without(Pod, fence_restarted=serve_restarted), "move",
+          "disk-operators", "ABD", changes={"api_late": 0.4, "worker_crash": 40, "operator_crash": 0}),
+    Guard("disk: synced before it is said", without(Pod, answered_when_synced=lambda self, then: then()),
+          "there_and_back", "disk", "ABDF"),
+    Guard("client: repeats nothing that may have been applied",
+          without(Client, may_repeat=lambda self, value, version: True), "move", "calls", "F"),
 )  # fmt: skip
+
+SPARE: tuple[Guard, ...] = (
+    # The token of the fence, the object's version and the epochs do what it was there for.
+    Guard("worker: term", without(Worker, check_term=nothing), "there_and_back", "rivals", ""),
+    # Refused as not held, the operator looks, sees the parts, and goes on.
+    Guard("worker: repeated splits and merges", without(Worker, repeated=lambda self, flip: False), "reshape", "calls", ""),
+    # Whatever is done instead of waiting has the object's version as its condition.
+    Guard("operator: outcome read back", without(Driver, doubt=nothing), "there_and_back", "api", ""),
+    # Two moves of one partition cannot both commit; each takes the other's fence over.
+    Guard("operator: older Assignment first", without(Operator, ahead=lambda self, assignment, names: ()), "two_moves",
+          "calls", ""),
+)  # fmt: skip
+"""Guards that another one stands behind: without one of these alone every promise holds as well."""

@@ -5,6 +5,7 @@ It does what ``dstk.operator`` does, in the same order, with the same decisions;
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -104,7 +105,6 @@ class Operator(Process):
         self.links: dict[str, Link] = {}
         self.drivers: dict[str, Driver] = {}
         self.recovery = Recovery(self)
-        self._told: set[str] = set()
         self._absent: dict[str, float] = {}
         self._pushes: set[str] = set()
 
@@ -310,9 +310,7 @@ class Operator(Process):
     def taken(self, partition: str) -> bool:
         """Whether an unfinished Assignment names the partition."""
         return any(
-            partition in (*each.spec.partitions, *each.spec.creates)
-            for each in self.assignments
-            if not is_final(each)
+            partition in (*each.spec.partitions, *each.spec.creates) for each in self.assignments if not is_final(each)
         )
 
     def refusal(self, assignment: Assignment) -> Refusal | None:
@@ -429,10 +427,8 @@ class Operator(Process):
         api = self.world.api
         reply = api.request(lambda: api.delete("partitions", delete.name, delete.uid))
         yield reply
-        try:
+        with contextlib.suppress(NotFound, Conflict):
             reply.result()
-        except (NotFound, Conflict):
-            pass
         outcome.written[delete.name] = None
 
     def _set_partition_status(self, change: actions.SetPartitionStatus, outcome: Outcome) -> Steps:
@@ -800,11 +796,10 @@ class Recovery:
             except Uncertain:
                 assert isinstance(step, actions.Commit)
                 api = operator.world.api
-                reply = api.request(lambda name=step.partition: api.get("partitions", name))
+                reply = api.request(lambda api=api, name=step.partition: api.get("partitions", name))
                 yield reply
                 operator.partitions.learn(reply.result())
                 raise
-
 
 
 def said(action: actions.Action) -> object:

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from .stories import STORIES, tell
-from .weather import WEATHERS
+from .weather import WEATHERS, Weather
 from .world import World
 
 __all__ = ["Batch", "Failure", "case_of", "replay", "run", "run_one"]
@@ -65,13 +65,15 @@ def _run(seeds: Sequence[int], story: str | None, weather: str | None) -> Batch:
     return Batch(len(seeds), tuple(failure for failure in found if failure is not None))
 
 
-def run_one(seed: int, story: str, weather: str, world: type[World] = World) -> Failure | None:
+def run_one(seed: int, story: str, weather: str | Weather) -> Failure | None:
+    """Tell one story to its end. None: every promise held."""
+    called = weather if isinstance(weather, str) else "of its own"
     try:
-        tell(story, weather, seed, world=world)
+        tell(story, weather, seed)
     except AssertionError as broken:
-        return Failure(seed, story, weather, str(broken))
+        return Failure(seed, story, called, str(broken))
     except Exception:
-        return Failure(seed, story, weather, traceback.format_exc())
+        return Failure(seed, story, called, traceback.format_exc())
     return None
 
 

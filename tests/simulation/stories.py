@@ -95,7 +95,7 @@ def story_planned(world: World) -> None:
     random = world.clock.random
 
     def weather_of_loads(times: int) -> None:
-        world.hot = {key: 60.0 for key in random.sample(KEYS, 4)} if times else dict.fromkeys(KEYS, 5.0)
+        world.hot = dict.fromkeys(random.sample(KEYS, 4), 60.0) if times else dict.fromkeys(KEYS, 5.0)
         world.leaving = {random.choice(world.names)} if times and random.random() < 0.4 else set()
         if times:
             world.clock.after(random.choice((4, 8)), weather_of_loads, times - 1)

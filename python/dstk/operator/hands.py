@@ -74,8 +74,9 @@ class Hands:
         self._leads = leads
 
     async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
-        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed, Unavailable without the lease.
+        """Carry out one action other than Wait and Parallel.
 
+        Raises DstkError when it failed, Unavailable without the lease.
         ``assignment`` is None when a worker is brought up to date, which no Assignment asks for.
         """
         if not self._leads():
@@ -217,8 +218,10 @@ class Hands:
         outcome.stale = True
 
     async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
-        """Write what differs. The version that the decision was made from is the condition, so that an operator which was
-        deposed or paused meanwhile cannot write over what its successor has written."""
+        """Write what differs, provided that the Assignment still has the version which the decision was made from.
+
+        So an operator that was deposed or paused meanwhile cannot write over its successor.
+        """
         assignments = self._cluster.assignments
         name = assignment.metadata.name
         known = assignments.get(name)
