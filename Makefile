@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page \
-	fuzz sanitize check-instructions soak soak-kills soak-operations clean
+	fuzz sanitize check-instructions simulate soak soak-kills soak-operations clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -29,6 +29,7 @@ help:
 	@echo 'make soak              faults against real processes under load, SECONDS=300, SEED=…, DURABILITY=Memory|Disk'
 	@echo 'make soak-kills        workers killed and started again, KILLS=1000; every acknowledged write has to be there'
 	@echo 'make soak-operations   splits, merges and moves, an operator killed in each, OPERATIONS=1000'
+	@echo 'make simulate          SEEDS=2000 simulated worlds, all that can go wrong in them; FIRST=0, JOBS=2'
 	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
 	@echo 'make check-instructions   instructions an operation against benches/instructions.json   (UPDATE=1: renews it)'
 
@@ -55,6 +56,9 @@ test-rust:
 
 test-python: build
 	$(BIN)/pytest -n 2 --dist loadfile
+
+simulate: build
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)
 
 soak: build
 	$(BIN)/python -m dstk.testing.soak --seconds $(or $(SECONDS),300) --durability $(DURABILITY) $(if $(SEED),--seed $(SEED))

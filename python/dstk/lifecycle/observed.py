@@ -62,6 +62,7 @@ class WorkerView:
     `unheard_seconds`: since it was last known to have taken note of this operator. `parts` holds at least the
     partitions that the Assignment names, children and merged partition included, as far as the worker holds
     them.
+    """
 
     name: str
     incarnation: str = ""

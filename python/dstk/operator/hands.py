@@ -74,8 +74,9 @@ class Hands:
         self._leads = leads
 
     async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
-        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed or there is no lease.
+        """Carry out one action other than Wait and Parallel.
 
+        Raises DstkError when it failed, Unavailable without the lease.
         ``assignment`` is None when a worker is brought up to date, which no Assignment asks for.
         """
         if not self._leads():
@@ -217,21 +218,24 @@ class Hands:
         outcome.stale = True
 
     async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
-        """Write what differs. The version is the condition, so a deposed operator cannot write over its successor."""
+        """Write what differs, provided that the Assignment still has the version which the decision was made from.
+
+        So an operator that was deposed or paused meanwhile cannot write over its successor.
+        """
         assignments = self._cluster.assignments
         name = assignment.metadata.name
         known = assignments.get(name)
         if known is None or known.metadata.uid != assignment.metadata.uid:
             return  # deleted: nobody is left to be told
-        patch = difference(to_dict(known.status), to_dict(status))
+        patch = difference(to_dict(assignment.status), to_dict(status))
         patch.pop("conditions", None)
         if patch.keys() <= {"observedGeneration"}:
             return
-        patch["observedGeneration"] = known.metadata.generation
+        patch["observedGeneration"] = assignment.metadata.generation
         try:
             async with self._writes:
                 written = await assignments.objects.patch_status(
-                    name, patch, resource_version=known.metadata.resource_version
+                    name, patch, resource_version=assignment.metadata.resource_version
                 )
         except ApiError as error:
             if is_not_found(error):
@@ -240,7 +244,7 @@ class Hands:
                 assignments.learn(live)
             raise
         assignments.learn(written)
-        self._metrics.on_status(known, written)
+        self._metrics.on_status(assignment, written)
 
     def _record(self, assignment: Assignment | None, record: actions.Record) -> None:
         partition = self._cluster.partitions.get(record.partition) if record.partition else None

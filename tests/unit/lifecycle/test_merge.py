@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, partition, silent, since, statuses, worker
-from stories import merge
 
 from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide, touched
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from simulation.specs import merge
 
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 

@@ -19,13 +19,13 @@ from scenes import (
     statuses,
     worker,
 )
-from stories import move
 
 from dstk.api import AssignmentPhase, Step
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from simulation.specs import move
 
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 
