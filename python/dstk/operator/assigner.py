@@ -148,7 +148,10 @@ class Assigner:
             self._silent.pop(name, None)
         else:
             self._silent.setdefault(name, self._now())
-        return Worker(name, labels, ready=link.reachable, leaving=leaving, silent_since=self._silent.get(name))
+        silent_since = self._silent.get(name)
+        if link.heard:
+            silent_since = self._now() - self._workers.unheard_seconds(name)
+        return Worker(name, labels, ready=link.reachable, leaving=leaving, silent_since=silent_since)
 
     async def _create(self, planned: Plan) -> None:
         await self._all(self._create_partition(partition) for partition in planned.partitions)

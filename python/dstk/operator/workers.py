@@ -20,6 +20,9 @@ __all__ = ["WorkerLink", "WorkerLinks"]
 
 log = logging.getLogger(__name__)
 
+SILENT_TIMEOUT = 2.0
+"""Seconds for the answer of a worker that did not answer last."""
+
 CONTROL_PORT = "control"
 DATA_PORT = "data"
 
@@ -111,9 +114,10 @@ class WorkerLinks:
             unheard = self.unheard_seconds(name)
             return WorkerView(name=name, reachable=False, gone=not self.exists(name), unheard_seconds=unheard)
         try:
-            async with link.tells:
+            # One that is silent is not waited for as long as one that may only be slow.
+            async with asyncio.timeout(None if link.reachable else SILENT_TIMEOUT), link.tells:
                 status = await link.client.status(partitions)
-        except DstkError as error:
+        except (DstkError, TimeoutError) as error:
             log.debug("worker %s does not answer: %s", name, error)
             return self._view(link, {}, reachable=False)
         self._heard(link, status)

@@ -21,7 +21,7 @@ RETRY_SECONDS = 5.0
 class Worker:
     """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted.
 
-    ``silent_since``: since when it has not answered, seconds since 1970; None while it does.
+    ``silent_since``: when it was last heard, seconds since 1970, where that is some time ago.
     """
 
     name: str
