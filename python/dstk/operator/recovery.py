@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class Recovery:
     """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do.
 
-    And once in a while: a call that arrives after everybody has given it up leaves a fence or a copy behind, and a commit
-    an owner that does not know of it.
+    And once in a while: a call that arrives after everybody has given it up leaves a fence or a copy behind, and a
+    commit an owner that does not know of it.
     """
 
     def __init__(
