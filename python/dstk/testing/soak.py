@@ -260,18 +260,18 @@ class Trial:
         """Wait until all is healed, read everything, and judge: the result, see the module."""
         open_ends = await self._heal()
         self._say("the load ends and reads everything")
-        reports = []
-        for load in self._loads:
-            try:
-                async with asyncio.timeout(self._settings.start_seconds):
-                    reports.append(await load.finish())
-            except (errors.DstkError, TimeoutError) as error:
-                open_ends.append(f"a load process gave no report: {error!r}")
+        ended = await asyncio.gather(*map(self._finish, self._loads), return_exceptions=True)
+        reports = [report for report in ended if isinstance(report, dict)]
+        open_ends += [f"a load process gave no report: {each!r}" for each in ended if isinstance(each, BaseException)]
         unserved = await self._unserved()
         if self._settings.durability == "Memory" and self._uids() != self._lives:
             open_ends.append("a worker ended though nobody killed it; see its log")
         findings = await asyncio.to_thread(judge, self._history)
         return self._result(reports, findings, open_ends, unserved)
+
+    async def _finish(self, load: LoadProcess) -> dict[str, Any]:
+        async with asyncio.timeout(self._settings.start_seconds):
+            return await load.finish()
 
     async def close(self) -> None:
         """End what was started, whatever it does."""
