@@ -218,9 +218,8 @@ async def operator_kills(settings: OperatorKillSettings, folder: Path) -> dict[s
         try:
             async with asyncio.timeout(made.start_seconds):
                 await poll(run.served, 0.05)
-            addresses = [worker["data"] for worker in target.cluster.endpoints()["workers"].values()]
             watcher = Watcher(lambda: {name: each["control"] for name, each in target.network.direct.items()})
-            async with aio.connect(addresses) as client, watcher.watching() as owners:
+            async with aio.connect(list(target.network.fronts.values())) as client, watcher.watching() as owners:
                 load = VerifyingLoad(
                     client, LoadSettings(keys=settings.keys, tasks=8, seed=settings.seed, rate=settings.rate)
                 )
