@@ -127,8 +127,7 @@ class OperatorKills:
         if await self._kill():
             self.tally.kills += 1
         ended = await self._ended(names)
-        async with asyncio.timeout(self._settings.end_seconds):
-            await poll(self.served, 0.05)
+        self.tally.wrong += await self._settled()
         self._judge(ended, met, before, await everything(self._partitions))
         for each in ended:
             await self._assignments.delete(each.metadata.name, uid=each.metadata.uid)
@@ -178,6 +177,15 @@ class OperatorKills:
             if all(each.finished for each in found) or time.monotonic() > deadline:
                 return found
             await asyncio.sleep(0.03)
+
+    async def _settled(self) -> list[str]:
+        """What is wrong with the partitions when the time is over; nothing as soon as nothing is."""
+        deadline = time.monotonic() + self._settings.end_seconds
+        while wrong := uncovered(await everything(self._partitions), KEY_LENGTH):
+            if time.monotonic() > deadline:
+                return wrong
+            await asyncio.sleep(0.03)
+        return []
 
     def _judge(
         self,
