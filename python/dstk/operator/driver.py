@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
 from dstk.kube import Backoff
@@ -228,8 +228,8 @@ class Driver:
             await self._look()
         refusal = self._refusal()
         keyspace = self._find_keyspace()
-        if keyspace is None and refusal is not None:
-            # It is refused for this very reason; nothing of the Keyspace is looked at.
+        if keyspace is None and (refusal is not None or self._merged_and_cleared()):
+            # Refused for this very reason, or has only to say that it is done: nothing of the Keyspace is looked at.
             keyspace = Keyspace(spec=KeyspaceSpec(key_length=1))
         if keyspace is None:
             log.warning("assignment %s: its partitions or their Keyspace are gone; waiting for them", self.name)
@@ -296,6 +296,15 @@ class Driver:
         """The Keyspace of its partitions; the last one known when the object is gone."""
         self._keyspace = self._cluster.keyspace_of(self.assignment) or self._keyspace
         return self._keyspace
+
+    def _merged_and_cleared(self) -> bool:
+        """The parts are merged, and gone; an operator has ended between that and saying so."""
+        merge, partitions = self.assignment.status.merge, self._cluster.partitions
+        return (
+            merge is not None
+            and merge.status is Step.PROXYING
+            and all(partitions.get(name) is None for name in self.assignment.spec.partitions)
+        )
 
     def _refusal(self) -> Refusal | None:
         if self.assignment.status.phase not in (None, AssignmentPhase.PENDING):

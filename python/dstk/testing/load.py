@@ -156,9 +156,7 @@ class VerifyingLoad:
                 else:
                     self.history.check_own(index, row)
         if self._shared is not None:
-            reads = (self._shared.get(number, timeout=_FINAL_SECONDS) for number in range(self._shared.count))
-            read = await asyncio.gather(*reads)
-            self.report.unread += read.count(False)
+            self.report.unread += await self._shared.read_all(_FINAL_SECONDS)
 
     def finish(self) -> LoadReport:
         """The report, with the findings so far."""

@@ -127,8 +127,7 @@ class OperatorKills:
         if await self._kill():
             self.tally.kills += 1
         ended = await self._ended(names)
-        async with asyncio.timeout(self._settings.end_seconds):
-            await poll(self.served, 0.05)
+        self.tally.wrong += await self._settled()
         self._judge(ended, met, before, await everything(self._partitions))
         for each in ended:
             await self._assignments.delete(each.metadata.name, uid=each.metadata.uid)
@@ -179,6 +178,15 @@ class OperatorKills:
                 return found
             await asyncio.sleep(0.03)
 
+    async def _settled(self) -> list[str]:
+        """What is wrong with the partitions when the time is over; nothing as soon as nothing is."""
+        deadline = time.monotonic() + self._settings.end_seconds
+        while wrong := uncovered(await everything(self._partitions), KEY_LENGTH):
+            if time.monotonic() > deadline:
+                return wrong
+            await asyncio.sleep(0.03)
+        return []
+
     def _judge(
         self,
         ended: Sequence[api.Assignment],
@@ -218,9 +226,8 @@ async def operator_kills(settings: OperatorKillSettings, folder: Path) -> dict[s
         try:
             async with asyncio.timeout(made.start_seconds):
                 await poll(run.served, 0.05)
-            addresses = [worker["data"] for worker in target.cluster.endpoints()["workers"].values()]
             watcher = Watcher(lambda: {name: each["control"] for name, each in target.network.direct.items()})
-            async with aio.connect(addresses) as client, watcher.watching() as owners:
+            async with aio.connect(list(target.network.fronts.values())) as client, watcher.watching() as owners:
                 load = VerifyingLoad(
                     client, LoadSettings(keys=settings.keys, tasks=8, seed=settings.seed, rate=settings.rate)
                 )

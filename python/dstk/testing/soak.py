@@ -126,17 +126,23 @@ class Findings:
 def lost_write(history: Sequence[Operation]) -> str:
     """Whether the last read of a key misses an acknowledged write, by versions alone; what is lost, or "".
 
-    The last operation has to be a read after which nothing was written.
+    Writes that ended after the read began say nothing: that read was not the final one.
     """
     reads = [each for each in history if each.verb == "get" and each.outcome == "ok"]
-    acked = [each for each in history if each.verb != "get" and each.outcome == "ok" and each.version]
-    if not reads or not acked:
+    if not reads:
         return ""
     last = max(reads, key=lambda each: each.returned)
+    acked = [
+        each
+        for each in history
+        if each.verb != "get" and each.outcome == "ok" and each.version and each.returned < last.invoked
+    ]
+    if not acked:
+        return ""
     newest = max(acked, key=lambda each: each.version or 0)
     if last.version is not None:
         return f"{last} after {newest}" if last.version < (newest.version or 0) else ""
-    removal_in_doubt = any(each.verb == "delete" and each.outcome == "unknown" for each in history)
+    removal_in_doubt = any(each.verb == "delete" and each not in acked for each in history if each.outcome != "failed")
     if newest.verb == "put" and not removal_in_doubt:
         return f"{last} after {newest}"
     return ""
@@ -260,18 +266,20 @@ class Trial:
         """Wait until all is healed, read everything, and judge: the result, see the module."""
         open_ends = await self._heal()
         self._say("the load ends and reads everything")
-        reports = []
-        for load in self._loads:
-            try:
-                async with asyncio.timeout(self._settings.start_seconds):
-                    reports.append(await load.finish())
-            except (errors.DstkError, TimeoutError) as error:
-                open_ends.append(f"a load process gave no report: {error!r}")
+        ended = await asyncio.gather(*map(self._finish, self._loads), return_exceptions=True)
+        reports = [report for report in ended if isinstance(report, dict)]
+        open_ends += [f"a load process gave no report: {each!r}" for each in ended if isinstance(each, BaseException)]
         unserved = await self._unserved()
         if self._settings.durability == "Memory" and self._uids() != self._lives:
             open_ends.append("a worker ended though nobody killed it; see its log")
-        findings = await asyncio.to_thread(judge, self._history)
+        # What a killed process did is not all on disk, and the rest cannot be judged without it.
+        whole = len(reports) == len(self._loads)
+        findings = await asyncio.to_thread(judge, self._history) if whole else Findings()
         return self._result(reports, findings, open_ends, unserved)
+
+    async def _finish(self, load: LoadProcess) -> dict[str, Any]:
+        async with asyncio.timeout(self._settings.start_seconds):
+            return await load.finish()
 
     async def close(self) -> None:
         """End what was started, whatever it does."""
@@ -279,9 +287,9 @@ class Trial:
 
     async def _start_load(self, number: int) -> None:
         settings = self._settings
-        addresses = [worker["data"] for worker in self._target.cluster.endpoints()["workers"].values()]
         load = await LoadProcess.start(
-            addresses, "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
+            list(self._target.network.fronts.values()),
+            "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
             "--tasks", str(settings.tasks), "--rate", str(settings.rate), "--timeout", str(settings.call_seconds),
             "--shared", str(settings.shared), "--record", str(self._history), "--value-size", str(settings.value_size),
             *(["--threads"] if number % 3 == 2 else []),
@@ -340,8 +348,7 @@ class Trial:
     async def _unserved(self) -> list[str]:
         """Partitions that do not answer a read and a write; the write is one that no version can meet."""
         unserved = []
-        addresses = [worker["data"] for worker in self._target.cluster.endpoints()["workers"].values()]
-        async with aio.connect(addresses) as client:
+        async with aio.connect(list(self._target.network.fronts.values())) as client:
             for each in await self._partitions():
                 key = keys.parse_bound(each.spec.range.start, KEY_LENGTH) or bytes(KEY_LENGTH)
                 try:

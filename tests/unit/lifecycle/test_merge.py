@@ -91,6 +91,10 @@ MATRIX = {
     "flipped, cancelled": (at(FOLLOWING, JOINED, cancelled=True), FORWARD),
     "flipped, late": (at(FOLLOWING, JOINED, limits=LATE), FORWARD),
     "created": (at(FOLLOWING, JOINED, [LOW, HIGH, WHOLE]), [*PARTS_PROXY, "status Running proxying"]),
+    "created, of which nothing was said yet": (
+        at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "a", "o", "pod1", 8, phase=None)]),
+        ["whole is ready", *PARTS_PROXY, "status Running proxying"],
+    ),
     "an earlier one of its name is still seen": (
         at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "a", "o", "pod1", 6)]),
         ["delete whole", *FORWARD],

@@ -83,6 +83,10 @@ MATRIX = {
         at(FOLLOWING, CUT, [PARENT, LOW]),
         ["create high [e,o) on pod1, epoch 8", "delete p", "status Completed completed"],
     ),
+    "one child created, of which nothing was said yet": (
+        at(FOLLOWING, CUT, [PARENT, partition("low", "a", "e", "pod1", 8, phase=None)]),
+        ["low is ready", CREATE[1], "delete p", "status Completed completed"],
+    ),
     "an earlier child of the name is still seen": (
         at(FOLLOWING, CUT, [PARENT, partition("low", "a", "e", "pod1", 6), HIGH]),
         ["delete low", CREATE[0], "delete p", "status Completed completed"],
