@@ -146,8 +146,12 @@ impl Node {
     fn forget_left(&self) {
         for shard in self.shards.load().values() {
             let mut holding = shard.holding.lock();
-            if let Some(routes) = shard.routes.load_full().filter(|_| !holding.left.is_empty()) {
-                let shown = |name: &str| !routes.entries_of(name).is_empty();
+            if let Some(routes) = shard
+                .routes
+                .load_full()
+                .filter(|_| !holding.left.is_empty())
+            {
+                let shown = |name: &str| routes.entries_of(name).next().is_some();
                 holding.left.retain(|(name, _)| shown(name));
             }
         }
