@@ -40,6 +40,7 @@ __all__ = [
     "Unfence",
     "Wait",
     "flatten",
+    "name_of",
 ]
 
 
@@ -286,6 +287,12 @@ Action: TypeAlias = (
     | Wait
     | Parallel
 )
+
+
+def name_of(action: Action | Command) -> str:
+    """What it does, in a word: of a Tell, what is told. ``SetStatus`` is set-status."""
+    what = action.command if isinstance(action, Tell) else action
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in type(what).__name__)[1:]
 
 
 def flatten(actions: Iterable[Action]) -> Iterator[Action]:

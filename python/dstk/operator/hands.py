@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dstk import faults
 from dstk.api import (
     KEYSPACE_LABEL,
     Assignment,
@@ -81,6 +82,12 @@ class Hands:
         """
         if not self._leads():
             raise Unavailable("the lease was not renewed in time; another operator may be leading")
+        name = actions.name_of(action)
+        await faults.reach(f"operator.before-{name}")
+        await self._carry_out(assignment, action, outcome)
+        await faults.reach(f"operator.after-{name}")
+
+    async def _carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
         match action:
             case actions.Tell():
                 await self._tell(action, outcome)

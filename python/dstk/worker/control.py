@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from dstk import errors
+from dstk import errors, faults
 from dstk._core import Node, PartitionState
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
@@ -38,8 +38,11 @@ class Control:
                 f"the action is meant for {self._name} incarnation {request.incarnation!r}; "
                 f"this one is {self._incarnation!r} and holds nothing of it"
             )
+        name = actions.name_of(request.command)
+        await faults.reach(f"worker.before-{name}")
         loop = asyncio.get_running_loop()
         states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
+        await faults.reach(f"worker.after-{name}")
         return {state.partition: view(state) for state in states}
 
     async def status(self, partitions: Sequence[str] | None) -> Status:
