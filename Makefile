@@ -23,7 +23,7 @@ help:
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
 	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
-	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability)'
+	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability, bench-moves)'
 	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
 	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
 	@echo 'make soak              faults against real processes under load, SECONDS=300, SEED=…, DURABILITY=Memory|Disk'
@@ -96,7 +96,7 @@ wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
 # One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
-BENCHES := bench-routing bench-bulk bench-partitions bench-durability
+BENCHES := bench-routing bench-bulk bench-partitions bench-durability bench-moves
 .PHONY: $(BENCHES)
 
 bench:
@@ -118,6 +118,9 @@ bench-partitions: build
 
 bench-durability: build
 	$(BIN)/python benches/durability.py
+
+bench-moves: build
+	$(BIN)/python benches/moves.py
 
 bench-page: .venv/.bench
 	$(BIN)/python benches/page.py
