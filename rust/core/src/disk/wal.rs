@@ -68,6 +68,8 @@ struct Files {
     free: Vec<PathBuf>,
     /// Why none could be made.
     shortage: Option<String>,
+    /// The log is being closed: nobody waits for room any more.
+    last: bool,
     closing: bool,
 }
 
@@ -271,7 +273,9 @@ impl Wal {
     /// Writes what was appended and ends the threads. Blocks.
     pub fn close(&self) {
         self.shared.queue.lock().closed = true;
+        self.shared.files.lock().last = true;
         self.shared.work.notify_all();
+        self.shared.files_changed.notify_all();
         for thread in self.threads.lock().drain(..) {
             // A panic of theirs has been reported where it happened.
             let _ = thread.join();
@@ -379,6 +383,9 @@ impl Writer {
                 if let Some(ready) = files.ready.take() {
                     break ready;
                 }
+                if let Some(shortage) = files.shortage.as_ref().filter(|_| files.last) {
+                    return Err(io::Error::other(shortage.clone()));
+                }
                 shared.files_changed.wait(&mut files);
             }
         };
@@ -428,6 +435,7 @@ fn prepare_all(shared: &Shared) {
             }
             Err(error) => {
                 files.shortage = Some(error.to_string());
+                shared.files_changed.notify_all();
                 if files.free.is_empty() && !files.closing {
                     shared.files_changed.wait_for(&mut files, RETRY);
                 }
