@@ -40,6 +40,8 @@ class Recovery:
         self._relook = settings.relook_interval
         self._lives: dict[str, str] = {}
         self._waiting: set[str] = set()
+        self._fenced: set[str] = set()
+        """Workers that have something fenced which an Assignment is in charge of."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         workers.on_change(self._on_worker)
@@ -87,6 +89,11 @@ class Recovery:
         assignment = new or old
         assert assignment is not None
         phase = assignment.status.phase
+        if new is None or (phase is not None and phase.final):
+            # What was left to an Assignment may have come back fenced, which it had no part in.
+            for name in self._fenced:
+                self._look_at(name)
+            self._fenced.clear()
         if phase is AssignmentPhase.COMPLETED or (new is not None and phase is not AssignmentPhase.ABORTED):
             return
         if old is None or (new is not None and old.status.phase is phase):
@@ -133,6 +140,8 @@ class Recovery:
                 mine.setdefault(spec.keyspace, {})[partition.metadata.name] = partition
         addresses = {link.name: link.data_address for link in self._workers}
         busy = self._busy()
+        if any(part.fenced and partition in busy for partition, part in view.parts.items()):
+            self._fenced.add(name)
         decided: list[actions.Action] = []
         for keyspace in self._cluster.keyspaces:
             partitions = mine.get(keyspace.metadata.name, {})

@@ -276,12 +276,16 @@ impl PyNode {
     }
 
     #[pyo3(signature = (partitions=None))]
-    fn states(&self, py: Python<'_>, partitions: Option<Vec<String>>) -> Vec<PyPartitionState> {
+    fn states(
+        &self,
+        py: Python<'_>,
+        partitions: Option<Vec<String>>,
+    ) -> Result<Vec<PyPartitionState>> {
         let names: Option<Vec<&str>> = partitions
             .as_ref()
             .map(|names| names.iter().map(String::as_str).collect());
-        let states = py.detach(|| self.node().states(names.as_deref(), self.worker.now()));
-        states.into_iter().map(PyPartitionState::from).collect()
+        let states = py.detach(|| self.node().states(names.as_deref(), self.worker.now()))?;
+        Ok(states.into_iter().map(PyPartitionState::from).collect())
     }
 
     fn loads<'py>(&self, py: Python<'py>) -> Vec<Load<'py>> {

@@ -29,6 +29,8 @@ pub(super) struct Checkpoints {
     made: AtomicU64,
     failed: AtomicU64,
     failure: Mutex<Option<String>>,
+    /// Held while one is made.
+    running: Mutex<()>,
     stop: AtomicBool,
 }
 
@@ -48,7 +50,7 @@ impl Node {
             segment_bytes: settings.log_segment_bytes,
             checkpoint_bytes: settings.checkpoint_bytes,
         };
-        let (disk, held, term) = Disk::open(dir, name, disk_settings)?;
+        let (disk, held, term) = Disk::open(dir, name, incarnation, disk_settings)?;
         let context = Context::new(name, incarnation, settings, Some(disk), term);
         let node = Arc::new(Self::with_context(context));
         let damaged = |refusal: Refusal| DiskError::Damaged {
@@ -114,11 +116,15 @@ impl Node {
         let Some(disk) = &self.context.disk else {
             return Ok(false);
         };
-        // No action runs meanwhile, so what is listed is of one moment. Rows are written on.
+        let _one = self.checkpoints.running.lock();
+        // No keyspace comes, no action runs and no term is noted meanwhile, so what is listed is of one moment. Rows are
+        // written on.
+        let adding = self.adding.lock();
         let shards: Vec<Arc<Shard>> = self.shards.load().values().cloned().collect();
         let holdings: Vec<_> = shards.iter().map(|shard| shard.holding.lock()).collect();
-        let term = *self.context.term.lock();
-        let (now, next_id) = (disk.wal.appended(), disk.next_id());
+        let seen = self.context.term.lock();
+        let (now, next_id, term) = (disk.wal.appended(), disk.next_id(), *seen);
+        drop((seen, adding));
         let cells = holdings.iter().flat_map(|holding| holding.names.values());
         let parts = cells.filter_map(saved).collect();
         drop(holdings);
@@ -140,14 +146,16 @@ impl Node {
             );
             return Err(Refusal::Stale(text));
         }
-        if term > *seen {
-            if let Some(disk) = &self.context.disk {
-                let position = disk.wal.append(&Record::Term { term });
-                self.context.settle(position)?;
-            }
-            *seen = term;
+        if term == *seen {
+            return Ok(());
         }
-        Ok(())
+        *seen = term;
+        let Some(disk) = &self.context.disk else {
+            return Ok(());
+        };
+        let position = disk.wal.append(&Record::Term { term });
+        drop(seen);
+        self.context.settle(position)
     }
 
     /// Highest term of an operator that was heard; 0: none was.

@@ -406,7 +406,7 @@ fn a_merge_may_span_a_gap_that_nobody_holds_and_nothing_else() {
         (whole.bounds.to_string().as_str(), whole.epoch),
         ("[a, o)", 2)
     );
-    assert_eq!(node.states(None, 0).len(), 1);
+    assert_eq!(node.states(None, 0).unwrap().len(), 1);
 }
 
 #[test]
