@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,6 +32,7 @@ pub(super) struct Checkpoints {
     /// Held while one is made.
     running: Mutex<()>,
     stop: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Node {
@@ -61,13 +62,14 @@ impl Node {
             .try_for_each(|held| node.resume(held))
             .map_err(damaged)?;
         let (weak, checkpoints) = (Arc::downgrade(&node), Arc::clone(&node.checkpoints));
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("dstk-checkpoint".into())
             .spawn(move || keep_checkpointing(&weak, &checkpoints))
             .map_err(|error| DiskError::Io {
                 path: dir.into(),
                 error,
             })?;
+        *node.checkpoints.thread.lock() = Some(thread);
         Ok(node)
     }
 
@@ -185,9 +187,14 @@ impl Node {
         self.context.disk.as_ref()?.wal.failure()
     }
 
-    /// Writes what has been appended and lets the data directory go. Blocks.
+    /// Writes what has been appended; the data directory is free when the node is dropped after it. Blocks.
     pub fn close(&self) {
         self.checkpoints.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.checkpoints.thread.lock().take() {
+            thread.thread().unpark();
+            // A panic of its own has been reported where it happened.
+            let _ = thread.join();
+        }
         if let Some(disk) = &self.context.disk {
             disk.wal.close();
         }
@@ -244,7 +251,7 @@ fn saved(cell: &Arc<Cell>) -> Option<CheckpointPart> {
 fn keep_checkpointing(node: &Weak<Node>, checkpoints: &Checkpoints) {
     let mut pause = 0;
     loop {
-        thread::sleep(CHECKPOINT_CHECK);
+        thread::park_timeout(CHECKPOINT_CHECK);
         let Some(node) = node
             .upgrade()
             .filter(|_| !checkpoints.stop.load(Ordering::Acquire))
