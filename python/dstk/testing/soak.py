@@ -53,8 +53,6 @@ __all__ = [
 ]
 
 KEY_LENGTH = 16
-WORKER_LEASE_SECONDS = 4
-"""Where failover is Lease: shorter than the longer faults."""
 _TELL_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 _EXAMPLES = 20
@@ -70,8 +68,6 @@ class SoakSettings:
     workers: int = 3
     seed: int = 1
     durability: str = "Memory"
-    failover: str = "Confirmed"
-    """Lease only with Disk: workers that do not hear from the operator stop serving, all the time."""
     kinds: tuple[str, ...] = ()
     """Empty: all that the durability allows."""
     operators: int = 2
@@ -99,10 +95,6 @@ class SoakSettings:
     call_seconds: float = 4.0
     """Deadline of a client's call: shorter than the longer faults."""
 
-    def __post_init__(self) -> None:
-        if self.failover == "Lease" and self.durability != "Disk":
-            raise errors.ConfigError("failover Lease gives a silent worker's Memory partitions away empty: use Disk")
-
     def keyspace(self) -> dict[str, Any]:
         """The Keyspace under test."""
         return {
@@ -112,8 +104,6 @@ class SoakSettings:
             "spec": {
                 "keyLength": KEY_LENGTH,
                 "durability": self.durability,
-                "failover": self.failover,
-                "leaseSeconds": WORKER_LEASE_SECONDS,
                 "partitions": {"initial": self.partitions},
                 "policy": dict(self.policy),
                 "proxySeconds": 1,
@@ -401,7 +391,6 @@ class Trial:
             "unserved_partitions": len(unserved),
             "seed": self._settings.seed,
             "durability": self._settings.durability,
-            "failover": self._settings.failover,
             "judged": findings.operations,
             "undecided": len(findings.undecided),
             "failed_requests": total("failed_requests"),
@@ -454,7 +443,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=defaults.workers)
     parser.add_argument("--seed", type=int, help="default: a new one, which is printed")
     parser.add_argument("--durability", choices=["Memory", "Disk"], default=defaults.durability)
-    parser.add_argument("--failover", choices=["Confirmed", "Lease"], default=defaults.failover)
     parser.add_argument("--kinds", default="", help=f"faults, separated by commas: {', '.join(KINDS)}")
     parser.add_argument("--clients", type=int, default=defaults.clients)
     parser.add_argument("--rate", type=float, default=defaults.rate, help="operations a second of each client at most")
@@ -483,7 +471,6 @@ def _settings(parsed: argparse.Namespace) -> SoakSettings:
         workers=parsed.workers,
         seed=parsed.seed if parsed.seed is not None else random.SystemRandom().randrange(2**32),
         durability=parsed.durability,
-        failover=parsed.failover,
         kinds=tuple(kind for kind in parsed.kinds.split(",") if kind),
         clients=parsed.clients,
         rate=parsed.rate,
