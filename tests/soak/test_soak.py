@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dstk.testing.nemesis import kinds_for
+from dstk.testing.soak import SoakSettings, faulty_cluster, trying
 
 
 async def test_nothing_is_lost_while_faults_strike(tmp_path: Path) -> None:
@@ -24,3 +25,19 @@ async def test_nothing_is_lost_while_faults_strike(tmp_path: Path) -> None:
     assert set(result["faults"]) <= set(kinds_for("Memory"))
     assert result["assignments"]["Completed"] > 8  # as many as place the first partitions
     assert result["seed"] == 20
+
+
+async def test_rows_that_are_lost_are_found(tmp_path: Path) -> None:
+    """A killed worker loses what it held in memory, by design: here nobody has allowed for it."""
+    settings = SoakSettings(seconds=3, seed=1, kinds=("cut-client",))
+    async with faulty_cluster(tmp_path, settings) as target, trying(settings, target, print) as trial:
+        strikes = asyncio.create_task(trial.strike())
+        await asyncio.sleep(1)
+        target.cluster.kill_worker("worker-1")
+        await strikes
+        result = await trial.finish()
+    assert not result["passed"]
+    assert result["lost_writes"] > 0
+    assert result["violations"] > 0
+    assert result["not_healed"] == 1  # the worker that has ended
+    assert result["unserved_partitions"] == 0

@@ -455,7 +455,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parsed = parse(arguments)
     logging.basicConfig(level="ERROR")
-    settings = SoakSettings(
+    folder = parsed.dir or Path(tempfile.mkdtemp(prefix="dstk-soak-"))
+    try:
+        result = asyncio.run(_until_signal(_settings(parsed), folder))
+    except errors.DstkError as error:
+        print(f"dstk: {error}; logs are in {folder}", file=sys.stderr)
+        return 1
+    print(json.dumps(result), flush=True)
+    return 0 if result["passed"] else 1
+
+
+def _settings(parsed: argparse.Namespace) -> SoakSettings:
+    return SoakSettings(
         seconds=parsed.seconds,
         workers=parsed.workers,
         seed=parsed.seed if parsed.seed is not None else random.SystemRandom().randrange(2**32),
@@ -465,10 +476,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate=parsed.rate,
         keys=parsed.keys,
     )
-    folder = parsed.dir or Path(tempfile.mkdtemp(prefix="dstk-soak-"))
-    result = asyncio.run(_until_signal(settings, folder))
-    print(json.dumps(result), flush=True)
-    return 0 if result.pop("passed") else 1
 
 
 async def _until_signal(settings: SoakSettings, folder: Path) -> dict[str, Any]:
