@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import random
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import dstk
-from dstk import aio, errors, kube
+from dstk import aio, kube
 from dstk.api.span import Span, span_of
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.files import poll
@@ -33,7 +31,7 @@ from dstk.local.runner import WorkerSettings
 from dstk.testing.invariants import uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad, key_of
 from dstk.testing.operations import PARTITIONS, everything
-from dstk.testing.soak import KEY_LENGTH, SoakSettings, restless_worker
+from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, restless_worker
 
 __all__ = ["KillSettings", "kill_loop", "main"]
 
@@ -226,14 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level="ERROR")
     settings = KillSettings(kills=parsed.kills, workers=parsed.workers, seed=parsed.seed)
-    folder = parsed.dir or Path(tempfile.mkdtemp(prefix="dstk-kills-"))
-    try:
-        result = asyncio.run(kill_loop(settings, folder))
-    except errors.DstkError as error:
-        print(f"dstk: {error}; logs are in {folder}", file=sys.stderr)
-        return 1
-    print(json.dumps(result), flush=True)
-    return 0 if result["passed"] else 1
+    return conclude(lambda folder: kill_loop(settings, folder), parsed.dir, "dstk-kills-")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,14 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dstk import aio, api, errors, kube
+from dstk import aio, api, kube
 from dstk.local.files import poll
 from dstk.testing.invariants import Watcher, uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad
 from dstk.testing.nemesis import OperatorKill, Target
 from dstk.testing.operations import ASSIGNMENTS, PARTITIONS, everything, held, next_operation
 from dstk.testing.shared import shared_key
-from dstk.testing.soak import KEY_LENGTH, SoakSettings, faulty_cluster
+from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, faulty_cluster
 
 __all__ = ["OperatorKillSettings", "faults_of", "main", "operator_kills"]
 
@@ -291,14 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level="ERROR")
     settings = OperatorKillSettings(operations=parsed.operations, seed=parsed.seed, durability=parsed.durability)
-    folder = parsed.dir or Path(tempfile.mkdtemp(prefix="dstk-operator-kills-"))
-    try:
-        result = asyncio.run(operator_kills(settings, folder))
-    except errors.DstkError as error:
-        print(f"dstk: {error}; logs are in {folder}", file=sys.stderr)
-        return 1
-    print(json.dumps(result), flush=True)
-    return 0 if result["passed"] else 1
+    return conclude(lambda folder: operator_kills(settings, folder), parsed.dir, "dstk-operator-kills-")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ import asyncio
 import json
 import logging
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ __all__ = [
     "Findings",
     "SoakSettings",
     "Trial",
+    "conclude",
     "faulty_cluster",
     "judge",
     "lost_write",
@@ -455,13 +457,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parsed = parse(arguments)
     logging.basicConfig(level="ERROR")
-    folder = parsed.dir or Path(tempfile.mkdtemp(prefix="dstk-soak-"))
+    return conclude(lambda folder: soak(_settings(parsed), folder), parsed.dir, "dstk-soak-")
+
+
+def conclude(run: Callable[[Path], Coroutine[Any, Any, dict[str, Any]]], folder: Path | None, prefix: str) -> int:
+    """Run it in `folder`, or in one that is removed unless something was found; print its result; the exit code."""
+    chosen = folder or Path(tempfile.mkdtemp(prefix=prefix))
     try:
-        result = asyncio.run(_until_signal(_settings(parsed), folder))
+        result = asyncio.run(_until_signal(run(chosen)))
     except errors.DstkError as error:
-        print(f"dstk: {error}; logs are in {folder}", file=sys.stderr)
+        print(f"dstk: {error}; logs are in {chosen}", file=sys.stderr)
         return 1
     print(json.dumps(result), flush=True)
+    if result["passed"] and folder is None:
+        shutil.rmtree(chosen, ignore_errors=True)
     return 0 if result["passed"] else 1
 
 
@@ -478,9 +487,9 @@ def _settings(parsed: argparse.Namespace) -> SoakSettings:
     )
 
 
-async def _until_signal(settings: SoakSettings, folder: Path) -> dict[str, Any]:
+async def _until_signal(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     """As a task that SIGTERM cancels, so that no process is left behind."""
-    task = asyncio.ensure_future(soak(settings, folder))
+    task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
