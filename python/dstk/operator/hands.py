@@ -82,10 +82,18 @@ class Hands:
         """
         if not self._leads():
             raise Unavailable("the lease was not renewed in time; another operator may be leading")
-        name = actions.name_of(action)
-        await faults.reach(f"operator.before-{name}")
-        await self._carry_out(assignment, action, outcome)
-        await faults.reach(f"operator.after-{name}")
+        try:
+            if faults.armed is None:
+                await self._carry_out(assignment, action, outcome)
+                return
+            name, subject = actions.name_of(action), _subject(assignment, action)
+            await faults.reach(f"operator.before-{name}", subject)
+            await self._carry_out(assignment, action, outcome)
+            await faults.reach(f"operator.after-{name}", subject)
+        except OutcomeUnknown as error:
+            if isinstance(action, actions.Commit):
+                raise CommitUncertain(str(error)) from error
+            raise
 
     async def _carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
         match action:
@@ -125,8 +133,6 @@ class Hands:
                 written = await self._cluster.partitions.objects.patch(
                     commit.partition, {"spec": spec}, resource_version=commit.resource_version
                 )
-        except OutcomeUnknown as error:
-            raise CommitUncertain(str(error)) from error
         except ApiError as error:
             # An answer of 5xx can come from something in between, after the API server had done it.
             if error.status >= 500:
@@ -267,3 +273,13 @@ class Hands:
         # First the outcome: whoever is told of the change by the cache can see there whose it is.
         outcome.written[partition.metadata.name] = partition
         self._cluster.partitions.learn(partition)
+
+
+def _subject(assignment: Assignment | None, action: actions.Action) -> str:
+    """The object that the action is about."""
+    match action:
+        case actions.CreatePartition() | actions.DeletePartition():
+            return action.name
+        case actions.Tell() | actions.Commit() | actions.Touch() | actions.SetPartitionStatus():
+            return action.partition
+    return assignment.metadata.name if assignment is not None else ""

@@ -39,10 +39,10 @@ class Control:
                 f"this one is {self._incarnation!r} and holds nothing of it"
             )
         name = actions.name_of(request.command)
-        await faults.reach(f"worker.before-{name}")
+        await faults.reach(f"worker.before-{name}", request.partition)
         loop = asyncio.get_running_loop()
         states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
-        await faults.reach(f"worker.after-{name}")
+        await faults.reach(f"worker.after-{name}", request.partition)
         return {state.partition: view(state) for state in states}
 
     async def status(self, partitions: Sequence[str] | None) -> Status:
