@@ -44,6 +44,7 @@ class Reconciler:
         self._settings = settings
         self._term = term
         self._drivers: dict[str, Driver] = {}
+        self._taken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_partition: defaultdict[str, set[Driver]] = defaultdict(set)
         cluster.partitions.on_change(self._on_partition)
@@ -71,6 +72,22 @@ class Reconciler:
         finally:
             self._tasks.discard(task)
 
+    def take_orphans(self) -> None:
+        """Drive what was deleted while no operator ran: kopf starts no daemon for it."""
+        for assignment in self._cluster.assignments:
+            self._take_orphan(assignment)
+
+    def _take_orphan(self, assignment: Assignment) -> None:
+        metadata = assignment.metadata
+        if metadata.deletion_timestamp is None or FINALIZER not in metadata.finalizers or is_finished(assignment):
+            return
+        if metadata.uid not in self._taken:
+            task = asyncio.create_task(
+                self._drive(metadata.name, metadata.uid), name=f"deleted assignment {metadata.name}"
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
     async def stop(self) -> None:
         """Stop driving; another operator, or this one started again, goes on from where it is."""
         for task in self._tasks:
@@ -78,6 +95,15 @@ class Reconciler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _drive(self, name: str, uid: str) -> None:
+        if uid in self._taken:
+            return
+        self._taken.add(uid)
+        try:
+            await self._drive_to_the_end(name, uid)
+        finally:
+            self._taken.discard(uid)
+
+    async def _drive_to_the_end(self, name: str, uid: str) -> None:
         # Nothing is begun that a deletion could make everybody forget.
         assignments = self._cluster.assignments
         known = assignments.get(name)
@@ -123,6 +149,8 @@ class Reconciler:
         driver = self._drivers.get(assignment.metadata.uid)
         if driver is not None and (new is None or new.metadata.deletion_timestamp is not None):
             driver.wake()
+        if new is not None:
+            self._take_orphan(new)
         if new is None or is_finished(new) or (old is not None and is_approved(old) != is_approved(new)):
             for partition in (*assignment.spec.partitions, *assignment.spec.creates):
                 for other in self._by_partition.get(partition, ()):

@@ -117,6 +117,7 @@ class Operator:
         reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)
         recovery = Recovery(cluster, self.workers, self.spans, hands, settings)
         await cluster.synced()
+        reconciler.take_orphans()
         retention = Retention(cluster)
         kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
         try:

@@ -9,6 +9,7 @@ from harness import LONG, World, world
 
 from dstk.errors import Unavailable
 from dstk.kube import LEASES, Election, ElectionSettings, Lease, Objects
+from dstk.operator.reconciler import FINALIZER
 
 QUICK = ElectionSettings(15.0, 10.0, 0.02)
 
@@ -72,3 +73,18 @@ async def test_of_two_operators_one_works_and_the_other_follows_it() -> None:
         async with cluster.operating():
             await cluster.served("three", "c", "d", "pod1")
         assert cluster.workers["pod1"].term > 1
+
+
+async def test_what_was_deleted_while_no_operator_ran_is_brought_to_its_end() -> None:
+    async with world() as cluster:
+        await cluster.keyspace()
+        async with cluster.operating():
+            await cluster.served("one", "a", "c", "pod1")
+        params = {"partition": "one", "splitKey": "b", "names": ["low", "high"]}
+        await cluster.assign("half", "InWorkerSplit", splitParams=params)
+        await cluster.assignments.patch("half", {"metadata": {"finalizers": [FINALIZER, "tests.dstk.io/kept"]}})
+        await cluster.assignments.delete("half")
+        async with cluster.operating():
+            ended = await cluster.ended("half", "Aborted")
+        assert ended.status.reason == "Cancelled"
+        assert not [call for call in cluster.workers["pod1"].calls if call[0] == "Split"]
