@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page \
-	fuzz sanitize check-instructions clean
+	fuzz sanitize check-interleavings check-instructions clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
 	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
 	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
+	@echo 'make check-interleavings  the Rust node in many orders of its threads   (SCHEDULES=10000: in more)'
 	@echo 'make check-instructions   instructions an operation against benches/instructions.json   (UPDATE=1: renews it)'
 
 $(BIN)/maturin: pyproject.toml constraints.txt
@@ -60,6 +61,7 @@ lint: build
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet -p dstk-core --features shuttle --all-targets -- -D warnings
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py --check
 	$(BIN)/python -m dstk.api.generate --check
 	$(BIN)/python -m dstk.lifecycle.tables --check
@@ -121,6 +123,10 @@ fuzz: $(TARGETS)/tools/bin/cargo-fuzz
 sanitize:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
 		cargo test --quiet -p dstk-core --lib --tests --target $(HOST) --target-dir $(TARGETS)/sanitize
+
+# SCHEDULES: orders of a case, chosen at random and by PCT each. Its many small files are in memory where they can be.
+check-interleavings:
+	$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo test --quiet -p dstk-core --features shuttle --test interleavings
 
 check-instructions:
 	$(PYTHON) benches/instructions.py $(if $(UPDATE),--update)

@@ -22,9 +22,10 @@ pub use wal::{Synced, Wal};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use recover::Recovered;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A worker's data directory, open.
 pub(crate) struct Disk {

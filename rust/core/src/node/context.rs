@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 use super::settings::Settings;
 use crate::disk::{Disk, Position};
 use crate::log::{Log, LogLimits, Spill};
 use crate::partition::{HoldLimits, Nanos};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{ArcSwap, Mutex};
 
 /// Data addresses by the name of the worker.
 pub(crate) type Addresses = BTreeMap<Arc<str>, Arc<str>>;

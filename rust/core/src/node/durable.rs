@@ -1,12 +1,8 @@
 //! A node whose changes are written down: it starts with what an earlier life left, and makes checkpoints.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use super::Node;
 use super::cell::Cell;
@@ -16,6 +12,8 @@ use super::settings::Settings;
 use super::shard::Shard;
 use crate::disk::{CheckpointPart, Disk, DiskError, DiskSettings, Held, Position, Record, Synced};
 use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, thread};
 
 /// How often the log is looked at for whether a checkpoint is due.
 const CHECKPOINT_CHECK: Duration = Duration::from_millis(200);

@@ -20,10 +20,6 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 pub use crate::log::Wake;
 pub use following::{FollowError, FollowSpec, FollowStream, Followed};
@@ -39,6 +35,8 @@ use context::Context;
 use routes::Routes;
 
 use crate::index::RangeMap;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{ArcSwap, Mutex};
 
 /// What a worker holds.
 pub struct Node {

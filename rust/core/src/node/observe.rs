@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Node;
 use super::cell::Cell;
 use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
+use crate::sync::atomic::Ordering;
 
 /// What a partition costs.
 #[derive(Debug, Clone, PartialEq)]
