@@ -5,14 +5,15 @@ RUST   := $(shell find rust proto -name '*.rs' -o -name '*.toml' -o -name '*.pro
 TARGETS := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ   := snapshot_chunk range_digests replicate_entries routes_delta
-# Seconds for each of them.
-SECONDS ?= 20
+DURABILITY ?= Memory
+KILLS      ?= 1000
+OPERATIONS ?= 1000
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page \
-	fuzz sanitize check-interleavings check-instructions clean
+	fuzz sanitize check-interleavings check-instructions simulate soak soak-kills soak-operations clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -22,9 +23,13 @@ help:
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
 	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
-	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability)'
+	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability, bench-moves)'
 	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
 	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
+	@echo 'make soak              faults against real processes under load, SECONDS=300, SEED=…, DURABILITY=Memory|Disk'
+	@echo 'make soak-kills        workers killed and started again, KILLS=1000; every acknowledged write has to be there'
+	@echo 'make soak-operations   splits, merges and moves, an operator killed in each, OPERATIONS=1000'
+	@echo 'make simulate          SEEDS=2000 simulated worlds, all that can go wrong in them; FIRST=0, JOBS=2'
 	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
 	@echo 'make check-interleavings  the Rust node in many orders of its threads   (SCHEDULES=10000: in more)'
 	@echo 'make check-instructions   instructions an operation against benches/instructions.json   (UPDATE=1: renews it)'
@@ -52,6 +57,18 @@ test-rust:
 
 test-python: build
 	$(BIN)/pytest -n 2 --dist loadfile
+
+simulate: build
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)
+
+soak: build
+	$(BIN)/python -m dstk.testing.soak --seconds $(or $(SECONDS),300) --durability $(DURABILITY) $(if $(SEED),--seed $(SEED))
+
+soak-kills: build
+	$(BIN)/python -m dstk.testing.kill_loop --kills $(KILLS)
+
+soak-operations: build
+	$(BIN)/python -m dstk.testing.operator_kills --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
 
 lint: build
 	$(BIN)/ruff check .
@@ -81,7 +98,7 @@ wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
 # One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
-BENCHES := bench-routing bench-bulk bench-partitions bench-durability
+BENCHES := bench-routing bench-bulk bench-partitions bench-durability bench-moves
 .PHONY: $(BENCHES)
 
 bench:
@@ -104,6 +121,9 @@ bench-partitions: build
 bench-durability: build
 	$(BIN)/python benches/durability.py
 
+bench-moves: build
+	$(BIN)/python benches/moves.py
+
 bench-page: .venv/.bench
 	$(BIN)/python benches/page.py
 
@@ -115,9 +135,9 @@ fuzz: $(TARGETS)/tools/bin/cargo-fuzz
 	@for target in $(FUZZ); do \
 		log=$(TARGETS)/fuzz-$$target.log; \
 		PATH="$(TARGETS)/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGETS)/fuzz $$target -- \
-			-max_total_time=$(SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			-max_total_time=$(or $(SECONDS),20) -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 			> $$log 2>&1 || { cat $$log; exit 1; }; \
-		echo "$$target: $(SECONDS) s, $$(sed -n 's/^stat::number_of_executed_units: *//p' $$log) inputs, no crash"; \
+		echo "$$target: $(or $(SECONDS),20) s, $$(sed -n 's/^stat::number_of_executed_units: *//p' $$log) inputs, no crash"; \
 	done
 
 sanitize:

@@ -81,6 +81,13 @@ class Node:
         """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role) of every partition."""
     def see_term(self, term: int) -> None:
         """Note the term of an operator that speaks; a new one is on disk afterwards. Raises StaleRequest."""
+    def set_lease(self, keyspace: str, key_length: int, seconds: float) -> None:
+        """Serve a keyspace only for so long after an operator was heard; 0: for ever. Raises InvalidRequest."""
+    def renew(self, seconds_ago: float) -> None:
+        """An operator has shown that it heard what this worker said so long ago: leases run from then."""
+    @property
+    def lapses(self) -> int:
+        """How often leases ran out; then partitions are fenced until an operator lifts the fence."""
     @property
     def term(self) -> int:
         """Highest term of an operator that was heard; 0: none was."""

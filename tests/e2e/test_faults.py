@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from signal import SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any, TypeVar
 
 import pytest
 from upcluster import STEP_SECONDS
 
 from dstk import aio, api, kube
-from dstk.errors import DstkError
+from dstk.errors import DstkError, OutcomeUnknown
 from dstk.local.cluster import LocalCluster
 from dstk.testing.load import LoadSettings, VerifyingLoad
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 KEYSPACES = kube.Kind(api.API_VERSION, "Keyspace", "keyspaces", api.Keyspace)
 PARTITIONS = kube.Kind(api.API_VERSION, "Partition", "partitions", api.Partition)
 ASSIGNMENTS = kube.Kind(api.API_VERSION, "Assignment", "assignments", api.Assignment)
-KEYSPACE = {
+KEYSPACE: dict[str, Any] = {
     "apiVersion": api.API_VERSION,
     "kind": "Keyspace",
     "metadata": {"name": "default", "namespace": "default"},
@@ -86,8 +87,15 @@ async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[LocalCluster]:
-    async with LocalCluster(tmp_path, workers=3, keyspace=KEYSPACE) as running:
+def asked() -> dict[str, Any]:
+    """What the Keyspace's spec says besides."""
+    return {}
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, asked: dict[str, Any]) -> AsyncIterator[LocalCluster]:
+    keyspace = {**KEYSPACE, "spec": {**KEYSPACE["spec"], **asked}}
+    async with LocalCluster(tmp_path, workers=3, keyspace=keyspace) as running:
         yield running
 
 
@@ -200,6 +208,72 @@ async def test_a_killed_worker_comes_back_empty_and_says_so(
         assert row.value == name.encode()
         assert not data_lost(await objects.partition(name))
         assert (await objects.partition(name)).spec.epoch == partition.spec.epoch
+
+
+@pytest.mark.parametrize("asked", [{"durability": "Disk"}], ids=["Disk"])
+async def test_a_killed_worker_loses_nothing_that_is_on_disk(
+    cluster: LocalCluster, objects: Objects, client: aio.Client
+) -> None:
+    before = await objects.partitions()
+    for round_ in range(3):
+        acknowledged: dict[bytes, int] = {}
+        stop = asyncio.Event()
+
+        async def write(
+            writer: int, round_: int = round_, acknowledged: dict[bytes, int] = acknowledged, stop: asyncio.Event = stop
+        ) -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                key = key_in(before[number % 6])[:8] + b"%d-%d-%d" % (round_, writer, number % 500)
+                key = key[:16].ljust(16, b"\0")
+                with contextlib.suppress(OutcomeUnknown):
+                    acknowledged[key] = await client.put(key, b"%d" % number)
+
+        writers = [asyncio.create_task(write(writer)) for writer in range(16)]
+        await asyncio.sleep(0.3)
+        cluster.kill_worker("worker-1")
+        await asyncio.sleep(0.7)
+        stop.set()
+        await asyncio.gather(*writers)
+        assert len(acknowledged) > 100
+        for key, version in acknowledged.items():
+            row = await client.get(key)
+            assert row is not None
+            assert row.version >= version
+    for was in before:
+        now = await objects.partition(was.metadata.name)
+        assert now.spec.primary == was.spec.primary
+        assert not data_lost(now)
+
+
+@pytest.mark.parametrize("asked", [{"failover": "Lease", "leaseSeconds": 2}], ids=["Lease"])
+async def test_a_silent_worker_stops_serving_by_itself_and_its_partitions_are_given_away(
+    cluster: LocalCluster, objects: Objects, client: aio.Client
+) -> None:
+    hit = [partition for partition in await objects.partitions() if partition.spec.primary == "worker-1"]
+    rows = {partition.metadata.name: key_in(partition) for partition in hit}
+    for key in rows.values():
+        await client.put(key, b"before")
+    old = cluster.endpoints()["workers"]["worker-1"]["data"]
+    cluster.kill_worker("worker-1", SIGSTOP)
+    for name, key in rows.items():
+
+        async def given(name: str = name) -> api.Partition | None:
+            now = await objects.partition(name)
+            elsewhere = now.spec.primary != "worker-1" and now.status.phase is api.PartitionPhase.READY
+            return now if elsewhere and data_lost(now) else None
+
+        await until(given, f"{name} is served by another worker, which says that the rows are lost")
+        await client.put(key, b"after", timeout=30.0)
+    cluster.kill_worker("worker-1", SIGCONT)
+    # Asked directly, the worker that was away answers with what is true now.
+    late = await aio.connect([old])
+    for key in rows.values():
+        row = await late.get(key, timeout=30.0)
+        assert row is not None
+        assert row.value == b"after"
+    await late.close()
 
 
 @pytest.mark.parametrize("step", ["created", "loading", "following", "proxying"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec.structs import replace as with_
 
@@ -150,7 +150,12 @@ class ApiServer:
             self.clock.after(delay, self._apply, apply, applied, delay)
         self.clock.after(2 * delay, reply.fail, TimedOut("503"))
 
-    _FAULTS = {"api_lost": _lost, "api_unanswered": _unanswered, "api_late": _late, "api_error": _error}
+    _FAULTS: ClassVar[dict[str, Any]] = {
+        "api_lost": _lost,
+        "api_unanswered": _unanswered,
+        "api_late": _late,
+        "api_error": _error,
+    }
 
 
 class Cache:

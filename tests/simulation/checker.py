@@ -124,9 +124,9 @@ class Checker:
             if part is None or not pod.alive:
                 continue
             owns = owner is not None and owner.spec.primary == pod.name
-            if part.role == "primary" or (owns and part.caught_up):
-                if self._order[key].get(part.rows.get(key, (0, 0))[0], 0) >= self._floor[key]:
-                    return True
+            at = self._order[key].get(part.rows.get(key, (0, 0))[0], 0)
+            if (part.role == "primary" or (owns and part.caught_up)) and at >= self._floor[key]:
+                return True
         return False
 
     # State

@@ -38,7 +38,7 @@ class Network:
         if chance < weather.call_unanswered:
             answer = Reply()
         elif chance < weather.call_unanswered + weather.call_delayed:
-            delay = CONTROL_TIMEOUT * clock.random.choice((0.5, 1.1, 1.5, 3.0, 10.0))
+            delay = CONTROL_TIMEOUT * clock.random.choice((0.5, 1.1, 1.5, 3.0, 8.0, 20.0))
             self._later(delay, worker, method, arguments, answer)
             return reply
         elif chance < weather.call_unanswered + weather.call_delayed + weather.call_twice:

@@ -5,6 +5,7 @@ It does what ``dstk.operator`` does, in the same order, with the same decisions;
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -104,7 +105,6 @@ class Operator(Process):
         self.links: dict[str, Link] = {}
         self.drivers: dict[str, Driver] = {}
         self.recovery = Recovery(self)
-        self._told: set[str] = set()
         self._absent: dict[str, float] = {}
         self._pushes: set[str] = set()
 
@@ -307,10 +307,18 @@ class Operator(Process):
                     busy.update(touched(assignment, self.partitions.items, self.keyspace).partitions)
         return busy
 
+    def taken(self, partition: str) -> bool:
+        """Whether an unfinished Assignment names the partition."""
+        return any(
+            partition in (*each.spec.partitions, *each.spec.creates) for each in self.assignments if not is_final(each)
+        )
+
     def refusal(self, assignment: Assignment) -> Refusal | None:
         if assignment.status.phase not in (None, AssignmentPhase.PENDING):
             return None
-        keyspaces = {self.keyspace.metadata.name: self.keyspace}
+        # What is asked here is what does not depend on how the rows are kept.
+        spec = with_(self.keyspace.spec, durability=Durability.MEMORY)
+        keyspaces = {self.keyspace.metadata.name: with_(self.keyspace, spec=spec)}
         pods: dict[str, Any] = {name: {} for name in self.pods.items}
         return check(assignment, self.partitions.items, keyspaces, pods, self.meeting)
 
@@ -327,7 +335,9 @@ class Operator(Process):
 
     def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> Steps:
         """One action. Raises Failed, or Uncertain."""
-        self.world.note("[%s] %s", self.term, action)
+        if self.world.trace is not None:
+            about = assignment.metadata.name if assignment is not None else "recovery"
+            self.world.note("[%s] %s: %s", self.term, about, said(action))
         match action:
             case actions.Tell():
                 yield from self._tell(action, outcome)
@@ -417,10 +427,8 @@ class Operator(Process):
         api = self.world.api
         reply = api.request(lambda: api.delete("partitions", delete.name, delete.uid))
         yield reply
-        try:
+        with contextlib.suppress(NotFound, Conflict):
             reply.result()
-        except (NotFound, Conflict):
-            pass
         outcome.written[delete.name] = None
 
     def _set_partition_status(self, change: actions.SetPartitionStatus, outcome: Outcome) -> Steps:
@@ -463,7 +471,8 @@ class Operator(Process):
         known = self.assignments.get(name)
         if known is None or known.metadata.uid != assignment.metadata.uid or known.status == change.status:
             return
-        version = known.metadata.resource_version
+        # The version that was decided from: what others have written since is not to be overwritten.
+        version = assignment.metadata.resource_version
         reply = api.request(
             lambda: api.replace("assignments", name, lambda it: with_(it, status=change.status), version)
         )
@@ -780,21 +789,23 @@ class Recovery:
         operator = self._operator
         for step in steps:
             partition = getattr(step, "partition", "")
-            if partition and self._taken(partition):
+            if partition and operator.taken(partition):
                 return
             try:
                 yield from operator.carry_out(None, step, Outcome())
             except Uncertain:
                 assert isinstance(step, actions.Commit)
                 api = operator.world.api
-                reply = api.request(lambda name=step.partition: api.get("partitions", name))
+                reply = api.request(lambda api=api, name=step.partition: api.get("partitions", name))
                 yield reply
                 operator.partitions.learn(reply.result())
                 raise
 
-    def _taken(self, partition: str) -> bool:
-        return any(
-            partition in (*each.spec.partitions, *each.spec.creates)
-            for each in self._operator.assignments
-            if not is_final(each)
-        )
+
+def said(action: actions.Action) -> object:
+    """The action as a trace has it: of a status, what people read."""
+    if isinstance(action, actions.SetStatus):
+        status = action.status
+        step = status.step.value if status.step is not None else "-"
+        return f"status {status.phase} {step} {status.reason} {status.message}"
+    return action

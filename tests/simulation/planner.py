@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as with_
@@ -40,8 +41,6 @@ def plan_for(operator: Operator, absent: dict[str, float]) -> list[Assignment]:
         loads=loads,
         absent=absent,
     )
-    from datetime import UTC, datetime
-
     now = operator.clock.now
     created = datetime.fromtimestamp(now, UTC)
     return [

@@ -86,6 +86,7 @@ class Pod(Process):
             part.synced = part.sequence
 
     def fence_restarted(self, part: Part) -> None:
+        """A fence is no record of the log: every primary comes back behind one."""
         part.fenced, part.token = True, part.token + 1
 
     def synced(self, then: Callable[[], None]) -> None:
@@ -106,13 +107,15 @@ class Pod(Process):
         if not self.alive:
             return
         self._flush_due = False
-        self._write()
+        self.write_now()
         calls, self._unanswered = self._unanswered, []
         for call in calls:
             call()
 
-    def _write(self) -> None:
-        assert self.disk is not None
+    def write_now(self) -> None:
+        """Have on disk what is in memory, where anything is kept there."""
+        if self.disk is None:
+            return
         for name in sorted(self.worker.changed):
             part = self.worker.parts.get(name)
             if part is None:
@@ -128,7 +131,7 @@ class Pod(Process):
     def die(self) -> Disk | None:
         """What is left of it. What was written and not synced may be found again, or not."""
         if self.disk is not None and self.clock.random.random() < self.world.weather.keeps_unsynced:
-            self._write()
+            self.write_now()
         for value in self._unsynced:
             self.world.checker.unwritten(value)
         self.alive = False

@@ -45,6 +45,14 @@ def story_there_and_back(world: World) -> None:
     world.later(18, "on", move("p", "pod2", "pod3"))
 
 
+def story_new_and_on(world: World) -> None:
+    """Served for the first time, and soon somewhere else."""
+    world.add_partition("p", "a", "o")
+    world.add_assignment("new", new("p", primary="pod1"))
+    world.later(1.5, "away", move("p", "pod1", "pod2"))
+    world.later(9, "on", move("p", "pod2", "pod3"))
+
+
 def story_two_moves(world: World) -> None:
     """Two want the same partition; a third one wants it back."""
     world.add_partition("p", "a", "o", "pod1")
@@ -87,7 +95,7 @@ def story_planned(world: World) -> None:
     random = world.clock.random
 
     def weather_of_loads(times: int) -> None:
-        world.hot = {key: 45.0 for key in random.sample(KEYS, 4)} if times else dict.fromkeys(KEYS, 5.0)
+        world.hot = dict.fromkeys(random.sample(KEYS, 4), 60.0) if times else dict.fromkeys(KEYS, 5.0)
         world.leaving = {random.choice(world.names)} if times and random.random() < 0.4 else set()
         if times:
             world.clock.after(random.choice((4, 8)), weather_of_loads, times - 1)
@@ -106,6 +114,7 @@ STORIES: dict[str, Callable[[World], None]] = {
     "merge": story_merge,
     "move": story_move,
     "there_and_back": story_there_and_back,
+    "new_and_on": story_new_and_on,
     "two_moves": story_two_moves,
     "seed": story_seed,
     "reshape": story_reshape,

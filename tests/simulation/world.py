@@ -12,18 +12,21 @@ from msgspec.structs import replace as with_
 
 from dstk.api import (
     Assignment,
-    AssignmentPhase,
     AssignmentSpec,
+    Condition,
+    ConditionStatus,
     Durability,
     KeyRange,
     Keyspace,
     KeyspaceSpec,
+    KeyspaceStatus,
     ObjectMeta,
     Partition,
     PartitionPhase,
     PartitionSpec,
     Policy,
 )
+from dstk.api.keyspace import PartitionCounts
 from dstk.api.partition import PartitionStatus
 from dstk.lifecycle import actions
 
@@ -35,17 +38,15 @@ from .network import Network
 from .operator import Operator, is_final
 from .pod import Answer, Disk, Operation, Pod
 from .weather import CALM, Weather, kinds_of_incident
-from .worker import Part, Route
+from .worker import Part
 
 __all__ = ["PodObject", "World"]
 
 CLIENTS = 3
-HEAL_SECONDS = 12.0
-"""After the storm, until what it delayed has arrived."""
 END_SECONDS = 400.0
 """After the storm; what has not ended by then never will."""
-MARGIN = 25.0
-"""So long everything has to stay as it is at the end: what comes of late arrivals shows within it."""
+MARGIN = 1.0
+"""So long everything has to stay as it is at the end."""
 
 
 class PodObject(Struct, frozen=True):
@@ -56,11 +57,6 @@ class PodObject(Struct, frozen=True):
 
 class World:
     """`seed` decides everything; `weather` what goes wrong until the storm is over."""
-
-    pod: type[Pod] = Pod
-    operator: type[Operator] = Operator
-    client: type[Client] = Client
-    api_server: type[ApiServer] = ApiServer
 
     def __init__(self, seed: int, weather: Weather, workers: int = 3, keep_trace: bool = False) -> None:
         self.seed = seed
@@ -80,7 +76,7 @@ class World:
         durability = Durability.DISK if weather.disk else Durability.MEMORY
         spec = KeyspaceSpec(key_length=KEY_LENGTH, proxy_seconds=2, durability=durability)
         self.keyspace = Keyspace(metadata=ObjectMeta(name="default", uid="ks"), spec=spec)
-        self.api = self.api_server(self.clock, lambda: self.weather)
+        self.api = ApiServer(self.clock, lambda: self.weather)
         self.network = Network(self)
         self.pods: dict[str, Pod] = {}
         self.disks: dict[str, Disk | None] = {}
@@ -106,7 +102,7 @@ class World:
             span = span_of_partition(partition)
             worker.parts[name] = Part(name, span.start, span.end, "primary", 1)
             worker.changed.add(name)
-            self.pods[primary].synced(lambda: None)
+            self.pods[primary].write_now()
         self.api.create("partitions", partition)
 
     def add_assignment(self, name: str, spec: AssignmentSpec) -> None:
@@ -125,7 +121,12 @@ class World:
     def plan(self, policy: Policy) -> None:
         """Let the Assigner plan by this policy."""
         self.plans = True
-        self.keyspace = with_(self.keyspace, spec=with_(self.keyspace.spec, policy=policy))
+        moment = datetime.fromtimestamp(self.clock.now, UTC)
+        cut = Condition(
+            type=Keyspace.CUT, status=ConditionStatus.TRUE, last_transition_time=moment, reason="Created", message=""
+        )
+        spec = with_(self.keyspace.spec, policy=policy, partitions=PartitionCounts(initial=2))
+        self.keyspace = with_(self.keyspace, spec=spec, status=KeyspaceStatus(conditions=(cut,)))
 
     def heat(self, start: bytes, end: bytes) -> float:
         """Operations per second on a range."""
@@ -142,7 +143,7 @@ class World:
 
     def start_worker(self, name: str) -> None:
         if name not in self.pods and name in self.api.objects["pods"]:
-            self.pods[name] = self.pod(self, name, self.disks[name])
+            self.pods[name] = Pod(self, name, self.disks[name])
             self.checker.suspect_all()
 
     def kill_worker(self, name: str) -> None:
@@ -182,7 +183,7 @@ class World:
             else:
                 self._end_operator(old)
         self.term += 1
-        successor = self.operator(self, self.term)
+        successor = Operator(self, self.term)
         self.operators.append(successor)
         successor.start()
 
@@ -212,7 +213,7 @@ class World:
 
     def _clear_up(self) -> None:
         self.note("-- the storm is over")
-        self.weather = with_storm_over(self.storm)
+        self.weather = CALM
         for operator in self.operators:
             operator.paused_until = min(operator.paused_until, self.clock.now + 3.0)
 
@@ -315,7 +316,7 @@ class World:
         self.new_operator()
         users = Process()
         for _ in range(CLIENTS):
-            client = self.client(self, self._numbers)
+            client = Client(self, self._numbers)
             clock.spawn(client, client.run())
         clock.spawn(users, self._storm())
         ends = clock.now + self.storm.storm_seconds + END_SECONDS
@@ -329,16 +330,12 @@ class World:
                 trouble = self.trouble()
                 if trouble is None:
                     good_since = good_since or clock.now
-                    if clock.now - good_since >= self.margin:
+                    if clock.now - good_since >= MARGIN:
                         return
                 else:
                     good_since = None
                     if clock.now >= ends:
                         raise Broken(f"E: {trouble}")
-
-    @property
-    def margin(self) -> float:
-        return 1.0
 
     def trouble(self) -> str | None:
         """What is not yet as it should be at the end."""
@@ -367,8 +364,3 @@ class World:
         if held != owned:
             return f"held but not owned: {sorted(held - owned)}"
         return None
-
-
-def with_storm_over(storm: Weather) -> Weather:
-    """Nothing goes wrong any more."""
-    return CALM

@@ -186,6 +186,12 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
     rules: ClassVar[tuple[Rule, ...]] = (
         immutable("keyLength"),
         immutable("durability"),
+        immutable("failover"),
+        Rule(
+            rule="self.failover != 'Lease' || self.durability == 'Memory'",
+            message="failover Lease is for durability Memory: with Disk the rows are where the worker was",
+            field=".failover",
+        ),
         Rule(
             rule="self.keyLength > 2 || self.partitions.initial <= (self.keyLength == 1 ? 256 : 65536)",
             message="there are not so many keys of keyLength bytes as partitions.initial asks for partitions",
@@ -216,10 +222,19 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
         Failover,
         Meta(
             description="Confirmed gives a silent worker's partitions away only when Kubernetes says that its pod is "
-            "gone; Lease also when it must have stopped serving by itself."
+            "gone; Lease also when it must have stopped serving by itself, not having heard from the operator for "
+            "leaseSeconds. Cannot change."
         ),
     ] = Failover.CONFIRMED
 
+    lease_seconds: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=3600,
+            description="With failover Lease: how long a worker that does not hear from the operator goes on serving.",
+        ),
+    ] = 15
     on_loss: Annotated[
         OnLoss,
         Meta(
@@ -228,6 +243,11 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
             "durability Memory: with Disk a partition waits for its worker."
         ),
     ] = OnLoss.RECREATE
+
+    @property
+    def worker_lease(self) -> float:
+        """For how many seconds a worker serves after the operator was heard; 0: for ever."""
+        return float(self.lease_seconds) if self.failover is Failover.LEASE else 0.0
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a worker pod with these labels serves the keyspace."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from dstk.api.assignment import Assignment, AssignmentSpec, MergeParams, MoveParams, NewParams, SplitParams
-from dstk.api.keyspace import Failover, Keyspace
+from dstk.api.keyspace import Durability, Failover, Keyspace
 from dstk.api.partition import KeyRange, Partition
 from dstk.api.span import Span, span_of
 from dstk.errors import InvalidRequest
@@ -137,11 +137,11 @@ def check_partition(
 
 
 def unsupported(keyspace: Keyspace) -> Refusal | None:
-    """What the Keyspace asks for and this version does not do. Better refused aloud than served with less."""
-    if keyspace.spec.failover is Failover.LEASE:
+    """What the Keyspace asks for and cannot have. Better refused aloud than served with less."""
+    if keyspace.spec.failover is Failover.LEASE and keyspace.spec.durability is Durability.DISK:
         return Refusal(
             "FailoverNotSupported",
-            "failover Lease is not supported by this version: no worker stops serving by itself; set failover to "
+            "failover Lease is for durability Memory: with Disk the rows are where the worker was; set failover to "
             "Confirmed",
         )
     return None

@@ -74,6 +74,13 @@ class Election:
         self._clock = clock
         self._lease: Lease | None = None
         self._seen: tuple[str, float] = ("", 0.0)
+        self._renewed = 0.0
+        """When the last write that took or kept the lease was begun."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can have the lease yet, by this process' monotonic clock, however long it was paused."""
+        return self.term > 0 and self._clock() - self._renewed < self._settings.renew_deadline
 
     async def acquire(self) -> int:
         """Wait until the lease is ours; the term."""
@@ -103,17 +110,15 @@ class Election:
 
     async def hold(self) -> str:
         """Renew until the lease is lost; why it was."""
-        renewed = self._clock()
         while True:
             await asyncio.sleep(self._settings.retry)
             try:
                 if await self._renew():
-                    renewed = self._clock()
                     continue
                 return f"lease {self.name} was taken by {self._holder()}"
             except (DstkError, TimeoutError) as error:
                 log.warning("lease %s was not renewed: %r", self.name, error)
-            if self._clock() - renewed >= self._settings.renew_deadline:
+            if not self.is_held:
                 return f"lease {self.name} could not be renewed for {self._settings.renew_deadline:.0f} s"
 
     async def release(self) -> None:
@@ -154,7 +159,7 @@ class Election:
         return await self._write(acquired=_now(), transitions=(lease.spec.lease_transitions or 0) + 1)
 
     async def _create(self) -> bool:
-        now = _now()
+        now, begun = _now(), self._clock()
         spec = self._spec(now, now, 1)
         try:
             self._lease = await self._leases.create(Lease(Meta(name=self.name), spec))
@@ -162,10 +167,11 @@ class Election:
             if error.reason == "AlreadyExists":
                 return False
             raise
-        self.term = 1
+        self.term, self._renewed = 1, begun
         return True
 
     async def _write(self, *, acquired: str, transitions: int) -> bool:
+        begun = self._clock()
         spec = self._spec(acquired, _now(), transitions)
         try:
             self._lease = await self._leases.replace(self.name, Lease(self._metadata(), spec))
@@ -174,7 +180,7 @@ class Election:
                 self._lease = await self._leases.find(self.name)
                 return False
             raise
-        self.term = transitions
+        self.term, self._renewed = transitions, begun
         return True
 
     def _metadata(self) -> Meta:

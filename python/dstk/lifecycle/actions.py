@@ -40,6 +40,7 @@ __all__ = [
     "Unfence",
     "Wait",
     "flatten",
+    "name_of",
 ]
 
 
@@ -50,13 +51,14 @@ __all__ = [
 class Serve:
     """Be the primary of the range: with the rows that are held when it is held, else empty. Lifts no fence.
 
-    `durable`: what is acknowledged is on disk.
+    `durable`: what is acknowledged is on disk. `lease_seconds`: for so long after the operator was heard; 0: for ever.
     """
 
     start: bytes
     end: bytes
     key_length: int
     durable: bool = False
+    lease_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Follow:
     source_address: str
     source_incarnation: str
     durable: bool = False
+    lease_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,12 @@ Action: TypeAlias = (
     | Wait
     | Parallel
 )
+
+
+def name_of(action: Action | Command) -> str:
+    """What it does, in a word: of a Tell, what is told. ``SetStatus`` is set-status."""
+    what = action.command if isinstance(action, Tell) else action
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in type(what).__name__)[1:]
 
 
 def flatten(actions: Iterable[Action]) -> Iterator[Action]:

@@ -211,6 +211,9 @@ def create_merged(m: Merging) -> Iterable[Action]:
         yield CreatePartition(
             m.name, keyspace, whole.start, whole.end, m.host.name, m.epoch, m.host.incarnation
         )  # fmt: skip
+    elif m.merged.status.phase is None:
+        # Whoever created it had not come to that.
+        yield SetPartitionStatus(m.name, PartitionPhase.READY, m.host.incarnation)
 
 
 @effect

@@ -213,6 +213,13 @@ def destination_serves(m: Move) -> bool:
 
 
 @guard
+def destination_fenced(m: Move) -> bool:
+    """It came back from its disk, and serves nothing before it is told that it may."""
+    here = m.here
+    return here is not None and here.role == "primary" and here.epoch == m.object.spec.epoch and here.fenced
+
+
+@guard
 def destination_follows(m: Move) -> bool:
     return m.here is not None and m.here.role in ("loading", "following")
 
@@ -226,6 +233,13 @@ def caught_up(m: Move) -> bool:
 def copy_complete(m: Move) -> bool:
     """It had caught up, whatever has come of the stream since."""
     return m.here is not None and m.here.caught_up
+
+
+@guard
+def copy_behind(m: Move) -> bool:
+    """The source, which still serves, has writes that it has not."""
+    here, there = m.here, m.there
+    return here is not None and there is not None and there.role == "primary" and here.sequence < there.sequence
 
 
 @guard
@@ -311,7 +325,16 @@ def follow(m: Move) -> Iterable[Action]:
 
 def _follow(m: Move, epoch: int) -> Action:
     span, source = m.span(m.object), m.source
-    command = Follow(span.start, span.end, m.key_length, source.name, source.address, source.incarnation, m.durable)
+    command = Follow(
+        span.start,
+        span.end,
+        m.key_length,
+        source.name,
+        source.address,
+        source.incarnation,
+        m.durable,
+        m.lease_seconds,
+    )
     return m.tell(m.destination, m.name, epoch, command)
 
 
@@ -408,6 +431,11 @@ def unfence(m: Move) -> Iterable[Action]:
 
 
 @effect
+def unfence_destination(m: Move) -> Iterable[Action]:
+    return m.lift(m.destination, m.here, m.object)
+
+
+@effect
 def drop(m: Move) -> Iterable[Action]:
     """Where it cannot be told now, recovery drops it later."""
     here = m.here
@@ -452,6 +480,7 @@ Move.table = Transitions(
     at(LOADING, FOLLOWING, PROXYING).when(uncertain).wait("the outcome of the commit"),
     # The commit has happened: only forward, or back by another commit when the destination lost everything.
     before_commit().when(moved & destination_serves & ~source_silent).do(forward, note_owner).go(PROXYING),
+    before_commit().when(moved & destination_follows & stream_broken & copy_behind).do(follow_on).stay(),
     before_commit().when(moved & destination_follows & copy_complete).do(promote).stay(),
     before_commit().when(moved & destination_follows & stream_broken & source_serves).do(follow_on).stay(),
     before_commit().when(moved & destination_lost & source_serves).do(take_back).stay(),
@@ -490,6 +519,7 @@ Move.table = Transitions(
     before_commit().when(destination_silent & silent_for_long).stall("WorkerUnreachable"),
     before_commit().when(always).wait("the destination to catch up"),
     # Proxy, then forget.
+    at(PROXYING).when(moved & destination_fenced).do(unfence_destination).stay(),
     at(PROXYING).when(source_serves & moved).do(forward).stay(),
     at(PROXYING).when(source_silent & late).do(clear_proxy).go(COMPLETED),
     at(PROXYING).when(source_silent & silent_for_long).stall("WorkerUnreachable"),

@@ -144,7 +144,8 @@ def _loss(n: New, partition: Partition) -> tuple[Action, ...]:
     former, name = partition.spec.primary, partition.metadata.name
     if not former or partition.status.phase != PartitionPhase.READY:
         return ()
-    message = f"the pod of {former} is gone, and with it the rows; {n.host.name} serves it from empty"
+    gone = "the pod of {} is gone" if n.worker(former).gone else "{} is silent and its lease has run out"
+    message = f"{gone.format(former)}, and with it the rows; {n.host.name} serves it from empty"
     lost = Partition.DATA_LOST
     return (
         SetPartitionStatus(name, PartitionPhase.LOADING, "", lost, "WorkerGone", message),

@@ -59,8 +59,9 @@ class WorkerView:
     `reachable`: it answered this time; `parts` is what it holds now. `gone`: it will not come back as it
     was: its pod object no longer exists, or has another incarnation than the one the driver saw holding the
     data. Of a worker without a pod, `incarnation` is empty. `term` is the highest operator term it has seen.
-    `parts` holds at least the partitions that the Assignment names, children and merged partition included, as
-    far as the worker holds them.
+    `unheard_seconds`: since it was last known to have taken note of this operator. `parts` holds at least the
+    partitions that the Assignment names, children and merged partition included, as far as the worker holds
+    them.
     """
 
     name: str
@@ -70,6 +71,7 @@ class WorkerView:
     gone: bool = False
     draining: bool = False
     term: int = 0
+    unheard_seconds: float = 0.0
     parts: Mapping[str, PartView] = field(default_factory=dict)
 
 

@@ -56,6 +56,11 @@ class Operation(ABC):
         return self.observed.keyspace.spec.durability is Durability.DISK
 
     @property
+    def lease_seconds(self) -> float:
+        """For how long a worker serves after the operator was heard; 0: for ever."""
+        return self.observed.keyspace.spec.worker_lease
+
+    @property
     @abstractmethod
     def workers(self) -> Sequence[WorkerView]:
         """The workers it cannot go on without."""
@@ -120,8 +125,10 @@ class Operation(ABC):
         return self.observed.workers.get(name) or WorkerView(name, reachable=False, gone=True)
 
     def is_lost(self, worker: WorkerView) -> bool:
-        """Whether it does not answer and will not come back with what it held: its pod is gone, and so are the rows."""
-        return not worker.reachable and worker.gone and not self.durable
+        """Whether it does not answer and will not come back with what it held: its pod is gone, and so are the rows, or
+        its lease has run out, and it serves no more."""
+        lapsed = 0 < lapse_seconds(self.lease_seconds) <= worker.unheard_seconds
+        return not worker.reachable and (worker.gone or lapsed) and not self.durable
 
     def is_silent(self, worker: WorkerView) -> bool:
         """Whether it does not answer and may come back with what it held."""
@@ -146,7 +153,10 @@ class Operation(ABC):
     def serve(self, worker: WorkerView, partition: Partition, epoch: int) -> Tell:
         span = self.span(partition)
         return self.tell(
-            worker, partition.metadata.name, epoch, Serve(span.start, span.end, self.key_length, self.durable)
+            worker,
+            partition.metadata.name,
+            epoch,
+            Serve(span.start, span.end, self.key_length, self.durable, self.lease_seconds),
         )
 
     def lift(self, worker: WorkerView, part: PartView | None, partition: Partition) -> Iterable[Action]:
@@ -185,6 +195,12 @@ class Operation(ABC):
             observed_generation=self.assignment.metadata.generation,
             **detail,  # type: ignore[arg-type]
         )
+
+
+def lapse_seconds(lease_seconds: float) -> float:
+    """After how long a silence a worker has certainly stopped serving by itself, with a margin for clocks that run
+    differently fast; 0: never."""
+    return lease_seconds and lease_seconds * 1.1 + 1.0
 
 
 def serving(worker: WorkerView, partition: Partition | None, name: str) -> PartView | None:

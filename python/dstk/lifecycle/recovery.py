@@ -50,8 +50,8 @@ def recover(
     worker holds; one that the worker holds and that is missing has no object. They are read before the
     worker is asked. `busy`: partitions that an unfinished Assignment touches, children and merged ones
     included (``touched``), found out after the worker was asked: they are left to it. `addresses`: data plane
-    by worker name. `meeting`: every Partition with a key in a range. The result is one
-    Parallel with a lane for each partition, or nothing. A lane has to be broken off as soon as its partition becomes busy.
+    by worker name. `meeting`: every Partition with a key in a range. The result is one Parallel with a lane for
+    each partition, or nothing. A lane has to be broken off as soon as its partition becomes busy.
     """
     return _Recovery(partitions, worker, keyspace, busy, addresses or {}, meeting or _none).actions()
 
@@ -253,7 +253,7 @@ class _Recovery:
     def _serve(self, object_: Partition, epoch: int) -> Iterator[Action]:
         span = self._span(object_)
         durable = self.keyspace.spec.durability is Durability.DISK
-        command = Serve(span.start, span.end, self.keyspace.spec.key_length, durable)
+        command = Serve(span.start, span.end, self.keyspace.spec.key_length, durable, self.keyspace.spec.worker_lease)
         yield self._tell(object_.metadata.name, epoch, command)
         yield SetPartitionStatus(object_.metadata.name, PartitionPhase.READY, self.worker.incarnation)
 

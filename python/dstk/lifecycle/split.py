@@ -7,8 +7,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from dstk.api import Partition, Progress, Role, SplitParams, SplitStatus, Step
-from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, Split, Unfence
+from dstk.api import Partition, PartitionPhase, Progress, Role, SplitParams, SplitStatus, Step
+from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus, Split, Unfence
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, serving, silent, silent_for_long
 from dstk.lifecycle.pieces import Piece, pieces_of
@@ -209,6 +209,9 @@ def create_children(s: Splitting) -> Iterable[Action]:
                 piece.name, s.object.spec.keyspace, piece.range.start, piece.range.end,
                 s.host.name, s.epoch, s.host.incarnation,
             )  # fmt: skip
+        elif known.status.phase is None:
+            # Whoever created it had not come to that.
+            yield SetPartitionStatus(piece.name, PartitionPhase.READY, s.host.incarnation)
 
 
 @effect

@@ -69,6 +69,7 @@ class Assigner:
         self._writes = asyncio.Semaphore(settings.max_writes)
         self._now = now
         self._absent: dict[str, float] = {}
+        self._silent: dict[str, float] = {}
         self._checked: set[str] = set()
         self._dirty = True
         for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments):
@@ -143,7 +144,14 @@ class Assigner:
         if link is None:
             return Worker(name, labels, ready=False, leaving=self._workers.is_leaving(name))
         leaving = link.draining or link.cordoned or self._workers.is_leaving(name)
-        return Worker(name, labels, ready=link.reachable, leaving=leaving)
+        if link.reachable:
+            self._silent.pop(name, None)
+        else:
+            self._silent.setdefault(name, self._now())
+        silent_since = self._silent.get(name)
+        if link.heard:
+            silent_since = self._now() - self._workers.unheard_seconds(name)
+        return Worker(name, labels, ready=link.reachable, leaving=leaving, silent_since=silent_since)
 
     async def _create(self, planned: Plan) -> None:
         await self._all(self._create_partition(partition) for partition in planned.partitions)

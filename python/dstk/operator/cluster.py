@@ -100,8 +100,9 @@ class Cluster:
                 yield assignment
 
     def keyspace_of(self, assignment: Assignment) -> Keyspace | None:
-        """The Keyspace of the Partitions that it names, as far as they are there."""
-        for name in (*assignment.spec.partitions, *assignment.spec.creates):
+        """The Keyspace of the Partitions that it names or is known to create, as far as they are there."""
+        splits = assignment.status.split.splits if assignment.status.split is not None else ()
+        for name in (*assignment.spec.partitions, *assignment.spec.creates, *splits):
             partition = self.partitions.get(name)
             if partition is not None:
                 return self.keyspaces.get(partition.spec.keyspace)

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import msgspec
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
 from dstk.kube import Backoff
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import Observed, PartView, WorkerView
+from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.cluster import Cluster, is_finished
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
 from dstk.operator.settings import OperatorSettings
@@ -227,8 +228,8 @@ class Driver:
             await self._look()
         refusal = self._refusal()
         keyspace = self._find_keyspace()
-        if keyspace is None and refusal is not None:
-            # It is refused for this very reason; nothing of the Keyspace is looked at.
+        if keyspace is None and (refusal is not None or self._merged_and_cleared()):
+            # Refused for this very reason, or has only to say that it is done: nothing of the Keyspace is looked at.
             keyspace = Keyspace(spec=KeyspaceSpec(key_length=1))
         if keyspace is None:
             log.warning("assignment %s: its partitions or their Keyspace are gone; waiting for them", self.name)
@@ -296,6 +297,15 @@ class Driver:
         self._keyspace = self._cluster.keyspace_of(self.assignment) or self._keyspace
         return self._keyspace
 
+    def _merged_and_cleared(self) -> bool:
+        """The parts are merged, and gone; an operator has ended between that and saying so."""
+        merge, partitions = self.assignment.status.merge, self._cluster.partitions
+        return (
+            merge is not None
+            and merge.status is Step.PROXYING
+            and all(partitions.get(name) is None for name in self.assignment.spec.partitions)
+        )
+
     def _refusal(self) -> Refusal | None:
         if self.assignment.status.phase not in (None, AssignmentPhase.PENDING):
             return None
@@ -303,9 +313,17 @@ class Driver:
             self.assignment,
             self._cluster.partitions.items,
             self._cluster.keyspaces.items,
-            self._workers.labels,
+            self._present(),
             self._spans.meeting,
         )
+
+    def _present(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of the workers that may serve something of the Keyspace: not of those whose lease has run out."""
+        labels, keyspace = self._workers.labels, self._keyspace
+        lapse = lapse_seconds(keyspace.spec.worker_lease) if keyspace is not None else 0.0
+        if not lapse:
+            return labels
+        return {name: each for name, each in labels.items() if self._workers.unheard_seconds(name) < lapse}
 
 
 def _merge(parts: Mapping[str, PartView], states: Mapping[str, PartView]) -> dict[str, PartView]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dstk import faults
 from dstk.api import (
     KEYSPACE_LABEL,
     Assignment,
@@ -19,7 +20,7 @@ from dstk.api import (
     to_dict,
 )
 from dstk.api.conditions import with_condition
-from dstk.errors import ApiError, DstkError, OutcomeUnknown
+from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
 from dstk.kube import is_conflict, is_not_found
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
@@ -51,7 +52,8 @@ class Outcome:
 class Hands:
     """The only writer of objects and the only caller of workers in the reconciler.
 
-    ``term`` is what every call to a worker carries. ``writes`` bounds the API writes in flight.
+    ``term`` is what every call to a worker carries. ``writes`` bounds the API writes in flight. ``leads`` says whether
+    this operator still may act: one that was paused for longer than its lease lasts does nothing more.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Hands:
         term: int,
         writes: asyncio.Semaphore,
         on_commit: Callable[[Partition], None],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
@@ -69,12 +72,22 @@ class Hands:
         self._term = term
         self._writes = writes
         self._on_commit = on_commit
+        self._leads = leads
 
     async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
-        """Carry out one action other than Wait and Parallel. Raises DstkError when it failed.
+        """Carry out one action other than Wait and Parallel.
 
+        Raises DstkError when it failed, Unavailable without the lease.
         ``assignment`` is None when a worker is brought up to date, which no Assignment asks for.
         """
+        if not self._leads():
+            raise Unavailable("the lease was not renewed in time; another operator may be leading")
+        name = actions.name_of(action)
+        await faults.reach(f"operator.before-{name}")
+        await self._carry_out(assignment, action, outcome)
+        await faults.reach(f"operator.after-{name}")
+
+    async def _carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
         match action:
             case actions.Tell():
                 await self._tell(action, outcome)
@@ -212,21 +225,24 @@ class Hands:
         outcome.stale = True
 
     async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
-        """Write what differs. The version is the condition, so a deposed operator cannot write over its successor."""
+        """Write what differs, provided that the Assignment still has the version which the decision was made from.
+
+        So an operator that was deposed or paused meanwhile cannot write over its successor.
+        """
         assignments = self._cluster.assignments
         name = assignment.metadata.name
         known = assignments.get(name)
         if known is None or known.metadata.uid != assignment.metadata.uid:
             return  # deleted: nobody is left to be told
-        patch = difference(to_dict(known.status), to_dict(status))
+        patch = difference(to_dict(assignment.status), to_dict(status))
         patch.pop("conditions", None)
         if patch.keys() <= {"observedGeneration"}:
             return
-        patch["observedGeneration"] = known.metadata.generation
+        patch["observedGeneration"] = assignment.metadata.generation
         try:
             async with self._writes:
                 written = await assignments.objects.patch_status(
-                    name, patch, resource_version=known.metadata.resource_version
+                    name, patch, resource_version=assignment.metadata.resource_version
                 )
         except ApiError as error:
             if is_not_found(error):
@@ -235,7 +251,7 @@ class Hands:
                 assignments.learn(live)
             raise
         assignments.learn(written)
-        self._metrics.on_status(known, written)
+        self._metrics.on_status(assignment, written)
 
     def _record(self, assignment: Assignment | None, record: actions.Record) -> None:
         partition = self._cluster.partitions.get(record.partition) if record.partition else None

@@ -23,7 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do."""
+    """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do.
+
+    And once in a while: a call that arrives after everybody has given it up leaves a fence or a copy behind, and a
+    commit an owner that does not know of it.
+    """
 
     def __init__(
         self, cluster: Cluster, workers: WorkerLinks, spans: Spans, hands: Hands, settings: OperatorSettings
@@ -33,8 +37,11 @@ class Recovery:
         self._spans = spans
         self._hands = hands
         self._longest = settings.reconnect_longest
+        self._relook = settings.relook_interval
         self._lives: dict[str, str] = {}
         self._waiting: set[str] = set()
+        self._fenced: set[str] = set()
+        """Workers that have something fenced which an Assignment is in charge of."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         workers.on_change(self._on_worker)
@@ -46,6 +53,7 @@ class Recovery:
         for link in self._workers:
             self._on_worker(link.name)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_again(), name="recovery of late arrivals")
             while True:
                 await self._wake.wait()
                 self._wake.clear()
@@ -53,6 +61,12 @@ class Recovery:
                     if name not in self._running:
                         self._waiting.discard(name)
                         self._running[name] = tasks.create_task(self._settle(name), name=f"recovery of {name}")
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._relook)
+            for name in list(self._lives):
+                self._look_at(name)
 
     def _look_at(self, name: str) -> None:
         self._waiting.add(name)
@@ -75,6 +89,11 @@ class Recovery:
         assignment = new or old
         assert assignment is not None
         phase = assignment.status.phase
+        if new is None or (phase is not None and phase.final):
+            # What was left to an Assignment may have come back fenced, which it had no part in.
+            for name in self._fenced:
+                self._look_at(name)
+            self._fenced.clear()
         if phase is AssignmentPhase.COMPLETED or (new is not None and phase is not AssignmentPhase.ABORTED):
             return
         if old is None or (new is not None and old.status.phase is phase):
@@ -121,6 +140,8 @@ class Recovery:
                 mine.setdefault(spec.keyspace, {})[partition.metadata.name] = partition
         addresses = {link.name: link.data_address for link in self._workers}
         busy = self._busy()
+        if any(part.fenced and partition in busy for partition, part in view.parts.items()):
+            self._fenced.add(name)
         decided: list[actions.Action] = []
         for keyspace in self._cluster.keyspaces:
             partitions = mine.get(keyspace.metadata.name, {})

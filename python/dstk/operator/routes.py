@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -26,6 +27,9 @@ from dstk.wire import KeyspaceRoutes, Route, RoutesPusher, RoutesUpdate
 __all__ = ["RoutePublisher"]
 
 log = logging.getLogger(__name__)
+
+RENEWALS = 5
+"""How often a lease is renewed before it would run out."""
 
 
 @dataclass(slots=True)
@@ -150,14 +154,26 @@ class RoutePublisher:
                     # Another life of the worker has lost what the earlier one was told.
                     while stream.link.incarnation == life:
                         await self._push(stream, pusher)
+                        if self._lease() and not stream.link.heard:
+                            # What renews a lease is a push after an acknowledgement.
+                            await self._push(stream, pusher)
                         backoff.reset()
                         await self._wait(stream)
             except DstkError as error:
                 log.debug("routes to %s: %s", stream.link.name, error)
                 await asyncio.sleep(backoff.next())
 
+    def _lease(self) -> float:
+        """The shortest lease of all Keyspaces, in seconds; 0: there is none."""
+        leases = (keyspace.spec.worker_lease for keyspace in self._cluster.keyspaces)
+        return min((lease for lease in leases if lease), default=0.0)
+
     async def _wait(self, stream: _Stream) -> None:
-        await stream.changed.wait()
+        """Until something has changed, or it is time to say that this operator is there."""
+        lease = self._lease()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(lease / RENEWALS if lease else None):
+                await stream.changed.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._delay):
                 await stream.urgent.wait()
@@ -172,10 +188,11 @@ class RoutePublisher:
             update = self._everything()
         else:
             update = self._changes(partitions, workers)
-            if not update.keyspaces and not update.workers:
+            if not update.keyspaces and not update.workers and not self._lease():
                 return
         self._metrics.pushes.labels("full" if full else "delta").inc()
         await pusher.push(update, timeout_seconds=self._timeout)
+        stream.link.heard = time.monotonic()
 
     def _everything(self) -> RoutesUpdate:
         keyspaces = []

@@ -89,7 +89,9 @@ class Operator:
             tasks.create_task(self.cluster.run())
             tasks.create_task(self.workers.run())
 
-    async def _lead(self, component: str, work: Callable[[int], Awaitable[None]], leading: asyncio.Event) -> None:
+    async def _lead(
+        self, component: str, work: Callable[[int, Callable[[], bool]], Awaitable[None]], leading: asyncio.Event
+    ) -> None:
         name = f"{self._settings.lease}-{component}"
         election = Election(self._connection, name, self._namespace, self._identity, self._settings.election)
         if self._settings.leader_election:
@@ -101,17 +103,17 @@ class Operator:
         leading.set()
         try:
             if self._settings.leader_election:
-                await _until_lost(election, work(term))
+                await _until_lost(election, work(term, lambda: election.is_held))
             else:
-                await work(term)
+                await work(term, lambda: True)
         finally:
             await election.release()
 
-    async def _reconcile(self, term: int) -> None:
+    async def _reconcile(self, term: int, leads: Callable[[], bool]) -> None:
         settings, cluster = self._settings, self.cluster
         routes = RoutePublisher(cluster, self.workers, self.spans, self.metrics, settings, term)
         writes = asyncio.Semaphore(settings.max_writes)
-        hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now)
+        hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now, leads)
         reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)
         recovery = Recovery(cluster, self.workers, self.spans, hands, settings)
         await cluster.synced()
@@ -125,7 +127,7 @@ class Operator:
         finally:
             await routes.stop()
 
-    async def _assign(self, term: int) -> None:
+    async def _assign(self, term: int, leads: Callable[[], bool]) -> None:
         assigner = Assigner(self.cluster, self.workers, self.spans, self.metrics, self._settings)
         sizes = SizeReporter(self.cluster, self.workers, self._settings)
         await self.cluster.synced()

@@ -43,6 +43,9 @@ class OperatorSettings:
     """For a worker's answer to one control call."""
     reconnect_longest: float = 2.0
     """Longest pause between two tries to reach a worker."""
+    relook_interval: float = 30.0
+    """Every worker is looked at so often though nothing is known to have changed: a call that was given up may have
+    arrived since."""
     progress_interval: float = 2.0
     """A status in which only the progress has changed is written so often at most."""
     size_interval: float = 10.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,9 @@ from dstk.wire import ControlClient, Load, Request, Status
 __all__ = ["WorkerLink", "WorkerLinks"]
 
 log = logging.getLogger(__name__)
+
+SILENT_TIMEOUT = 2.0
+"""Seconds for the answer of a worker that did not answer last."""
 
 CONTROL_PORT = "control"
 DATA_PORT = "data"
@@ -39,6 +43,8 @@ class WorkerLink:
     term: int = 0
     reachable: bool = False
     draining: bool = False
+    heard: float = 0.0
+    """When it last took note of this operator, by the monotonic clock; 0: not yet."""
     loads: dict[str, Load] = field(default_factory=dict)
     """By partition name."""
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
@@ -64,6 +70,7 @@ class WorkerLinks:
         self._handlers: list[Callable[[str], None]] = []
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._started = time.monotonic()
         pods.on_change(self._on_pod)
 
     def on_change(self, handler: Callable[[str], None]) -> None:
@@ -84,6 +91,14 @@ class WorkerLinks:
         """Is there a pod of that name that can still be a worker?"""
         return name in self._labels
 
+    def unheard_seconds(self, name: str) -> float:
+        """For how long the worker has certainly not taken note of any operator.
+
+        What an operator before this one was told, it was told before this one began.
+        """
+        link = self._links.get(name)
+        return time.monotonic() - max(self._started, link.heard if link is not None else 0.0)
+
     def is_leaving(self, name: str) -> bool:
         """Is the pod being deleted?"""
         pod = self._pods.get(name)
@@ -96,11 +111,13 @@ class WorkerLinks:
         """
         link = self._links.get(name)
         if link is None:
-            return WorkerView(name=name, reachable=False, gone=not self.exists(name))
+            unheard = self.unheard_seconds(name)
+            return WorkerView(name=name, reachable=False, gone=not self.exists(name), unheard_seconds=unheard)
         try:
-            async with link.tells:
+            # One that is silent is not waited for as long as one that may only be slow.
+            async with asyncio.timeout(None if link.reachable else SILENT_TIMEOUT), link.tells:
                 status = await link.client.status(partitions)
-        except DstkError as error:
+        except (DstkError, TimeoutError) as error:
             log.debug("worker %s does not answer: %s", name, error)
             return self._view(link, {}, reachable=False)
         self._heard(link, status)
@@ -225,6 +242,7 @@ class WorkerLinks:
             gone=not reachable and not self.exists(link.name),
             draining=link.draining,
             term=link.term,
+            unheard_seconds=self.unheard_seconds(link.name),
             parts=parts,
         )
 

@@ -68,8 +68,17 @@ def _orphans(draft: Draft) -> list[Part]:
     return [part for part in view.parts if _is_orphan(part, view) and draft.free(part)]
 
 
+def _has_lapsed(name: str, view: View) -> bool:
+    """Whether the worker has been silent for longer than its lease, and then some: the reconciler knows for certain."""
+    lease = view.keyspace.spec.worker_lease
+    silent = {worker.name: worker.silent_since for worker in view.workers}.get(name)
+    return bool(lease) and silent is not None and view.now - silent >= 1.5 * lease + 2.0
+
+
 def _is_orphan(part: Part, view: View) -> bool:
-    if part.primary is None or part.primary in view.pods:
+    if part.primary is None:
         return False
+    if part.primary in view.pods:
+        return _has_lapsed(part.primary, view)
     since = view.absent.get(part.primary)
     return since is not None and view.now - since >= view.policy.replace_after_seconds

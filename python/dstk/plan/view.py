@@ -19,12 +19,16 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted."""
+    """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted.
+
+    ``silent_since``: when it was last heard, seconds since 1970, where that is some time ago.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = True
     leaving: bool = False
+    silent_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,25 @@ In your conftest.py: ``from dstk.testing.fixtures import dstk_cluster``. A test 
     def test_my_service(dstk_cluster):
         with dstk_cluster.connect() as client:
             client.put(bytes(16), b"value")
+
+``dstk_faults`` is a cluster of a test's own that can be struck by faults while the service under test uses it. Beside
+it a load of dstk's own runs, whose history is judged at the end; so a test learns whether the cluster kept its promises
+while its service had to live with their price::
+
+    def test_my_service_lives_through_faults(dstk_faults):
+        with dstk_faults.striking(seconds=10, seed=1, kinds=["worker-pause", "cut-client"]):
+            ...
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +32,10 @@ import pytest
 
 from dstk.client import Client, connect
 from dstk.local.cluster import LocalCluster
+from dstk.testing.nemesis import Target
+from dstk.testing.soak import SoakSettings, faulty_cluster, trying
 
-__all__ = ["Cluster", "dstk_cluster", "running"]
+__all__ = ["Cluster", "FaultyCluster", "dstk_cluster", "dstk_faults", "faulty", "running"]
 
 T = TypeVar("T")
 
@@ -54,6 +67,55 @@ class Cluster:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
+class FaultyCluster(Cluster):
+    """A running local cluster with proxies, several operators and short leases, so that faults can strike it."""
+
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, settings: SoakSettings) -> None:
+        super().__init__(target.cluster, loop)
+        self._target = target
+        self._settings = settings
+        self._tried = False
+        self.result: dict[str, Any] = {}
+        """What was found, after :meth:`striking`: see :mod:`dstk.testing.soak`."""
+        self.name_client("client-test", os.getpid())
+
+    def name_client(self, name: str, pid: int) -> None:
+        """A process of the service under test: it may be cut off from workers too. This process is one already."""
+        self._target.clients[name] = pid
+
+    @contextmanager
+    def striking(self, *, seconds: float, seed: int = 1, kinds: Sequence[str] = ()) -> Iterator[None]:
+        """Faults for so many seconds, beside the block; once a cluster.
+
+        When it is left all faults have ended. Raises AssertionError when an acknowledged write of dstk's own load is
+        lost, its history is not linearizable, or the cluster has not healed. `kinds`: see
+        :data:`dstk.testing.nemesis.KINDS`; empty: all that the keyspace survives.
+        """
+        assert not self._tried, "one trial a cluster: the judgement begins with keys that have no rows"
+        self._tried = True
+        settings = replace(self._settings, seconds=seconds, seed=seed, kinds=tuple(kinds))
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            said.append(line)
+            print(line, file=sys.stderr)
+
+        stack = AsyncExitStack()
+        try:
+            trial = self.run(stack.enter_async_context(trying(settings, self._target, say)))
+            strikes = asyncio.run_coroutine_threadsafe(trial.strike(), self._loop)
+            try:
+                yield
+                strikes.result()
+            finally:
+                strikes.cancel()
+            self.result = self.run(trial.finish())
+        finally:
+            self.run(stack.aclose())
+        if not self.result["passed"]:
+            raise AssertionError("\n".join([f"seed {seed}: {self.result}", *said]))
+
+
 @contextmanager
 def running(
     folder: Path, *, workers: int = 3, partitions: int = 8, key_length: int = 16, **spec: Any
@@ -65,15 +127,40 @@ def running(
         "metadata": {"name": "default"},
         "spec": {"keyLength": key_length, "partitions": {"initial": partitions}, **spec},
     }
+    with _looping() as loop:
+        cluster = Cluster(LocalCluster(folder, workers, keyspace=keyspace), loop)
+        try:
+            cluster.run(cluster.local.start())
+            yield cluster
+        finally:
+            cluster.run(cluster.local.stop())
+
+
+@contextmanager
+def faulty(folder: Path, settings: SoakSettings) -> Iterator[FaultyCluster]:
+    """A cluster in `folder` that faults can strike, until the block is left. `settings` say how it is made."""
+    with _looping() as loop:
+        stack = AsyncExitStack()
+
+        def run(work: Coroutine[Any, Any, T]) -> T:
+            return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+        try:
+            target = run(stack.enter_async_context(faulty_cluster(folder, settings)))
+            yield FaultyCluster(target, loop, settings)
+        finally:
+            run(stack.aclose())
+
+
+@contextmanager
+def _looping() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop on a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="dstk-cluster", daemon=True)
     thread.start()
-    cluster = Cluster(LocalCluster(folder, workers, keyspace=keyspace), loop)
     try:
-        cluster.run(cluster.local.start())
-        yield cluster
+        yield loop
     finally:
-        cluster.run(cluster.local.stop())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -83,4 +170,11 @@ def running(
 def dstk_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three workers and keyspace "default", once a test session."""
     with running(tmp_path_factory.mktemp("dstk")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def dstk_faults(tmp_path: Path) -> Iterator[FaultyCluster]:
+    """Three workers and keyspace "default" in memory, for one test, which may strike them."""
+    with faulty(tmp_path, SoakSettings()) as cluster:
         yield cluster

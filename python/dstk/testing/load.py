@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -33,6 +33,8 @@ from dstk.testing.shared import SharedKeys, reached
 
 _SLOW_SECONDS = 0.002
 _SAMPLES = 8192
+_FINAL_SECONDS = 30.0
+"""For each read of the last round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,19 @@ def key_of(index: int, length: int, writer: int = 0) -> bytes:
 class VerifyingLoad:
     """Writes and reads `settings.keys` keys through an asyncio client, and checks every answer."""
 
-    def __init__(self, client: aio.Client | Threads, settings: LoadSettings, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        client: aio.Client | Threads,
+        settings: LoadSettings,
+        recorder: Recorder | None = None,
+        keys: Sequence[bytes] = (),
+    ) -> None:
+        """`keys`: which they are, as many as the settings say; else they are spread evenly."""
         self._client: Any = client
         self._settings = settings
         self.history = History(settings.keys, settings.value_size)
         self.report = LoadReport()
-        self._keys = [key_of(index, client.key_length, settings.writer) for index in range(settings.keys)]
+        self._keys = list(keys) or [key_of(index, client.key_length, settings.writer) for index in range(settings.keys)]
         self._order = sorted(range(settings.keys), key=self._keys.__getitem__)
         self._latencies: deque[float] = deque(maxlen=_SAMPLES)
         self._slow: dict[int, float] = {}
@@ -128,16 +137,18 @@ class VerifyingLoad:
         async with asyncio.TaskGroup() as group:
             for number in range(self._settings.tasks):
                 group.create_task(self._worker(number, stop))
-        self.report.seconds = time.perf_counter() - started
+        self.report.seconds += time.perf_counter() - started
 
     async def verify(self, batch: int = 2000) -> None:
         """Read everything once more: nobody writes now, so every row must be the last acknowledged one."""
         for start in range(0, len(self._keys), batch):
             indexes = range(start, min(start + batch, len(self._keys)))
             try:
-                rows = await self._client.get_many([self._keys[i] for i in indexes])
+                rows = await self._client.get_many([self._keys[i] for i in indexes], timeout=_FINAL_SECONDS)
             except errors.PartialFailure as failure:
                 rows = failure.results
+            except errors.DstkError as error:
+                rows = [error] * len(indexes)
             for index, row in zip(indexes, rows, strict=True):
                 if isinstance(row, BaseException):
                     self.report.unread += 1
@@ -145,8 +156,7 @@ class VerifyingLoad:
                 else:
                     self.history.check_own(index, row)
         if self._shared is not None:
-            read = await asyncio.gather(*map(self._shared.get, range(self._shared.count)))
-            self.report.unread += read.count(False)
+            self.report.unread += await self._shared.read_all(_FINAL_SECONDS)
 
     def finish(self) -> LoadReport:
         """The report, with the findings so far."""

@@ -311,7 +311,7 @@ class Volume:
 
     worker: str
     path: Path
-    megabytes: int = 64
+    megabytes: int = 160
     mounted: bool = False
 
     def mount(self) -> bool:

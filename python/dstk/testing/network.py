@@ -5,6 +5,9 @@ file; once that is there, proxies are opened and the ready file names those. Who
 kernel's table of sockets and the descriptors of the processes that are known (Linux), so a cut is between two parties,
 not of a port.
 
+A worker's next life has other addresses, as a pod's has. What stays, as a Service's name does, is its front: one more
+proxy, for clients to begin with.
+
 A silent cut stops both directions: what was sent before it is lingering and arrives when it ends, as TCP would have it.
 A loud cut resets connections and refuses new ones.
 """
@@ -54,6 +57,9 @@ class Network:
         self._publishing: dict[str, asyncio.Task[None]] = {}
         self.direct: dict[str, dict[str, str]] = {}
         """Addresses of the workers behind the proxies, for whoever shall not be cut off."""
+        self.fronts: dict[str, str] = {}
+        """A data address of each worker that outlives it."""
+        self._front_servers: list[asyncio.Server] = []
 
     def interpose(self, command: Callable[..., Sequence[str]]) -> Callable[..., Sequence[str]]:
         """A worker's command (see :data:`dstk.local.runner.Command`) whose ports are reached through proxies."""
@@ -94,6 +100,8 @@ class Network:
         await asyncio.gather(*self._publishing.values(), return_exceptions=True)
         for name in list(self._servers):
             self._forget(name)
+        for server in self._front_servers:
+            server.close()
 
     def _update(self) -> None:
         for link in list(self._links):
@@ -110,14 +118,25 @@ class Network:
 
     async def _publish(self, name: str, direct: Path, ready_file: Path) -> None:
         addresses: dict[str, str] = await read_when_written(direct)
-        loop = asyncio.get_running_loop()
         published = dict(addresses)
         for port in _PROXIED:
-            server = await loop.create_server(partial(_Near, self, name, addresses[port]), "127.0.0.1", 0)
+            server = await self._serve(name, partial(addresses.get, port))
             self._servers.setdefault(name, []).append(server)
-            published[port] = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            published[port] = _address(server)
         self.direct[name] = addresses
+        if name not in self.fronts:
+            server = await self._serve(name, partial(self._data, name))
+            self._front_servers.append(server)
+            self.fronts[name] = _address(server)
         write_json(ready_file, published)
+
+    async def _serve(self, name: str, to: Callable[[], str | None]) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(partial(_Near, self, name, to), "127.0.0.1", 0)
+
+    def _data(self, name: str) -> str | None:
+        """Where the worker's data is now; None between two lives."""
+        return self.direct.get(name, {}).get("data")
 
     def _party(self, port: int, own_port: int) -> str:
         """Who has the socket that connects from `port` to our `own_port`; "" for a stranger."""
@@ -132,6 +151,11 @@ class Network:
                         if os.readlink(descriptor.path) == wanted:
                             return name
         return ""
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()
+    return f"{host}:{port}"
 
 
 def _inode(port: int, own_port: int) -> str | None:
@@ -227,7 +251,7 @@ class _Side(asyncio.Protocol):
 class _Near(_Side):
     """The half towards whoever connects to a worker."""
 
-    def __init__(self, network: Network, worker: str, to: str) -> None:
+    def __init__(self, network: Network, worker: str, to: Callable[[], str | None]) -> None:
         super().__init__(None)
         self._network = network
         self._worker = worker
@@ -250,7 +274,10 @@ class _Near(_Side):
 
     async def _reach(self) -> None:
         assert self.link is not None
-        host, _, port = self._to.rpartition(":")
+        host, _, port = (self._to() or "").rpartition(":")
+        if not host:
+            self.link.abort()
+            return
         try:
             await asyncio.get_running_loop().create_connection(lambda: _Far(self.link), host, int(port))
         except OSError:

@@ -114,11 +114,15 @@ class Operations:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. An API server that does not answer is asked again."""
         chance = random.Random(f"operations/{self.seed}")
+        answered = True
         while not stop.is_set():
             try:
                 await self._look(chance)
+                answered = True
             except DstkError as error:
-                self.say(f"operations: {error}")
+                if answered:
+                    self.say(f"operations wait: {error}")
+                answered = False
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def unfinished(self) -> list[api.Assignment]:

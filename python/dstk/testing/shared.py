@@ -79,7 +79,7 @@ class SharedKeys:
         condition = self._known[number]
         match chance.random():
             case dice if dice < 0.35:
-                await self.get(number)
+                await self._get(number)
             case dice if dice < 0.60:
                 await self._put(number, None)
             case dice if dice < 0.80:
@@ -91,16 +91,33 @@ class SharedKeys:
             case _:
                 await self._scan(number // GROUP, chance.random() < 0.5)
 
-    async def get(self, number: int, timeout: float | None = None) -> bool:
-        """Read one key; whether there was an answer."""
+    async def read_all(self, timeout: float) -> int:
+        """Read every key; how many there was no answer for within `timeout` seconds."""
         invoked = time.monotonic_ns()
         try:
-            row = await self._client.get(self._keys[number], timeout=timeout)
+            rows = await self._client.get_many(self._keys, timeout=timeout)
+        except errors.PartialFailure as failure:
+            rows = failure.results
+        except errors.DstkError as error:
+            rows = [error] * self.count
+        returned = time.monotonic_ns()
+        unread = 0
+        for number, row in enumerate(rows):
+            if isinstance(row, BaseException):
+                unread += 1
+                self._findings.add("failed_requests", f"shared key {number} at the end: {row}")
+            else:
+                self._read(number, invoked, returned, row)
+        return unread
+
+    async def _get(self, number: int) -> None:
+        invoked = time.monotonic_ns()
+        try:
+            row = await self._client.get(self._keys[number])
         except errors.DstkError as error:
             self._failed(error)
-            return False
+            return
         self._read(number, invoked, time.monotonic_ns(), row)
-        return True
 
     async def _put(self, number: int, condition: int | None) -> None:
         self._next += 1

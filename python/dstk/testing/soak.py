@@ -15,11 +15,12 @@ import asyncio
 import json
 import logging
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,19 @@ from dstk.testing.process import LoadProcess
 from dstk.testing.recorder import recorded
 from dstk.testing.shared import shared_key
 
-__all__ = ["Findings", "SoakSettings", "Trial", "faulty_cluster", "judge", "lost_write", "main", "soak", "trying"]
+__all__ = [
+    "Findings",
+    "SoakSettings",
+    "Trial",
+    "conclude",
+    "faulty_cluster",
+    "judge",
+    "lost_write",
+    "main",
+    "restless_worker",
+    "soak",
+    "trying",
+]
 
 KEY_LENGTH = 16
 _TELL_SECONDS = 5.0
@@ -69,9 +82,13 @@ class SoakSettings:
     """Operations under way at once in each."""
     keys: int = 2000
     """Rows of each process's own."""
+    value_size: int = 1500
+    """Bytes: enough for the write-ahead log to begin new files, and to be cut by checkpoints, all the time."""
     shared: int = 240
     """Keys that all of them write."""
     partitions: int = 8
+    policy: Mapping[str, Any] = field(default_factory=lambda: {"mode": "Auto", "mergeBelowRows": 0})
+    """The Keyspace's: what the Assigner does beside the operations."""
     pause: float = 1.5
     """Between two strikes, in the mean."""
     start_seconds: float = 120.0
@@ -90,7 +107,7 @@ class SoakSettings:
                 "keyLength": KEY_LENGTH,
                 "durability": self.durability,
                 "partitions": {"initial": self.partitions},
-                "policy": {"mode": "Auto", "mergeBelowRows": 0},
+                "policy": dict(self.policy),
                 "proxySeconds": 1,
             },
         }
@@ -111,17 +128,23 @@ class Findings:
 def lost_write(history: Sequence[Operation]) -> str:
     """Whether the last read of a key misses an acknowledged write, by versions alone; what is lost, or "".
 
-    The last operation has to be a read after which nothing was written.
+    Writes that ended after the read began say nothing: that read was not the final one.
     """
     reads = [each for each in history if each.verb == "get" and each.outcome == "ok"]
-    acked = [each for each in history if each.verb != "get" and each.outcome == "ok" and each.version]
-    if not reads or not acked:
+    if not reads:
         return ""
     last = max(reads, key=lambda each: each.returned)
+    acked = [
+        each
+        for each in history
+        if each.verb != "get" and each.outcome == "ok" and each.version and each.returned < last.invoked
+    ]
+    if not acked:
+        return ""
     newest = max(acked, key=lambda each: each.version or 0)
     if last.version is not None:
         return f"{last} after {newest}" if last.version < (newest.version or 0) else ""
-    removal_in_doubt = any(each.verb == "delete" and each.outcome == "unknown" for each in history)
+    removal_in_doubt = any(each.verb == "delete" and each not in acked for each in history if each.outcome != "failed")
     if newest.verb == "put" and not removal_in_doubt:
         return f"{last} after {newest}"
     return ""
@@ -143,6 +166,12 @@ def judge(folder: Path) -> Findings:
     return findings
 
 
+def restless_worker(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
+    """A worker whose log is cut into the smallest files there may be, with a checkpoint every other moment."""
+    limits = ["--limit", f"log_segment_bytes={16 << 20}", "--limit", f"checkpoint_bytes={1 << 20}"]
+    return [*worker_command(name, pod_uid, ready_file, data_dir), *limits]
+
+
 @asynccontextmanager
 async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[Target]:
     """A local cluster with everything in place that faults need: proxies, several operators, short leases."""
@@ -156,7 +185,7 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
         settings=ClusterSettings(
             operators=settings.operators,
             operator_command=operator_command(settings.lease_seconds),
-            workers=WorkerSettings(command=network.interpose(worker_command), backoff=CrashBackoff(longest=1.0)),
+            workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
             backoff=CrashBackoff(longest=1.0),
             start_seconds=settings.start_seconds,
         ),
@@ -239,13 +268,20 @@ class Trial:
         """Wait until all is healed, read everything, and judge: the result, see the module."""
         open_ends = await self._heal()
         self._say("the load ends and reads everything")
-        async with asyncio.timeout(self._settings.start_seconds):
-            reports = [await load.finish() for load in self._loads]
+        ended = await asyncio.gather(*map(self._finish, self._loads), return_exceptions=True)
+        reports = [report for report in ended if isinstance(report, dict)]
+        open_ends += [f"a load process gave no report: {each!r}" for each in ended if isinstance(each, BaseException)]
         unserved = await self._unserved()
         if self._settings.durability == "Memory" and self._uids() != self._lives:
             open_ends.append("a worker ended though nobody killed it; see its log")
-        findings = await asyncio.to_thread(judge, self._history)
+        # What a killed process did is not all on disk, and the rest cannot be judged without it.
+        whole = len(reports) == len(self._loads)
+        findings = await asyncio.to_thread(judge, self._history) if whole else Findings()
         return self._result(reports, findings, open_ends, unserved)
+
+    async def _finish(self, load: LoadProcess) -> dict[str, Any]:
+        async with asyncio.timeout(self._settings.start_seconds):
+            return await load.finish()
 
     async def close(self) -> None:
         """End what was started, whatever it does."""
@@ -253,11 +289,11 @@ class Trial:
 
     async def _start_load(self, number: int) -> None:
         settings = self._settings
-        addresses = [worker["data"] for worker in self._target.cluster.endpoints()["workers"].values()]
         load = await LoadProcess.start(
-            addresses, "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
+            list(self._target.network.fronts.values()),
+            "--writer", str(number), "--seed", str(settings.seed), "--keys", str(settings.keys),
             "--tasks", str(settings.tasks), "--rate", str(settings.rate), "--timeout", str(settings.call_seconds),
-            "--shared", str(settings.shared), "--record", str(self._history),
+            "--shared", str(settings.shared), "--record", str(self._history), "--value-size", str(settings.value_size),
             *(["--threads"] if number % 3 == 2 else []),
         )  # fmt: skip
         self._stack.push_async_callback(load.kill)
@@ -314,8 +350,7 @@ class Trial:
     async def _unserved(self) -> list[str]:
         """Partitions that do not answer a read and a write; the write is one that no version can meet."""
         unserved = []
-        addresses = [worker["data"] for worker in self._target.cluster.endpoints()["workers"].values()]
-        async with aio.connect(addresses) as client:
+        async with aio.connect(list(self._target.network.fronts.values())) as client:
             for each in await self._partitions():
                 key = keys.parse_bound(each.spec.range.start, KEY_LENGTH) or bytes(KEY_LENGTH)
                 try:
@@ -422,7 +457,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parsed = parse(arguments)
     logging.basicConfig(level="ERROR")
-    settings = SoakSettings(
+    return conclude(lambda folder: soak(_settings(parsed), folder), parsed.dir, "dstk-soak-")
+
+
+def conclude(run: Callable[[Path], Coroutine[Any, Any, dict[str, Any]]], folder: Path | None, prefix: str) -> int:
+    """Run it in `folder`, or in one that is removed unless something was found; print its result; the exit code."""
+    chosen = folder or Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        result = asyncio.run(_until_signal(run(chosen)))
+    except errors.DstkError as error:
+        print(f"dstk: {error}; logs are in {chosen}", file=sys.stderr)
+        return 1
+    print(json.dumps(result), flush=True)
+    if result["passed"] and folder is None:
+        shutil.rmtree(chosen, ignore_errors=True)
+    return 0 if result["passed"] else 1
+
+
+def _settings(parsed: argparse.Namespace) -> SoakSettings:
+    return SoakSettings(
         seconds=parsed.seconds,
         workers=parsed.workers,
         seed=parsed.seed if parsed.seed is not None else random.SystemRandom().randrange(2**32),
@@ -432,15 +485,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate=parsed.rate,
         keys=parsed.keys,
     )
-    folder = parsed.dir or Path(tempfile.mkdtemp(prefix="dstk-soak-"))
-    result = asyncio.run(_until_signal(settings, folder))
-    print(json.dumps(result), flush=True)
-    return 0 if result.pop("passed") else 1
 
 
-async def _until_signal(settings: SoakSettings, folder: Path) -> dict[str, Any]:
+async def _until_signal(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     """As a task that SIGTERM cancels, so that no process is left behind."""
-    task = asyncio.ensure_future(soak(settings, folder))
+    task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 

@@ -114,9 +114,15 @@ def encode_request(request: Request) -> pb.Action:
         epoch=request.epoch,
     )
     match request.command:
-        case actions.Serve(start, end, key_length, durable):
-            serve = pb.Serve(range=pb.Range(start=start, end=end), key_length=key_length, durable=durable)
-            message.serve.CopyFrom(serve)
+        case actions.Serve() as serve:
+            message.serve.CopyFrom(
+                pb.Serve(
+                    range=pb.Range(start=serve.start, end=serve.end),
+                    key_length=serve.key_length,
+                    durable=serve.durable,
+                    lease_ms=round(serve.lease_seconds * 1e3),
+                )
+            )
         case actions.Follow() as follow:
             message.follow.CopyFrom(
                 pb.Follow(
@@ -126,6 +132,7 @@ def encode_request(request: Request) -> pb.Action:
                     source_address=follow.source_address,
                     source_incarnation=follow.source_incarnation,
                     durable=follow.durable,
+                    lease_ms=round(follow.lease_seconds * 1e3),
                 )
             )
         case actions.Fence(token):
@@ -155,9 +162,16 @@ def encode_request(request: Request) -> pb.Action:
 
 
 _COMMANDS: dict[str, Callable[[Any], actions.Command]] = {
-    "serve": lambda m: actions.Serve(m.range.start, m.range.end, m.key_length, m.durable),
+    "serve": lambda m: actions.Serve(m.range.start, m.range.end, m.key_length, m.durable, m.lease_ms / 1e3),
     "follow": lambda m: actions.Follow(
-        m.range.start, m.range.end, m.key_length, m.source, m.source_address, m.source_incarnation, m.durable
+        m.range.start,
+        m.range.end,
+        m.key_length,
+        m.source,
+        m.source_address,
+        m.source_incarnation,
+        m.durable,
+        m.lease_ms / 1e3,
     ),
     "fence": lambda m: actions.Fence(m.token),
     "unfence": lambda m: actions.Unfence(m.token),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
@@ -30,8 +31,9 @@ class Handler(Protocol):
     def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
         """Load reports, one every interval."""
 
-    def routes(self, term: int, update: bytes) -> None:
-        """Apply a serialized ``dstk.v1.RoutesUpdate``."""
+    def routes(self, term: int, update: bytes, heard_ago: float | None) -> None:
+        """Apply a serialized ``dstk.v1.RoutesUpdate``. `heard_ago`: seconds since what the operator has heard last was
+        said; None: it has not heard anything of this stream."""
 
 
 class ControlServer:
@@ -93,9 +95,13 @@ class _Servicer(control_pb2_grpc.ControlServicer):
     async def Routes(
         self, requests: AsyncIterator[pb.RoutesPush], context: grpc.aio.ServicerContext[pb.RoutesPush, pb.RoutesAck]
     ) -> AsyncIterator[pb.RoutesAck]:
+        said: float | None = None
         async for push in requests:
+            # The next push is sent only when the acknowledgement of the one before has come.
+            heard_ago = None if said is None else time.monotonic() - said
             try:
-                self._handler.routes(push.term, push.update.SerializeToString())
+                self._handler.routes(push.term, push.update.SerializeToString(), heard_ago)
             except errors.DstkError as error:
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            said = time.monotonic()
             yield pb.RoutesAck(version=push.version)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from dstk import errors
+from dstk import errors, faults
 from dstk._core import Node, PartitionState
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
@@ -38,8 +38,11 @@ class Control:
                 f"the action is meant for {self._name} incarnation {request.incarnation!r}; "
                 f"this one is {self._incarnation!r} and holds nothing of it"
             )
+        name = actions.name_of(request.command)
+        await faults.reach(f"worker.before-{name}")
         loop = asyncio.get_running_loop()
         states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
+        await faults.reach(f"worker.after-{name}")
         return {state.partition: view(state) for state in states}
 
     async def status(self, partitions: Sequence[str] | None) -> Status:
@@ -61,7 +64,9 @@ class Control:
     async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
         """Every interval what changed; the first report is whole."""
         told: dict[tuple[str, str], Load] = {}
-        while not self._stopping.is_set():
+        # After a lapse the operator has to look at what is held: the stream ends, as if the worker had been away.
+        lapses = self._node.lapses
+        while not self._stopping.is_set() and self._node.lapses == lapses:
             current = {(load.keyspace, load.partition): load for load in map(_load, self._node.loads())}
             yield LoadReport(
                 incarnation=self._incarnation,
@@ -76,9 +81,11 @@ class Control:
             except TimeoutError:
                 continue
 
-    def routes(self, term: int, update: bytes) -> None:
-        """Take a routing update from the operator of `term`."""
+    def routes(self, term: int, update: bytes, heard_ago: float | None) -> None:
+        """Take a routing update from the operator of `term`, which heard what was said `heard_ago` seconds ago."""
         self._node.see_term(term)
+        if heard_ago is not None:
+            self._node.renew(heard_ago)
         self._node.apply_routes(update)
 
     def stop(self) -> None:
@@ -92,9 +99,11 @@ def carry_out(node: Node, request: Request) -> list[PartitionState]:
     node.see_term(request.term)
     keyspace, partition, epoch = request.keyspace, request.partition, request.epoch
     match request.command:
-        case actions.Serve(start, end, key_length, durable):
+        case actions.Serve(start, end, key_length, durable, lease_seconds):
+            node.set_lease(keyspace, key_length, lease_seconds)
             return [node.serve(keyspace, partition, epoch, key_length, start, end, durable)]
         case actions.Follow() as c:
+            node.set_lease(keyspace, c.key_length, c.lease_seconds)
             return [
                 node.follow(
                     keyspace, partition, epoch, c.key_length, c.start, c.end,

@@ -99,7 +99,7 @@ fn open(dir: &Path) -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let node = Node::open("w", "w/2", Settings::default(), dir)?;
     let open_seconds = began.elapsed().as_secs_f64();
-    let states = node.states(None, 0);
+    let states = node.states(None, 0)?;
     let rows: u64 = states.iter().map(|state| state.rows).sum();
     println!(
         "{{\"rows\": {rows}, \"partitions\": {}, \"bytes\": {bytes}, \"read_seconds\": {read_seconds:.3}, \"open_seconds\": {open_seconds:.3}}}",

@@ -30,8 +30,8 @@ mod checked {
     pub(crate) mod thread {
         pub(crate) use shuttle::thread::*;
 
-        /// Lets all others go first.
-        pub(crate) fn sleep(_time: std::time::Duration) {
+        /// Lets all others go first: its time may be over before anybody wakes it.
+        pub(crate) fn park_timeout(_time: std::time::Duration) {
             yield_now();
         }
     }

@@ -32,6 +32,12 @@ fn open(dir: &Path) -> Arc<Node> {
     Node::open("w", "w/1", settings(), dir).unwrap()
 }
 
+/// Ends a life: its directory is free after it.
+fn shut(node: Arc<Node>) {
+    node.close();
+    drop(node);
+}
+
 fn execute(node: &Node, op: Op<'_>) -> Reply {
     let shard = node.keyspace(KS).unwrap();
     match shard.execute(op, 0, || Box::new(Nobody)) {
@@ -106,9 +112,9 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     }
     let last = put(&node, 7, b"newer");
     wait(&node, &last);
-    drop(node);
+    shut(node);
     let node = open(dir.path());
-    let state = &node.states(None, 0)[0];
+    let state = &node.states(None, 0).unwrap()[0];
     assert_eq!(
         (state.role, state.epoch, state.fenced),
         (Role::Primary, 1, true)
@@ -125,7 +131,7 @@ fn a_restarted_primary_serves_nothing_until_it_is_told_to() {
     let dir = Scratch::new();
     let node = open(dir.path());
     serve(&node);
-    drop(node);
+    shut(node);
     let node = open(dir.path());
     let shard = node.keyspace(KS).unwrap();
     let read = shard.execute(Op::Get { key: &[0; 4] }, 0, || Box::new(Nobody));
@@ -187,7 +193,7 @@ fn a_crash_at_any_moment_leaves_a_prefix() {
         let mut crashed = Vec::new();
         for _ in 0..12 {
             std::thread::sleep(Duration::from_millis(20));
-            let rows = node.states(None, 0)[0].sequence;
+            let rows = node.states(None, 0).unwrap()[0].sequence;
             crashed.push((rows, copy(dir.path())));
         }
         stop.store(true, Ordering::Relaxed);
@@ -199,7 +205,7 @@ fn a_crash_at_any_moment_leaves_a_prefix() {
                 continue;
             };
             whole += 1;
-            let state = &found.states(None, 0)[0];
+            let state = &found.states(None, 0).unwrap()[0];
             assert!(
                 state.sequence >= *acknowledged,
                 "{} of {acknowledged}",
@@ -234,7 +240,7 @@ fn a_torn_end_is_cut_and_nothing_before_it() {
         let reply = put(&node, key, &[key as u8; 100]);
         wait(&node, &reply);
     }
-    drop(node);
+    shut(node);
     let segment = last_segment(dir.path());
     let whole = fs::read(&segment).unwrap();
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
@@ -243,15 +249,18 @@ fn a_torn_end_is_cut_and_nothing_before_it() {
         let torn = copy(dir.path());
         fs::write(last_segment(torn.path()), &whole[..cut]).unwrap();
         let found = open(torn.path());
-        let state = &found.states(None, 0)[0];
+        let state = &found.states(None, 0).unwrap()[0];
         assert!(state.rows >= 47, "{} rows after a cut at {cut}", state.rows);
         lengths.push(state.rows);
         // And it goes on from there, also after another start.
         lift(&found, "p", 1);
         let reply = put(&found, 900, b"after");
         wait(&found, &reply);
-        drop(found);
-        assert_eq!(open(torn.path()).states(None, 0)[0].rows, state.rows + 1);
+        shut(found);
+        assert_eq!(
+            open(torn.path()).states(None, 0).unwrap()[0].rows,
+            state.rows + 1
+        );
     }
     assert!(lengths.is_sorted());
 }
@@ -265,7 +274,7 @@ fn damage_in_the_middle_is_refused_and_said() {
         let reply = put(&node, key, &[key as u8; 100]);
         wait(&node, &reply);
     }
-    drop(node);
+    shut(node);
     assert_eq!(check(dir.path()).unwrap().rows, 50);
     let segment = last_segment(dir.path());
     let whole = fs::read(&segment).unwrap();
@@ -283,13 +292,96 @@ fn damage_in_the_middle_is_refused_and_said() {
 }
 
 #[test]
+fn a_copy_of_a_log_in_a_value_is_no_block() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    for key in 0..20 {
+        let reply = put(&node, key, &[key as u8; 100]);
+        wait(&node, &reply);
+    }
+    // Two copies of the log so far, one of which lies at a multiple of eight at least.
+    let copied = fs::read(last_segment(dir.path())).unwrap();
+    let copied = &copied[..8192];
+    (0..8).for_each(|shift| {
+        let value = [&vec![0; shift][..], copied].concat();
+        put(&node, 100 + shift as u32, &value);
+    });
+    let last = put(&node, 200, b"last");
+    wait(&node, &last);
+    shut(node);
+    let segment = last_segment(dir.path());
+    let whole = fs::read(&segment).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = copy(dir.path());
+    fs::write(last_segment(torn.path()), &whole[..used - 1]).unwrap();
+    assert!(open(torn.path()).states(None, 0).unwrap()[0].rows >= 20);
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    (0..100).for_each(|key| drop(put(&node, key, &[7; 100])));
+    assert!(node.checkpoint().unwrap());
+    shut(node);
+    fs::remove_file(last_segment(dir.path())).unwrap();
+    let refused = check(dir.path()).unwrap_err();
+    assert!(matches!(refused, DiskError::Damaged { .. }), "{refused}");
+}
+
+#[test]
+fn a_keyspace_that_comes_while_a_checkpoint_is_made_is_in_it_or_in_the_log() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let checkpointing = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                node.checkpoint().unwrap();
+            }
+        });
+        for number in 0..200 {
+            let keyspace = format!("ks{number}");
+            node.serve(&keyspace, "p", 1, LENGTH, b"", b"", true, 0)
+                .unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        checkpointing.join().unwrap();
+    });
+    shut(node);
+    assert_eq!(open(dir.path()).states(None, 0).unwrap().len(), 200);
+}
+
+#[test]
+fn a_checkpoint_that_fails_leaves_nothing_behind() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    (0..100).for_each(|key| drop(put(&node, key, &[7; 100])));
+    // Where the new manifest is to be there is a directory: it cannot be made.
+    fs::create_dir(dir.path().join("checkpoint.new")).unwrap();
+    assert!(node.checkpoint().is_err());
+    let rows = |entry: &std::io::Result<fs::DirEntry>| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with("rows-")
+    };
+    assert_eq!(fs::read_dir(dir.path()).unwrap().filter(rows).count(), 0);
+    fs::remove_dir(dir.path().join("checkpoint.new")).unwrap();
+    assert!(node.checkpoint().unwrap());
+    shut(node);
+    assert_eq!(check(dir.path()).unwrap().rows, 100);
+}
+
+#[test]
 fn damage_in_a_checkpoint_is_refused_and_said() {
     let dir = Scratch::new();
     let node = open(dir.path());
     serve(&node);
     (0..500).for_each(|key| drop(put(&node, key, &[7; 100])));
     assert!(node.checkpoint().unwrap());
-    drop(node);
+    shut(node);
     assert_eq!(check(dir.path()).unwrap().log_records, 0);
     let names = ["checkpoint", "rows-000000000000"];
     for name in names {
@@ -311,12 +403,12 @@ fn damage_in_a_checkpoint_is_refused_and_said() {
 fn a_directory_has_one_user_and_one_owner() {
     let dir = Scratch::new();
     let node = open(dir.path());
-    node.checkpoint().unwrap();
     let busy = Node::open("w", "w/2", settings(), dir.path())
         .err()
         .unwrap();
     assert!(matches!(busy, DiskError::Busy(_)), "{busy}");
-    drop(node);
+    shut(node);
+    // From the first day on, before any checkpoint.
     let foreign = Node::open("v", "v/1", settings(), dir.path())
         .err()
         .unwrap();
@@ -342,12 +434,42 @@ fn the_log_is_let_go_after_a_checkpoint() {
             .unwrap()
             .starts_with("log-")
     };
-    let left = fs::read_dir(dir.path())
+    let left = || {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .filter(log)
+            .count()
+    };
+    // A thread of its own takes them away.
+    while left() > 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    shut(node);
+    assert_eq!(open(dir.path()).states(None, 0).unwrap()[0].rows, 4);
+}
+
+#[test]
+fn a_partition_that_became_proxy_after_a_checkpoint_is_saved_without_rows() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    (0..500).for_each(|key| drop(put(&node, key, &[7; 100])));
+    assert!(node.checkpoint().unwrap());
+    node.proxy(KS, "p", 2, "other", "127.0.0.1:1", 0).unwrap();
+    node.checkpoint().unwrap();
+    assert_eq!(rows_files(dir.path()), 0);
+    shut(node);
+    let node = open(dir.path());
+    let state = &node.states(None, 0).unwrap()[0];
+    assert_eq!((state.role, state.epoch, state.rows), (Role::Proxy, 2, 0));
+}
+
+fn rows_files(dir: &Path) -> usize {
+    let names = fs::read_dir(dir)
         .unwrap()
-        .map(|entry| entry.unwrap().path());
-    assert!(left.filter(log).count() <= 2);
-    drop(node);
-    assert_eq!(open(dir.path()).states(None, 0)[0].rows, 4);
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("rows-")).count()
 }
 
 #[test]
@@ -356,11 +478,11 @@ fn a_term_is_remembered() {
     let node = open(dir.path());
     node.see_term(7).unwrap();
     assert!(node.see_term(6).is_err());
-    drop(node);
+    shut(node);
     let node = open(dir.path());
     assert_eq!(node.term(), 7);
     node.checkpoint().unwrap();
-    drop(node);
+    shut(node);
     assert!(open(dir.path()).see_term(6).is_err());
 }
 
@@ -370,8 +492,8 @@ fn a_keyspace_of_memory_leaves_nothing_on_disk() {
     let node = open(dir.path());
     node.serve(KS, "p", 1, LENGTH, b"", b"", false, 0).unwrap();
     assert_eq!(put(&node, 1, b"a").after, 0);
-    drop(node);
-    assert!(open(dir.path()).states(None, 0).is_empty());
+    shut(node);
+    assert!(open(dir.path()).states(None, 0).unwrap().is_empty());
 }
 
 #[test]

@@ -188,6 +188,7 @@ impl Session {
             }
         };
         let now = self.executor.now();
+        let leased = shard.is_leased(now);
         for (index, item) in items.enumerate() {
             self.start(&shard, item, batch.hops, now);
             if self.writer.bytes() >= REPLY_BYTES || self.writer.len() >= REPLY_COUNT {
@@ -196,6 +197,12 @@ impl Session {
             if index % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
+        }
+        if leased && !shard.is_leased(self.executor.now()) {
+            // The process stood still between the look at the clock and the answer: others may serve the keys by now.
+            self.writer.take();
+            let text = "the worker's lease ran out while it was asked";
+            return self.refuse(batch, Code::OutcomeUnknown, text).await;
         }
         self.flush().await
     }

@@ -73,6 +73,7 @@ impl Worker {
                 tick.tick().await;
                 expiring.node().expire_held(expiring.now());
                 expiring.node().measure();
+                expiring.node().lapse(expiring.now());
             }
         });
         Ok(Self {

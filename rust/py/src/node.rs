@@ -276,12 +276,16 @@ impl PyNode {
     }
 
     #[pyo3(signature = (partitions=None))]
-    fn states(&self, py: Python<'_>, partitions: Option<Vec<String>>) -> Vec<PyPartitionState> {
+    fn states(
+        &self,
+        py: Python<'_>,
+        partitions: Option<Vec<String>>,
+    ) -> Result<Vec<PyPartitionState>> {
         let names: Option<Vec<&str>> = partitions
             .as_ref()
             .map(|names| names.iter().map(String::as_str).collect());
-        let states = py.detach(|| self.node().states(names.as_deref(), self.worker.now()));
-        states.into_iter().map(PyPartitionState::from).collect()
+        let states = py.detach(|| self.node().states(names.as_deref(), self.worker.now()))?;
+        Ok(states.into_iter().map(PyPartitionState::from).collect())
     }
 
     fn loads<'py>(&self, py: Python<'py>) -> Vec<Load<'py>> {
@@ -304,6 +308,23 @@ impl PyNode {
 
     fn see_term(&self, py: Python<'_>, term: u64) -> Result<()> {
         Ok(py.detach(|| self.node().see_term(term))?)
+    }
+
+    fn set_lease(&self, keyspace: &str, key_length: usize, seconds: f64) -> Result<()> {
+        let lease = duration("seconds", seconds)?.as_nanos() as u64;
+        Ok(self.node().set_lease(keyspace, key_length, lease)?)
+    }
+
+    fn renew(&self, py: Python<'_>, seconds_ago: f64) -> Result<()> {
+        let ago = duration("seconds_ago", seconds_ago)?.as_nanos() as u64;
+        let now = self.worker.now();
+        py.detach(|| self.node().renew(now.saturating_sub(ago), now));
+        Ok(())
+    }
+
+    #[getter]
+    fn lapses(&self) -> u64 {
+        self.node().lapses()
     }
 
     #[getter]

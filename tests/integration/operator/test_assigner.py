@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from harness import World, world
 
 from dstk.api import Keyspace
@@ -57,23 +56,6 @@ async def test_proposals_wait_for_somebody_to_approve_them() -> None:
             created.metadata.name, {"metadata": {"annotations": {"dstk.io/approved": "true"}}}
         )
         await cluster.ended(created.metadata.name, "Completed")
-
-
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [({"failover": "Lease"}, "FailoverNotSupported")],
-)
-async def test_what_is_not_there_yet_is_refused_aloud(asked: dict[str, str], reason: str) -> None:
-    async with world(("pod1",)) as cluster, cluster.operating():
-        await cluster.keyspace("hopeful", policy={"mode": "Auto"}, **asked, **CUT)
-
-        def is_refused(keyspace: Keyspace) -> bool:
-            condition = find(keyspace.status.conditions, "Ready")
-            return condition is not None and condition.reason == reason
-
-        refused = await cluster.until("hopeful", is_refused)
-        assert refused.status.partitions == 0
-        assert not (await cluster.partitions.list_page()).items
 
 
 async def test_of_two_partitions_that_overlap_the_younger_is_invalid_until_the_older_is_gone() -> None:

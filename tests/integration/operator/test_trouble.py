@@ -54,6 +54,35 @@ async def test_an_operator_that_stops_in_the_middle_is_followed_by_another(
         assert not any(held.fenced for fake in cluster.workers.values() for held in fake.held.values())
 
 
+async def test_a_split_whose_operator_stopped_when_the_parent_was_gone_already_is_completed() -> None:
+    """All was done but for saying so, and only the Assignment's status still tells what was created."""
+    async with world() as cluster:
+        await cluster.keyspace()
+        async with cluster.operating():
+            await cluster.served("low", "a", "e", "pod1")
+            await cluster.served("high", "e", "o", "pod1")
+        split = await cluster.assign("a1", "InWorkerSplit", splitParams={"partition": "part", "splitKey": "e"})
+        splits = {"low": "following", "high": "following"}
+        status = {"phase": "Running", "split": {"status": "following", "fromPart": "primary", "splits": splits}}
+        await cluster.assignments.patch_status(split.metadata.name, status)
+        async with cluster.operating():
+            await cluster.ended("a1", "Completed")
+
+
+async def test_a_merge_whose_operator_stopped_when_the_parts_were_gone_already_is_completed() -> None:
+    """Likewise; the merged partition was given no name, so nothing says which it is."""
+    async with world() as cluster:
+        await cluster.keyspace()
+        async with cluster.operating():
+            await cluster.served("whole", "a", "o", "pod1")
+        merge = await cluster.assign("a1", "InWorkerMerge", mergeParams={"partitions": ["low", "high"]})
+        parts = {"low": "proxy", "high": "proxy"}
+        status = {"phase": "Running", "merge": {"status": "proxying", "mergedPart": "primary", "subParts": parts}}
+        await cluster.assignments.patch_status(merge.metadata.name, status)
+        async with cluster.operating():
+            await cluster.ended("a1", "Completed")
+
+
 async def test_a_move_that_is_deleted_before_the_commit_leaves_everything_as_it_was() -> None:
     async with world() as cluster:
         await prepared(cluster)

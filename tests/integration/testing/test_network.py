@@ -119,10 +119,12 @@ async def test_a_cut_is_between_two_parties_alone(tmp_path: Path) -> None:
         assert out.decode().strip() == "hello"
 
 
-async def test_the_next_life_of_a_worker_has_other_addresses(tmp_path: Path) -> None:
+async def test_the_next_life_of_a_worker_has_other_addresses_but_the_same_front(tmp_path: Path) -> None:
     async with behind_proxies(tmp_path) as (network, _, port):
         reader, _ = await asyncio.open_connection("127.0.0.1", port)
-        second = await asyncio.start_server(Echo().answer, "127.0.0.1", 0)
+        front = network.fronts["worker-0"]
+        later = Echo()
+        second = await asyncio.start_server(later.answer, "127.0.0.1", 0)
         address = f"127.0.0.1:{second.sockets[0].getsockname()[1]}"
 
         def command(name: str, pod_uid: str, ready_file: Path) -> Sequence[str]:
@@ -135,4 +137,10 @@ async def test_the_next_life_of_a_worker_has_other_addresses(tmp_path: Path) -> 
         assert json.loads(json.dumps(await read_when_written(ready_file)))["data"] != f"127.0.0.1:{port}"
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)
+        assert network.fronts["worker-0"] == front
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(front.rpartition(":")[2]))
+        writer.write(b"again")
+        assert await reader.readexactly(5) == b"again"
+        assert later.heard == b"again"
+        writer.close()
         second.close()

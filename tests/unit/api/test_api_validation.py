@@ -21,7 +21,7 @@ KEYSPACES = {
         },
     ),
 }
-for name, asks in (("leased", {"failover": "Lease"}),):
+for name, asks in (("leased", {"failover": "Lease", "durability": "Disk"}),):
     KEYSPACES[name] = decode(Keyspace, {"metadata": {"name": name}, "spec": {"keyLength": 4, **asks}})
 WORKERS: dict[str, dict[str, str]] = {"w-0": {}, "w-1": {}}
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, partition, silent, since, statuses, worker
-from stories import merge
 
 from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide, touched
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from simulation.specs import merge
 
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 
@@ -91,6 +91,10 @@ MATRIX = {
     "flipped, cancelled": (at(FOLLOWING, JOINED, cancelled=True), FORWARD),
     "flipped, late": (at(FOLLOWING, JOINED, limits=LATE), FORWARD),
     "created": (at(FOLLOWING, JOINED, [LOW, HIGH, WHOLE]), [*PARTS_PROXY, "status Running proxying"]),
+    "created, of which nothing was said yet": (
+        at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "a", "o", "pod1", 8, phase=None)]),
+        ["whole is ready", *PARTS_PROXY, "status Running proxying"],
+    ),
     "an earlier one of its name is still seen": (
         at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "a", "o", "pod1", 6)]),
         ["delete whole", *FORWARD],

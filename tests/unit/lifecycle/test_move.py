@@ -19,13 +19,13 @@ from scenes import (
     statuses,
     worker,
 )
-from stories import move
 
 from dstk.api import AssignmentPhase, Step
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from simulation.specs import move
 
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 
@@ -205,6 +205,10 @@ MATRIX = {
         at(FOLLOWING, FENCED, replace(DRAINED, caught_up=False, follow_error="restarted"), AFTER),
         ["pod2: follow p epoch 7 at pod1"],
     ),
+    "committed, destination restarted and is behind": (
+        at(FOLLOWING, FENCED, replace(DRAINED, sequence=90, follow_error="restarted"), AFTER),
+        ["pod2: follow p epoch 7 at pod1"],
+    ),
     "committed, destination catches up again": (
         at(FOLLOWING, FENCED, replace(LOADS, bytes_copied=0), AFTER),
         ["status Running following", "wait for both workers"],
@@ -315,6 +319,10 @@ MATRIX = {
         ["pod1: release p epoch 8", "commit p: primary pod2, epoch 8", "status Completed completed"],
     ),
     "source was not told": (at(PROXYING, FENCED, OWNS, AFTER), ["pod1: proxy p epoch 8 to pod2"]),
+    "proxying, destination restarted": (
+        at(PROXYING, PASSES_ON, replace(OWNS, fenced=True, fence_token=1), AFTER),
+        ["pod2: fence p epoch 8 token 2", "touch p", "pod2: unfence p epoch 8 token 2"],
+    ),
     "proxying, source is gone": (
         at(PROXYING, gone("pod1"), OWNS, AFTER),
         ["commit p: primary pod2, epoch 8", "status Completed completed"],

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace as with_
 from scenes import KEYSPACE, NOW, assignment, gone, lines, observed, partition, silent, since, statuses, worker
-from stories import new
 
 from dstk.api import AssignmentPhase, Durability, Partition, PartitionPhase, Step
 from dstk.api.validation import Refusal
 from dstk.lifecycle import actions, decide
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from simulation.specs import new
 
 LOADING = Step.LOADING
 

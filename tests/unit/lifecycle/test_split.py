@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, partition, silent, since, statuses, worker
-from stories import split
 
 from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide, touched
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from simulation.specs import split
 
 LOADING, FOLLOWING = Step.LOADING, Step.FOLLOWING
 
@@ -82,6 +82,10 @@ MATRIX = {
     "one child created": (
         at(FOLLOWING, CUT, [PARENT, LOW]),
         ["create high [e,o) on pod1, epoch 8", "delete p", "status Completed completed"],
+    ),
+    "one child created, of which nothing was said yet": (
+        at(FOLLOWING, CUT, [PARENT, partition("low", "a", "e", "pod1", 8, phase=None)]),
+        ["low is ready", CREATE[1], "delete p", "status Completed completed"],
     ),
     "an earlier child of the name is still seen": (
         at(FOLLOWING, CUT, [PARENT, partition("low", "a", "e", "pod1", 6), HIGH]),

@@ -68,3 +68,8 @@ def test_a_row_may_be_gone_when_a_delete_says_so() -> None:
 
 def test_a_newer_row_of_a_write_in_doubt_is_no_loss() -> None:
     assert lost_write([PUT, Operation("put", 2, 3, "unknown", 9), Operation("get", 8, 9, "ok", 9, 4)]) == ""
+
+
+def test_a_read_that_was_not_the_last_operation_says_nothing_of_later_writes() -> None:
+    assert lost_write([PUT, Operation("get", 2, 5, "ok", 7, 1), Operation("put", 4, 6, "ok", 8, 2)]) == ""
+    assert lost_write([PUT, Operation("get", 2, 5), Operation("delete", 3, 6, "ok", None, 2)]) == ""

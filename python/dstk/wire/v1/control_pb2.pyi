@@ -66,30 +66,34 @@ class Range(_message.Message):
     def __init__(self, start: _Optional[bytes] = ..., end: _Optional[bytes] = ...) -> None: ...
 
 class Serve(_message.Message):
-    __slots__ = ("range", "key_length", "durable")
+    __slots__ = ("range", "key_length", "durable", "lease_ms")
     RANGE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     range: Range
     key_length: int
     durable: bool
-    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ...) -> None: ...
+    lease_ms: int
+    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ..., lease_ms: _Optional[int] = ...) -> None: ...
 
 class Follow(_message.Message):
-    __slots__ = ("range", "key_length", "source", "source_address", "source_incarnation", "durable")
+    __slots__ = ("range", "key_length", "source", "source_address", "source_incarnation", "durable", "lease_ms")
     RANGE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     range: Range
     key_length: int
     source: str
     source_address: str
     source_incarnation: str
     durable: bool
-    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., source_incarnation: _Optional[str] = ..., durable: _Optional[bool] = ...) -> None: ...
+    lease_ms: int
+    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., source_incarnation: _Optional[str] = ..., durable: _Optional[bool] = ..., lease_ms: _Optional[int] = ...) -> None: ...
 
 class Fence(_message.Message):
     __slots__ = ("token",)

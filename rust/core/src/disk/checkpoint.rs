@@ -62,6 +62,14 @@ pub(super) struct Saved {
 }
 
 impl Manifest {
+    /// Of a directory that holds nothing.
+    pub(super) fn of(worker: &str) -> Self {
+        Self {
+            worker: worker.into(),
+            ..Self::default()
+        }
+    }
+
     /// The directory's; none where no checkpoint was made yet.
     pub(super) fn read(dir: &Path) -> io::Result<Option<Result<Self, RecordError>>> {
         match fs::read(dir.join(NAME)) {
@@ -115,7 +123,7 @@ impl Manifest {
         })
     }
 
-    fn write(&self, dir: &Path) -> io::Result<()> {
+    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
         let new = dir.join(NEW_NAME);
         let mut file = File::create(&new)?;
         file.write_all(&self.encode())?;
@@ -185,6 +193,8 @@ struct State {
     next_file: u64,
     /// Bytes of rows in the last checkpoint.
     bytes: u64,
+    /// The log when it was made.
+    at: Position,
 }
 
 impl Checkpointer {
@@ -197,6 +207,7 @@ impl Checkpointer {
     ) -> Self {
         let files = manifest.parts.values().filter_map(|part| part.file);
         let next_file = files.max().map_or(0, |file| file + 1);
+        let at = manifest.from;
         Self {
             dir: dir.into(),
             worker: worker.into(),
@@ -206,15 +217,17 @@ impl Checkpointer {
                 manifest,
                 next_file,
                 bytes: 0,
+                at,
             }),
         }
     }
 
-    /// Whether the log has grown enough for another checkpoint: by a bound, and by half of what a checkpoint writes.
+    /// Whether the log has grown enough for another checkpoint: by a bound, and by half of what a checkpoint writes; or
+    /// at all, where there is no room for more of it.
     pub(crate) fn is_due(&self) -> bool {
         let state = self.state.lock();
-        let grown = self.wal.durable().saturating_sub(state.manifest.from);
-        grown >= self.due_bytes.max(state.bytes / 2)
+        let grown = self.wal.durable().saturating_sub(state.at);
+        grown >= self.due_bytes.max(state.bytes / 2) || (grown > 0 && self.wal.is_short())
     }
 
     /// Saves what `parts` say, and lets go of the log before that. `next_id` is from the same moment.
@@ -231,6 +244,22 @@ impl Checkpointer {
             .wait(last.max(now))
             .map_err(|reason| io::Error::other(reason.to_string()))?;
         let mut state = self.state.lock();
+        let saved = self.write(&mut state, parts, next_id, term, now);
+        if saved.is_err() {
+            // What was written for nothing takes room that may be wanting.
+            remove_all_but(&self.dir, &state.manifest);
+        }
+        saved
+    }
+
+    fn write(
+        &self,
+        state: &mut State,
+        parts: Vec<CheckpointPart>,
+        next_id: PartitionId,
+        term: u64,
+        now: Position,
+    ) -> io::Result<()> {
         let mut manifest = Manifest {
             worker: self.worker.clone(),
             term,
@@ -254,8 +283,13 @@ impl Checkpointer {
                 continue;
             }
             bytes += part.tree.bytes();
+            let total = part.tree.total();
             let before = state.manifest.parts.get(&part.id);
-            let unchanged = before.filter(|before| before.position >= part.rows_changed);
+            // A proxy has let go of its rows without a record that changed them.
+            let unchanged = before.filter(|before| {
+                before.position >= part.rows_changed
+                    && (before.rows, before.digest) == (total.rows, total.digest)
+            });
             let file = match unchanged {
                 Some(before) => before.file,
                 None if part.tree.is_empty() => None,
@@ -266,7 +300,6 @@ impl Checkpointer {
                     Some(file)
                 }
             };
-            let total = part.tree.total();
             let saved = Saved {
                 keyspace: part.keyspace,
                 name: part.name,
@@ -287,8 +320,8 @@ impl Checkpointer {
         sync_dir(&self.dir)?;
         manifest.write(&self.dir)?;
         self.wal.trim(manifest.from);
-        remove_all_but(&self.dir, &manifest)?;
-        (state.manifest, state.bytes) = (manifest, bytes);
+        (state.manifest, state.bytes, state.at) = (manifest, bytes, now);
+        remove_all_but(&self.dir, &state.manifest);
         Ok(())
     }
 }
@@ -365,22 +398,24 @@ pub(super) fn read_rows(dir: &Path, part: &Saved) -> Result<Tree, String> {
     Ok(tree)
 }
 
-fn remove_all_but(dir: &Path, manifest: &Manifest) -> io::Result<()> {
+/// Removes files of rows that the manifest does not name. One that cannot be removed now is tried again another time.
+pub(super) fn remove_all_but(dir: &Path, manifest: &Manifest) {
     let kept: HashSet<PathBuf> = manifest
         .parts
         .values()
         .filter_map(|part| part.file)
         .map(|file| rows_path(dir, file))
         .collect();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let rows = entry
-            .file_name()
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let rows = name
             .to_str()
-            .is_some_and(|name| name.starts_with(ROWS_PREFIX));
+            .is_some_and(|name| name.starts_with(ROWS_PREFIX) || name == NEW_NAME);
         if rows && !kept.contains(&entry.path()) {
-            fs::remove_file(entry.path())?;
+            let _ = fs::remove_file(entry.path());
         }
     }
-    Ok(())
 }

@@ -23,7 +23,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use checkpoint::Manifest;
 use recover::Recovered;
+use wal::Begin;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,13 +49,14 @@ pub(crate) struct DiskSettings {
 }
 
 impl Disk {
-    /// Opens the directory of `worker`, made if it is not there, and gives what it holds.
+    /// Opens the directory of `worker`, made if it is not there, and gives what it holds. `life` is another one each time.
     ///
     /// # Errors
     /// `Busy`, `Foreign`, `Damaged`, or what the system says.
     pub(crate) fn open(
         dir: &Path,
         worker: &str,
+        life: &str,
         settings: DiskSettings,
     ) -> Result<(Self, Vec<Held>, u64), DiskError> {
         let io = |error| DiskError::io(dir, error);
@@ -66,18 +70,28 @@ impl Disk {
             end,
             number,
             segments,
+            is_new,
             ..
         } = recover::recover(dir, Some(worker))?;
+        let manifest = match is_new {
+            false => manifest,
+            // From the first day on the directory says whose it is.
+            true => {
+                let manifest = Manifest::of(worker);
+                manifest.write(dir).map_err(io)?;
+                manifest
+            }
+        };
         recover::cut(dir, &segments).map_err(io)?;
-        let wal = Wal::start(
-            dir,
-            settings.segment_bytes,
-            number + 1,
-            end,
-            segments.positions,
-        )
-        .map_err(io)?;
-        let wal = Arc::new(wal);
+        checkpoint::remove_all_but(dir, &manifest);
+        let begin = Begin {
+            capacity: settings.segment_bytes,
+            number,
+            position: end,
+            segments: segments.positions,
+            salt: xxh3_64(life.as_bytes()),
+        };
+        let wal = Arc::new(Wal::start(dir, begin).map_err(io)?);
         let checkpointer = Checkpointer::new(
             dir,
             worker,

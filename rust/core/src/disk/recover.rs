@@ -118,6 +118,8 @@ pub(super) struct Recovered {
     /// The last segment's number.
     pub(super) number: u64,
     pub(super) segments: Segments,
+    /// There is no checkpoint yet.
+    pub(super) is_new: bool,
     records: u64,
 }
 
@@ -139,7 +141,9 @@ pub(super) fn recover(dir: &Path, worker: Option<&str>) -> Result<Recovered, Dis
         dir: dir.into(),
         found,
     };
-    let manifest = match Manifest::read(dir).map_err(io)? {
+    let read = Manifest::read(dir).map_err(io)?;
+    let is_new = read.is_none();
+    let manifest = match read {
         None => Manifest::default(),
         Some(manifest) => {
             manifest.map_err(|error| damaged(vec![format!("the checkpoint: {error}")]))?
@@ -168,10 +172,6 @@ pub(super) fn recover(dir: &Path, worker: Option<&str>) -> Result<Recovered, Dis
     let mut number = 0;
     for (at, &each) in numbers.iter().enumerate() {
         let tell = |text: String| damaged(vec![format!("{}: {text}", path(dir, each).display())]);
-        let contents = Contents::read(dir, each).map_err(io)?;
-        let first = contents
-            .first
-            .ok_or_else(|| tell("its header is damaged".into()))?;
         let next = numbers
             .get(at + 1)
             .map(|next| Contents::read_first(dir, *next))
@@ -183,6 +183,10 @@ pub(super) fn recover(dir: &Path, worker: Option<&str>) -> Result<Recovered, Dis
             segments.surplus.push(each);
             continue;
         }
+        let contents = Contents::read(dir, each).map_err(io)?;
+        let first = contents
+            .first
+            .ok_or_else(|| tell("its header is damaged".into()))?;
         if segments.positions.is_empty() && first > manifest.from {
             let from = manifest.from;
             return Err(tell(format!(
@@ -215,7 +219,7 @@ pub(super) fn recover(dir: &Path, worker: Option<&str>) -> Result<Recovered, Dis
             _ => {}
         }
     }
-    if end < manifest.from {
+    if end < manifest.from || (numbers.is_empty() && manifest.from > 0) {
         let from = manifest.from;
         return Err(damaged(vec![format!(
             "the log ends at {end}, before the checkpoint's {from}: files are missing"
@@ -230,6 +234,7 @@ pub(super) fn recover(dir: &Path, worker: Option<&str>) -> Result<Recovered, Dis
         end,
         number,
         segments,
+        is_new,
         records,
         manifest,
     })

@@ -1,8 +1,9 @@
 //! A file of the write-ahead log: a header, then blocks of records.
 //!
-//! Header, 32 bytes: `tag | version: u32 | number: u64 | position of its first record: u64 | xxh3 of all before`.
-//! A block: `tag | payload bytes: u32 | position of its first record: u64 | xxh3 of header and payload: u64 | payload`,
-//! and zeros up to a multiple of eight. A position counts bytes of records since the directory was made. A block is
+//! Header, 40 bytes: `tag | version: u32 | number: u64 | position of its first record: u64 | salt: u64 | xxh3 of all
+//! before`. A block: `tag | payload bytes: u32 | position of its first record: u64 | xxh3 of salt, header and payload: u64 |
+//! payload`, and zeros up to a multiple of eight. The salt is another one in each file: what a value holds, a copy of a log
+//! for instance, is never taken for a block. A position counts bytes of records since the directory was made. A block is
 //! written only when the one before it is on disk, so whatever a crash tears is the last; and as every block says where
 //! in the log it belongs, what a file held in an earlier use is never taken for a part of it.
 
@@ -21,7 +22,7 @@ pub type Position = u64;
 const FILE_TAG: [u8; 4] = *b"dkw1";
 const BLOCK_TAG: [u8; 4] = *b"dkb1";
 const VERSION: u32 = 1;
-const FILE_HEADER_BYTES: usize = 32;
+const FILE_HEADER_BYTES: usize = 40;
 
 /// What a block adds to its records, in bytes; room for it is left at the front of every block.
 pub(super) const BLOCK_HEADER_BYTES: usize = 24;
@@ -36,6 +37,7 @@ pub(super) struct Segment {
     file: File,
     at: u64,
     capacity: u64,
+    salt: u64,
     /// Under the model checker files hold what was synced alone: what a crash leaves at the least.
     #[cfg(feature = "shuttle")]
     unsynced: Vec<(u64, Vec<u8>)>,
@@ -49,13 +51,16 @@ impl Segment {
         number: u64,
         first: Position,
         capacity: u64,
+        salt: u64,
     ) -> io::Result<Self> {
+        let salt = salt ^ xxh3_64(&[number.to_le_bytes(), first.to_le_bytes()].concat());
         let file = OpenOptions::new().read(true).write(true).open(prepared)?;
         let mut header = Vec::with_capacity(FILE_HEADER_BYTES);
         header.extend_from_slice(&FILE_TAG);
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&number.to_le_bytes());
         header.extend_from_slice(&first.to_le_bytes());
+        header.extend_from_slice(&salt.to_le_bytes());
         let checksum = xxh3_64(&header);
         header.extend_from_slice(&checksum.to_le_bytes());
         file.write_all_at(&header, 0)?;
@@ -66,6 +71,7 @@ impl Segment {
             file,
             at: FILE_HEADER_BYTES as u64,
             capacity,
+            salt,
             #[cfg(feature = "shuttle")]
             unsynced: Vec::new(),
         })
@@ -83,7 +89,7 @@ impl Segment {
 
     /// Writes a block whose first [`BLOCK_HEADER_BYTES`] are free; it is on disk after [`sync`](Self::sync).
     pub(super) fn write(&mut self, block: &mut [u8], first: Position) -> io::Result<()> {
-        seal(block, first);
+        seal(block, first, self.salt);
         #[cfg(feature = "shuttle")]
         self.unsynced.push((self.at, block.to_vec()));
         #[cfg(not(feature = "shuttle"))]
@@ -105,17 +111,17 @@ impl Segment {
     }
 }
 
-fn seal(block: &mut [u8], first: Position) {
+fn seal(block: &mut [u8], first: Position, salt: u64) {
     let bytes = (block.len() - BLOCK_HEADER_BYTES) as u32;
     block[..4].copy_from_slice(&BLOCK_TAG);
     block[4..8].copy_from_slice(&bytes.to_le_bytes());
     block[8..16].copy_from_slice(&first.to_le_bytes());
-    let checksum = checksum(&block[..16], &block[BLOCK_HEADER_BYTES..]);
+    let checksum = checksum(salt, &block[..16], &block[BLOCK_HEADER_BYTES..]);
     block[16..BLOCK_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-fn checksum(header: &[u8], payload: &[u8]) -> u64 {
-    let mut hash = Xxh3::new();
+fn checksum(salt: u64, header: &[u8], payload: &[u8]) -> u64 {
+    let mut hash = Xxh3::with_seed(salt);
     hash.update(header);
     hash.update(payload);
     hash.digest()
@@ -123,7 +129,7 @@ fn checksum(header: &[u8], payload: &[u8]) -> u64 {
 
 /// The block at the front of `bytes` if it is whole and begins at `first` (none: anywhere): its first position and its
 /// records.
-fn block(bytes: &[u8], first: Option<Position>) -> Option<(Position, &[u8])> {
+fn block(bytes: &[u8], first: Option<Position>, salt: u64) -> Option<(Position, &[u8])> {
     let mut header = Reader::new(bytes);
     if header.bytes(4).ok()? != BLOCK_TAG {
         return None;
@@ -134,7 +140,7 @@ fn block(bytes: &[u8], first: Option<Position>) -> Option<(Position, &[u8])> {
     }
     let expected = header.u64().ok()?;
     let payload = header.bytes(length).ok()?;
-    (checksum(&bytes[..16], payload) == expected).then_some((found, payload))
+    (checksum(salt, &bytes[..16], payload) == expected).then_some((found, payload))
 }
 
 /// Where the segment of that number is.
@@ -167,13 +173,18 @@ pub(super) struct Contents {
     bytes: Vec<u8>,
     /// Position of its first record; none when its header is damaged.
     pub(super) first: Option<Position>,
+    salt: u64,
 }
 
 impl Contents {
     pub(super) fn read(dir: &Path, number: u64) -> io::Result<Self> {
         let bytes = std::fs::read(path(dir, number))?;
-        let first = header(&bytes, number);
-        Ok(Self { bytes, first })
+        let header = header(&bytes, number);
+        Ok(Self {
+            bytes,
+            first: header.map(|(first, _)| first),
+            salt: header.map_or(0, |(_, salt)| salt),
+        })
     }
 
     /// Position of the first record of a segment; none when its header is damaged.
@@ -182,7 +193,7 @@ impl Contents {
         let file = File::open(path(dir, number))?;
         file.take(FILE_HEADER_BYTES as u64)
             .read_to_end(&mut bytes)?;
-        Ok(header(&bytes, number))
+        Ok(header(&bytes, number).map(|(first, _)| first))
     }
 
     /// The blocks one after the other: the position of each and its records. Ends at the first that is not whole.
@@ -191,16 +202,19 @@ impl Contents {
             bytes: &self.bytes,
             at: FILE_HEADER_BYTES,
             next: self.first.unwrap_or_default(),
+            salt: self.salt,
         }
     }
 }
 
-fn header(bytes: &[u8], number: u64) -> Option<Position> {
+/// Position of the first record, and the salt.
+fn header(bytes: &[u8], number: u64) -> Option<(Position, u64)> {
     let mut header = Reader::new(bytes.get(..FILE_HEADER_BYTES)?);
     let tag = header.bytes(4).ok()? == FILE_TAG && header.u32().ok()? == VERSION;
     let same = header.u64().ok()? == number;
-    let first = header.u64().ok()?;
-    (tag && same && header.u64().ok()? == xxh3_64(&bytes[..FILE_HEADER_BYTES - 8])).then_some(first)
+    let (first, salt) = (header.u64().ok()?, header.u64().ok()?);
+    let whole = header.u64().ok()? == xxh3_64(&bytes[..FILE_HEADER_BYTES - 8]);
+    (tag && same && whole).then_some((first, salt))
 }
 
 pub(super) struct Blocks<'a> {
@@ -209,6 +223,7 @@ pub(super) struct Blocks<'a> {
     pub(super) at: usize,
     /// The position that the next block has to have.
     pub(super) next: Position,
+    salt: u64,
 }
 
 impl<'a> Blocks<'a> {
@@ -222,7 +237,7 @@ impl<'a> Blocks<'a> {
             .filter(|rest| rest.len() > BLOCK_HEADER_BYTES)
         {
             if rest.starts_with(&BLOCK_TAG)
-                && block(rest, None).is_some_and(|(first, _)| first > self.next)
+                && block(rest, None, self.salt).is_some_and(|(first, _)| first > self.next)
             {
                 return true;
             }
@@ -236,7 +251,7 @@ impl<'a> Iterator for Blocks<'a> {
     type Item = (Position, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (first, payload) = block(self.bytes.get(self.at..)?, Some(self.next))?;
+        let (first, payload) = block(self.bytes.get(self.at..)?, Some(self.next), self.salt)?;
         let end = self.at + BLOCK_HEADER_BYTES + payload.len();
         self.at = end.next_multiple_of(ALIGN as usize);
         self.next = first + payload.len() as u64;

@@ -35,10 +35,26 @@ const RESERVE_BYTES: i64 = 8 * MIB as i64;
 pub(crate) const MIN_SEGMENT_BYTES: u64 = 16 * MIB;
 
 /// How often making a file ahead is tried again when the disk is full.
-const RETRY: Duration = Duration::from_millis(200);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What files that are made ahead are called, before their number.
+const SPARE: &str = "spare-";
 
 /// Told whether something is on disk; when not, why.
 pub type Synced = Box<dyn FnOnce(Result<(), Arc<str>>) + Send>;
+
+/// Where a log goes on.
+pub(super) struct Begin {
+    /// Size of a file, in bytes.
+    pub(super) capacity: u64,
+    /// Of the last file.
+    pub(super) number: u64,
+    pub(super) position: Position,
+    /// The files that are there, with the position that each begins at.
+    pub(super) segments: Vec<(u64, Position)>,
+    /// Another number in each life.
+    pub(super) salt: u64,
+}
 
 /// The log of one data directory.
 pub struct Wal {
@@ -49,6 +65,7 @@ pub struct Wal {
 struct Shared {
     dir: PathBuf,
     capacity: u64,
+    salt: u64,
     queue: Mutex<Queue>,
     work: Condvar,
     durable: AtomicU64,
@@ -72,8 +89,12 @@ struct Files {
     ready: Option<PathBuf>,
     /// Segments that may be used again.
     free: Vec<PathBuf>,
+    /// Number of the next file that is made ahead: no two ever have the same name.
+    next: u64,
     /// Why none could be made.
     shortage: Option<String>,
+    /// The log is being closed: nobody waits for room any more.
+    last: bool,
     closing: bool,
 }
 
@@ -85,40 +106,39 @@ struct Queue {
 }
 
 impl Wal {
-    /// Goes on at `position` with segment `number`. `segments`: those that are there, with their first positions.
-    pub(super) fn start(
-        dir: &Path,
-        capacity: u64,
-        number: u64,
-        position: Position,
-        segments: Vec<(u64, Position)>,
-    ) -> io::Result<Self> {
+    /// Goes on where `begin` says. Where there is no room for a file, it starts all the same, and takes no writes before
+    /// there is.
+    pub(super) fn start(dir: &Path, begin: Begin) -> io::Result<Self> {
+        let spares = spares(dir)?;
         let shared = Arc::new(Shared {
             dir: dir.into(),
-            capacity: capacity.max(MIN_SEGMENT_BYTES),
+            capacity: begin.capacity.max(MIN_SEGMENT_BYTES),
+            salt: begin.salt,
             queue: Mutex::new(Queue {
-                appended: position,
+                appended: begin.position,
                 ..Queue::default()
             }),
             work: Condvar::new(),
-            durable: AtomicU64::new(position),
+            durable: AtomicU64::new(begin.position),
             waiting: Mutex::default(),
             synced: Condvar::new(),
             room: AtomicI64::new(0),
-            files: Mutex::default(),
+            files: Mutex::new(Files {
+                next: spares
+                    .iter()
+                    .map(|(number, _)| number + 1)
+                    .max()
+                    .unwrap_or(0),
+                free: spares.into_iter().map(|(_, path)| path).collect(),
+                ..Files::default()
+            }),
             files_changed: Condvar::new(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             written: AtomicU64::new(0),
-            segments: Mutex::new(segments.into()),
+            segments: Mutex::new(begin.segments.into()),
         });
-        let first = prepare(&shared, 0, None)?;
-        shared
-            .room
-            .fetch_add(shared.capacity as i64, Ordering::Relaxed);
-        let current = Segment::begin(dir, &first, number, position, shared.capacity)?;
-        shared.segments.lock().push_back((number, position));
         let (preparing, writing) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
             thread::Builder::new()
@@ -126,8 +146,13 @@ impl Wal {
                 .spawn(move || prepare_all(&preparing))?,
             thread::Builder::new()
                 .name("dstk-log".into())
-                .spawn(move || Writer::new(writing, current, number).run())?,
+                .spawn(move || Writer::new(writing, begin.number).run())?,
         ];
+        let mut files = shared.files.lock();
+        while files.ready.is_none() && files.shortage.is_none() {
+            shared.files_changed.wait(&mut files);
+        }
+        drop(files);
         Ok(Self {
             shared,
             threads: Mutex::new(threads),
@@ -249,6 +274,11 @@ impl Wal {
         self.shared.failure.lock().clone()
     }
 
+    /// Whether there is no room for another file of the log.
+    pub(super) fn is_short(&self) -> bool {
+        self.shared.files.lock().shortage.is_some()
+    }
+
     /// Lets go of the segments that hold nothing after `position`.
     pub(super) fn trim(&self, position: Position) {
         let shared = &self.shared;
@@ -277,7 +307,9 @@ impl Wal {
     /// Writes what was appended and ends the threads. Blocks.
     pub fn close(&self) {
         self.shared.queue.lock().closed = true;
+        self.shared.files.lock().last = true;
         self.shared.work.notify_all();
+        self.shared.files_changed.notify_all();
         for thread in self.threads.lock().drain(..) {
             // A panic of theirs has been reported where it happened.
             let _ = thread.join();
@@ -324,18 +356,19 @@ impl Shared {
 
 struct Writer {
     shared: Arc<Shared>,
-    current: Segment,
+    /// None before the first block.
+    current: Option<Segment>,
     number: u64,
     /// Position of the next block.
     next: Position,
 }
 
 impl Writer {
-    fn new(shared: Arc<Shared>, current: Segment, number: u64) -> Self {
+    fn new(shared: Arc<Shared>, number: u64) -> Self {
         let next = shared.durable.load(Ordering::Relaxed);
         Self {
             shared,
-            current,
+            current: None,
             number,
             next,
         }
@@ -362,11 +395,13 @@ impl Writer {
 
     /// One block, on disk before the next is begun: so only the last one can be torn.
     fn write(&mut self, block: &mut [u8]) -> io::Result<()> {
-        if !self.current.fits(block.len()) {
-            self.roll()?;
-        }
-        self.current.write(block, self.next)?;
-        self.current.sync()?;
+        let mut current = match self.current.take() {
+            Some(current) if current.fits(block.len()) => current,
+            full => self.roll(full)?,
+        };
+        current.write(block, self.next)?;
+        current.sync()?;
+        self.current = Some(current);
         self.next += (block.len() - BLOCK_HEADER_BYTES) as u64;
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         self.shared
@@ -376,8 +411,9 @@ impl Writer {
         Ok(())
     }
 
-    fn roll(&mut self) -> io::Result<()> {
-        let left = self.current.left() as i64;
+    /// The next file, once there is one.
+    fn roll(&mut self, full: Option<Segment>) -> io::Result<Segment> {
+        let left = full.map_or(0, |full| full.left() as i64);
         let shared = &self.shared;
         let prepared = {
             let mut files = shared.files.lock();
@@ -385,29 +421,27 @@ impl Writer {
                 if let Some(ready) = files.ready.take() {
                     break ready;
                 }
+                if let Some(shortage) = files.shortage.as_ref().filter(|_| files.last) {
+                    return Err(io::Error::other(shortage.clone()));
+                }
                 shared.files_changed.wait(&mut files);
             }
         };
-        shared.files_changed.notify_all();
         self.number += 1;
-        self.current = Segment::begin(
-            &shared.dir,
-            &prepared,
-            self.number,
-            self.next,
-            shared.capacity,
-        )?;
+        let (dir, capacity, salt) = (&shared.dir, shared.capacity, shared.salt);
+        let next = Segment::begin(dir, &prepared, self.number, self.next, capacity, salt)?;
+        // Only now: before, the file is nobody else's.
+        shared.files_changed.notify_all();
         shared.room.fetch_sub(left, Ordering::Relaxed);
         shared.segments.lock().push_back((self.number, self.next));
-        Ok(())
+        Ok(next)
     }
 }
 
 /// Keeps a file ready for the writer, until that has ended.
 fn prepare_all(shared: &Shared) {
-    let mut count = 0;
     loop {
-        let free = {
+        let (free, number) = {
             let mut files = shared.files.lock();
             while files.ready.is_some() && !files.closing {
                 // One file is ready: whatever else is free is in nobody's way once it is gone.
@@ -419,10 +453,10 @@ fn prepare_all(shared: &Shared) {
             if files.closing {
                 return;
             }
-            files.free.pop()
+            files.next += 1;
+            (files.free.pop(), files.next - 1)
         };
-        count += 1;
-        let prepared = prepare(shared, count, free);
+        let prepared = prepare(shared, number, free);
         let mut files = shared.files.lock();
         match prepared {
             Ok(path) => {
@@ -434,6 +468,7 @@ fn prepare_all(shared: &Shared) {
             }
             Err(error) => {
                 files.shortage = Some(error.to_string());
+                shared.files_changed.notify_all();
                 if files.free.is_empty() && !files.closing {
                     shared.files_changed.wait_for(&mut files, RETRY);
                 }
@@ -442,12 +477,13 @@ fn prepare_all(shared: &Shared) {
     }
 }
 
-/// A file of the log's size that is on disk: a free one, one that an earlier start left, or a new one.
-fn prepare(shared: &Shared, count: u64, free: Option<PathBuf>) -> io::Result<PathBuf> {
-    // One is ready at most while the next is made.
-    let path = shared.dir.join(format!("spare-{}", count % 2));
+/// A file of the log's size that is on disk: a free one, or a new one.
+fn prepare(shared: &Shared, number: u64, free: Option<PathBuf>) -> io::Result<PathBuf> {
+    let path = shared.dir.join(format!("{SPARE}{number}"));
     if let Some(free) = free {
         fs::rename(free, &path)?;
+        // Before it is written over: it must not be found under its old name.
+        segment::sync_dir(&shared.dir)?;
     }
     let result = fill(&path, shared.capacity);
     if result.is_err() {
@@ -455,6 +491,21 @@ fn prepare(shared: &Shared, count: u64, free: Option<PathBuf>) -> io::Result<Pat
         let _ = fs::remove_file(&path);
     }
     result.map(|()| path)
+}
+
+/// Files that an earlier life made ahead, with their numbers.
+fn spares(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut spares = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(SPARE))
+            .and_then(|number| number.parse().ok());
+        spares.extend(number.map(|number| (number, entry.path())));
+    }
+    Ok(spares)
 }
 
 fn fill(path: &Path, capacity: u64) -> io::Result<()> {
@@ -482,7 +533,14 @@ mod tests {
     use crate::disk::scratch::Scratch;
 
     fn start(dir: &Path) -> Wal {
-        Wal::start(dir, MIN_SEGMENT_BYTES, 1, 0, Vec::new()).unwrap()
+        let begin = Begin {
+            capacity: MIN_SEGMENT_BYTES,
+            number: 0,
+            position: 0,
+            segments: Vec::new(),
+            salt: 1,
+        };
+        Wal::start(dir, begin).unwrap()
     }
 
     fn blocks(dir: &Path) -> Vec<u8> {

@@ -137,6 +137,18 @@ impl Node {
         held.stream_failed("followed anew");
         let generation = self.context.generation();
         let following = Following::new(generation, source, source_address, source_incarnation);
+        if let (Role::Proxy, Some(journal)) = (held.role, &mut held.journal) {
+            // It has nothing left of what it was: on disk it begins anew.
+            let (id, disk) = (journal.id, Arc::clone(&journal.disk));
+            journal.turn(&Record::Gone { id });
+            let named = Named {
+                keyspace: &cell.keyspace,
+                name: &cell.name,
+                bounds: &cell.bounds,
+            };
+            held.journal = Some(opened(&disk, &named, Role::Loading, epoch, 0, source));
+            held.sequence = 0;
+        }
         (held.role, held.epoch) = (Role::Loading, epoch);
         held.following = Some(following);
         held.proxying = None;

@@ -33,6 +33,11 @@ pub(crate) struct Context {
     pub(crate) full: AtomicBool,
     /// Bytes of keys and values when last counted.
     pub(crate) bytes: AtomicU64,
+    /// Until when, but for a keyspace's lease, an operator has said that it knows this worker to be there: nanoseconds of
+    /// the node's clock, and one; 0: never.
+    pub(crate) heard: AtomicU64,
+    /// How often leases ran out.
+    pub(crate) lapses: AtomicU64,
     /// Highest term of an operator that was heard.
     pub(crate) term: Mutex<u64>,
 }
@@ -69,6 +74,8 @@ impl Context {
             disk: disk.map(Arc::new),
             full: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            lapses: AtomicU64::new(0),
             term: Mutex::new(term),
             settings,
         })

@@ -12,8 +12,9 @@ use super::settings::Settings;
 use super::shard::Shard;
 use crate::disk::{CheckpointPart, Disk, DiskError, DiskSettings, Held, Position, Record, Synced};
 use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, thread};
+use crate::sync::thread::{self, JoinHandle};
 
 /// How often the log is looked at for whether a checkpoint is due.
 const CHECKPOINT_CHECK: Duration = Duration::from_millis(200);
@@ -27,7 +28,10 @@ pub(super) struct Checkpoints {
     made: AtomicU64,
     failed: AtomicU64,
     failure: Mutex<Option<String>>,
+    /// Held while one is made.
+    running: Mutex<()>,
     stop: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Node {
@@ -46,7 +50,7 @@ impl Node {
             segment_bytes: settings.log_segment_bytes,
             checkpoint_bytes: settings.checkpoint_bytes,
         };
-        let (disk, held, term) = Disk::open(dir, name, disk_settings)?;
+        let (disk, held, term) = Disk::open(dir, name, incarnation, disk_settings)?;
         let context = Context::new(name, incarnation, settings, Some(disk), term);
         let node = Arc::new(Self::with_context(context));
         let damaged = |refusal: Refusal| DiskError::Damaged {
@@ -57,13 +61,14 @@ impl Node {
             .try_for_each(|held| node.resume(held))
             .map_err(damaged)?;
         let (weak, checkpoints) = (Arc::downgrade(&node), Arc::clone(&node.checkpoints));
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("dstk-checkpoint".into())
             .spawn(move || keep_checkpointing(&weak, &checkpoints))
             .map_err(|error| DiskError::Io {
                 path: dir.into(),
                 error,
             })?;
+        *node.checkpoints.thread.lock() = Some(thread);
         Ok(node)
     }
 
@@ -112,11 +117,15 @@ impl Node {
         let Some(disk) = &self.context.disk else {
             return Ok(false);
         };
-        // No action runs meanwhile, so what is listed is of one moment. Rows are written on.
+        let _one = self.checkpoints.running.lock();
+        // No keyspace comes, no action runs and no term is noted meanwhile, so what is listed is of one moment. Rows are
+        // written on.
+        let adding = self.adding.lock();
         let shards: Vec<Arc<Shard>> = self.shards.load().values().cloned().collect();
         let holdings: Vec<_> = shards.iter().map(|shard| shard.holding.lock()).collect();
-        let term = *self.context.term.lock();
-        let (now, next_id) = (disk.wal.appended(), disk.next_id());
+        let seen = self.context.term.lock();
+        let (now, next_id, term) = (disk.wal.appended(), disk.next_id(), *seen);
+        drop((seen, adding));
         let cells = holdings.iter().flat_map(|holding| holding.names.values());
         let parts = cells.filter_map(saved).collect();
         drop(holdings);
@@ -138,14 +147,16 @@ impl Node {
             );
             return Err(Refusal::Stale(text));
         }
-        if term > *seen {
-            if let Some(disk) = &self.context.disk {
-                let position = disk.wal.append(&Record::Term { term });
-                self.context.settle(position)?;
-            }
-            *seen = term;
+        if term == *seen {
+            return Ok(());
         }
-        Ok(())
+        *seen = term;
+        let Some(disk) = &self.context.disk else {
+            return Ok(());
+        };
+        let position = disk.wal.append(&Record::Term { term });
+        drop(seen);
+        self.context.settle(position)
     }
 
     /// Highest term of an operator that was heard; 0: none was.
@@ -175,9 +186,14 @@ impl Node {
         self.context.disk.as_ref()?.wal.failure()
     }
 
-    /// Writes what has been appended and lets the data directory go. Blocks.
+    /// Writes what has been appended; the data directory is free when the node is dropped after it. Blocks.
     pub fn close(&self) {
         self.checkpoints.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.checkpoints.thread.lock().take() {
+            thread.thread().unpark();
+            // A panic of its own has been reported where it happened.
+            let _ = thread.join();
+        }
         if let Some(disk) = &self.context.disk {
             disk.wal.close();
         }
@@ -234,7 +250,7 @@ fn saved(cell: &Arc<Cell>) -> Option<CheckpointPart> {
 fn keep_checkpointing(node: &Weak<Node>, checkpoints: &Checkpoints) {
     let mut pause = 0;
     loop {
-        thread::sleep(CHECKPOINT_CHECK);
+        thread::park_timeout(CHECKPOINT_CHECK);
         let Some(node) = node
             .upgrade()
             .filter(|_| !checkpoints.stop.load(Ordering::Acquire))

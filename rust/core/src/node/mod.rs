@@ -10,6 +10,7 @@ mod context;
 mod durable;
 mod flip;
 mod following;
+mod lease;
 mod observe;
 mod refusal;
 mod replication;

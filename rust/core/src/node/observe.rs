@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Node;
 use super::cell::Cell;
+use super::refusal::Refusal;
 use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
 use crate::sync::atomic::Ordering;
 
@@ -32,8 +33,15 @@ pub struct PartitionLoad {
 }
 
 impl Node {
-    /// The partitions of these names, or all, by keyspace in the order of keys.
-    pub fn states(&self, partitions: Option<&[&str]>, now: Nanos) -> Vec<PartitionState> {
+    /// The partitions of these names, or all, by keyspace in the order of keys, once what is said is on disk.
+    ///
+    /// # Errors
+    /// `Limit` when it never will be: this life of the worker is over.
+    pub fn states(
+        &self,
+        partitions: Option<&[&str]>,
+        now: Nanos,
+    ) -> Result<Vec<PartitionState>, Refusal> {
         let mut settled = 0;
         let mut state = |cell: &Arc<Cell>| {
             let held = cell.partition.lock();
@@ -44,9 +52,8 @@ impl Node {
             None => self.cells().iter().filter_map(state).collect(),
             Some(names) => self.states_of(names, &mut state),
         };
-        // When that fails nothing is said that could be relied on later: this life of the worker is over.
-        let _ = self.context.settle(settled);
-        states
+        self.context.settle(settled)?;
+        Ok(states)
     }
 
     fn states_of(
@@ -189,6 +196,7 @@ impl Node {
                 u64::from(self.context.full.load(Ordering::Relaxed)),
             ),
             ("disk_refused_total", counts.disk_refused),
+            ("lease_lapses_total", self.lapses()),
         ];
         counters.extend(self.disk_counters());
         counters

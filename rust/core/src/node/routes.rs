@@ -136,7 +136,24 @@ impl Node {
                 .keyspaces
                 .iter()
                 .try_for_each(|routes| known.apply(routes, update.full))
-        })
+        })?;
+        self.forget_left();
+        Ok(())
+    }
+
+    /// A partition that has no route any more was deleted: one that is made anew under its name begins at epoch 1.
+    fn forget_left(&self) {
+        for shard in self.shards.load().values() {
+            let mut holding = shard.holding.lock();
+            if let Some(routes) = shard
+                .routes
+                .load_full()
+                .filter(|_| !holding.left.is_empty())
+            {
+                let shown = |name: &str| routes.entries_of(name).next().is_some();
+                holding.left.retain(|(name, _)| shown(name));
+            }
+        }
     }
 
     /// Lets the routes show at once what this worker has done itself; the operator will say the same.

@@ -11,7 +11,7 @@ use crate::index::{Edit, RangeMap};
 use crate::key::{Bounds, check_key, readable};
 use crate::partition::{Code, Counts, Nanos, Op, Partition, Reply, Role, Target, Waiter};
 use crate::routing::RoutingTable;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{ArcSwap, ArcSwapOption, Mutex, MutexGuard};
 
 /// How often a look-up that met a partition that was just replaced is repeated. Every repetition means that another
@@ -35,6 +35,8 @@ pub struct Shard {
     pub(crate) holding: Mutex<Holding>,
     /// None until routes have been heard of.
     pub(crate) routes: ArcSwapOption<RoutingTable>,
+    /// For so long after an operator was heard it is served, in nanoseconds; 0: for ever.
+    pub(crate) lease: AtomicU64,
 }
 
 /// The partitions by name, and what became of those that are gone.
@@ -88,12 +90,22 @@ impl Shard {
             cells: ArcSwap::from_pointee(cells),
             holding: Mutex::default(),
             routes: ArcSwapOption::empty(),
+            lease: AtomicU64::new(0),
         }
     }
 
     /// Name of the keyspace.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether it may be served at `now`: always, or as long after an operator was heard as its lease lasts.
+    pub fn is_leased(&self, now: Nanos) -> bool {
+        let lease = self.lease.load(Ordering::Relaxed);
+        lease == 0 || {
+            let heard = self.context.heard.load(Ordering::Acquire);
+            heard > 0 && now < heard.saturating_add(lease)
+        }
     }
 
     /// Length of its keys, in bytes.
@@ -119,7 +131,8 @@ impl Shard {
             let cells = self.cells.load();
             if let Some((_, cell)) = cells.find(op.key()) {
                 let mut partition = cell.partition.lock();
-                if partition.role == Role::Primary && partition.fenced.is_none() {
+                let serves = partition.role == Role::Primary && partition.fenced.is_none();
+                if serves && self.is_leased(now) {
                     return Outcome::Done(partition.execute(op));
                 }
             }
@@ -166,6 +179,7 @@ impl Shard {
         let mut partition = cell.partition.lock();
         let fenced = match partition.role {
             Role::Disconnected => return Found::Replaced,
+            Role::Primary if !self.is_leased(now) => return Found::Elsewhere(None),
             Role::Primary => partition.fenced.is_some(),
             Role::Proxy => {
                 partition.load.counts.forwarded += 1;

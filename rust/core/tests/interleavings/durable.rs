@@ -177,6 +177,43 @@ fn what_is_told_is_found_after_a_crash_in_the_middle_of_a_checkpoint() {
     });
 }
 
+#[test]
+fn a_term_that_was_heard_during_a_checkpoint_is_found_after_a_crash() {
+    in_few_orders(|| {
+        let dir = Arc::new(Scratch::new());
+        let node = open(dir.path());
+        let operator = {
+            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            runs(move || {
+                node.see_term(7).unwrap();
+                assert_eq!(after_a_crash(dir.path()).term, 7);
+            })
+        };
+        together([operator, checkpoint(&node)]);
+        assert_eq!(after_a_crash(dir.path()).term, 7);
+        node.close();
+    });
+}
+
+#[test]
+fn a_keyspace_that_came_during_a_checkpoint_is_found_after_a_crash() {
+    in_few_orders(|| {
+        let dir = Arc::new(Scratch::new());
+        let node = open(dir.path());
+        let operator = {
+            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            runs(move || {
+                node.serve("other", "q", 1, KEY_LENGTH, b"", b"", true, 0)
+                    .unwrap();
+                assert_eq!(after_a_crash(dir.path()).partitions, 2);
+            })
+        };
+        together([operator, checkpoint(&node)]);
+        assert_eq!(after_a_crash(dir.path()).partitions, 2);
+        node.close();
+    });
+}
+
 fn checkpoint(node: &Arc<Node>) -> Box<dyn FnOnce() + Send> {
     let node = Arc::clone(node);
     runs(move || assert!(node.checkpoint().unwrap()))

@@ -136,7 +136,7 @@ fn of_two_operators_that_flip_one_partition_one_does() {
             })
         };
         together([splitting(), splitting(), moving]);
-        let states = node.states(None, 0);
+        let states = node.states(None, 0).unwrap();
         let names: Vec<_> = states.iter().map(|state| &*state.partition).collect();
         assert!(names == ["p"] || names == ["s", "t"], "{names:?}");
         assert!(states.iter().all(|state| !state.fenced));
@@ -157,7 +157,7 @@ fn a_fence_and_a_split_exclude_each_other() {
             runs(move || drop(node.fence(KS, "p", 1, 1, 0)))
         };
         together([splitting, fencing]);
-        let states = node.states(None, 0);
+        let states = node.states(None, 0).unwrap();
         let fenced = states.iter().filter(|state| state.fenced).count();
         assert_eq!(
             (states.len(), fenced),

@@ -135,7 +135,7 @@ fn after_a_drop_its_stream_finds_nothing() {
             })
         };
         together([streaming, operator]);
-        assert!(destination.states(None, 0).is_empty());
+        assert!(destination.states(None, 0).unwrap().is_empty());
     });
 }
 
@@ -217,7 +217,7 @@ fn no_acknowledged_write_is_lost_while_its_partition_moves() {
         for chosen in [3, 7] {
             assert_eq!(text(&get(&nodes[1], chosen)), Some("second"));
         }
-        assert!(nodes[0].states(None, 0).is_empty());
+        assert!(nodes[0].states(None, 0).unwrap().is_empty());
         for node in &nodes {
             assert_eq!(
                 (counter(node, "held"), counter(node, "log_readers")),

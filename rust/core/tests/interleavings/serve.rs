@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dstk_core::node::Refusal;
-use dstk_core::partition::Role;
+use dstk_core::node::{Outcome, Refusal};
+use dstk_core::partition::{Op, Role};
 
 use super::harness::*;
 use super::world::*;
@@ -28,7 +28,7 @@ fn a_serve_that_comes_late_brings_nothing_back() {
             runs(move || node.release(KS, "p", 2).unwrap())
         };
         together([late, operator]);
-        assert!(node.states(None, 0).is_empty());
+        assert!(node.states(None, 0).unwrap().is_empty());
     });
 }
 
@@ -59,7 +59,7 @@ fn a_serve_under_way_since_before_the_move_finds_a_primary_or_is_refused() {
             runs(move || drop(node.release(KS, "p", 1)))
         };
         together([late, operator, confirming]);
-        assert!(node.states(None, 0).is_empty());
+        assert!(node.states(None, 0).unwrap().is_empty());
     });
 }
 
@@ -77,6 +77,43 @@ fn of_two_partitions_that_overlap_one_is_held() {
             )
         };
         together([serving("p"), serving("q")]);
-        assert_eq!(node.states(None, 0).len(), 1);
+        assert_eq!(node.states(None, 0).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn what_ran_out_is_served_no_more_though_an_operator_is_heard_at_that_moment() {
+    in_many_orders(|| {
+        let (node, requests) = (primary("a"), Requests::default());
+        node.renew(0, 0);
+        node.set_lease(KS, KEY_LENGTH, SECOND).unwrap();
+        let writer = {
+            let node = Arc::clone(&node);
+            runs(move || {
+                let shard = node.keyspace(KS).unwrap();
+                let op = Op::Put {
+                    key: &key(7),
+                    value: "x".as_bytes().into(),
+                    condition: 0,
+                };
+                let outcome = shard.execute(op, 2 * SECOND, || requests.waiter(0));
+                assert!(matches!(outcome, Outcome::Parked | Outcome::NotHere));
+            })
+        };
+        let operator = {
+            let node = Arc::clone(&node);
+            runs(move || node.renew(2 * SECOND, 2 * SECOND))
+        };
+        let looking = {
+            let node = Arc::clone(&node);
+            runs(move || _ = node.lapse(2 * SECOND))
+        };
+        together([writer, operator, looking]);
+        let state = state(&node, "p");
+        assert_eq!(
+            (state.fenced, state.fence_token, state.sequence),
+            (true, 1, 0)
+        );
+        node.refuse_held("the end");
     });
 }

@@ -98,6 +98,11 @@ impl Waiter for Asking {
 }
 
 impl Requests {
+    pub fn waiter(&self, number: usize) -> Box<dyn Waiter> {
+        self.0.lock().held.push(number);
+        Box::new(Asking(number, self.clone()))
+    }
+
     pub fn put(&self, node: &Node, number: usize, chosen: u8, now: Nanos) {
         let op = Op::Put {
             key: &key(chosen),
@@ -113,10 +118,7 @@ impl Requests {
 
     fn ask(&self, node: &Node, number: usize, op: Op<'_>, now: Nanos) {
         let shard = node.keyspace(KS).unwrap();
-        let outcome = shard.execute(op, now, || {
-            self.0.lock().held.push(number);
-            Box::new(Asking(number, self.clone()))
-        });
+        let outcome = shard.execute(op, now, || self.waiter(number));
         let mut asked = self.0.lock();
         if let Outcome::Forward(_) = outcome {
             let passed_on = asked.verdicts.len();

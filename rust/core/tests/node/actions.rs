@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dstk_core::node::{Node, Refusal};
-use dstk_core::partition::{Code, PartitionState, Role};
+use dstk_core::node::{KeyspaceRoutes, Node, Outcome, Refusal, RoutesUpdate};
+use dstk_core::partition::{Code, Op, PartitionState, Role};
 
 use super::harness::*;
 
@@ -406,7 +406,7 @@ fn a_merge_may_span_a_gap_that_nobody_holds_and_nothing_else() {
         (whole.bounds.to_string().as_str(), whole.epoch),
         ("[a, o)", 2)
     );
-    assert_eq!(node.states(None, 0).len(), 1);
+    assert_eq!(node.states(None, 0).unwrap().len(), 1);
 }
 
 #[test]
@@ -489,4 +489,58 @@ fn a_range_that_lost_its_rows_gives_out_no_version_again() {
         .unwrap();
     assert!(state.sequence > after[9]);
     assert_eq!(put(&last, 1, "newest").version, state.sequence + 1);
+}
+
+#[test]
+fn a_serve_that_comes_late_is_refused_until_the_partition_is_forgotten() {
+    let (a, b) = (primary("a"), node("b"));
+    let (fenced, _stream) = drained(&a, &b);
+    b.promote(KS, "p", 2, fenced.sequence, fenced.digest, 0)
+        .unwrap();
+    a.proxy(KS, "p", 2, "b", "b:1", 0).unwrap();
+    a.release(KS, "p", 2).unwrap();
+    let serve = |epoch| a.serve(KS, "p", epoch, KEY_LENGTH, b"", b"", false, 0);
+    assert!(matches!(serve(1), Err(Refusal::Stale(_))));
+    assert!(matches!(serve(2), Err(Refusal::Stale(_))));
+    // The routes no longer know it: it was deleted, and may be made anew.
+    a.apply_routes(&RoutesUpdate {
+        full: true,
+        keyspaces: vec![KeyspaceRoutes {
+            keyspace: KS.into(),
+            key_length: KEY_LENGTH,
+            routes: Vec::new(),
+            withdrawn: Vec::new(),
+        }],
+        workers: Vec::new(),
+    })
+    .unwrap();
+    assert_eq!(serve(1).unwrap().epoch, 1);
+}
+
+#[test]
+fn a_worker_that_hears_nobody_stops_serving_and_goes_on_only_when_it_is_told() {
+    let a = primary("a");
+    a.set_lease(KS, KEY_LENGTH, 10).unwrap();
+    a.renew(100, 105);
+    let get = |now| {
+        let key = key(1);
+        let shard = a.keyspace(KS).unwrap();
+        shard.execute(Op::Get { key: &key }, now, || Box::new(Nobody))
+    };
+    assert!(matches!(get(109), Outcome::Done(_)));
+    assert!(matches!(get(111), Outcome::NotHere), "{:?}", get(111));
+    // What ran out stays fenced, though somebody is heard again.
+    a.renew(120, 121);
+    assert!(matches!(get(122), Outcome::Parked));
+    let fenced = state(&a, "p");
+    assert!(fenced.fenced);
+    a.unfence(KS, "p", 1, fenced.fence_token, 122).unwrap();
+    assert!(matches!(get(123), Outcome::Done(_)));
+    assert_eq!(a.lapses(), 1);
+}
+
+struct Nobody;
+
+impl dstk_core::partition::Waiter for Nobody {
+    fn resume(self: Box<Self>, _: dstk_core::partition::Verdict) {}
 }

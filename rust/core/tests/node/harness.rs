@@ -89,7 +89,7 @@ pub fn done(outcome: Outcome) -> Reply {
 }
 
 pub fn state(node: &Node, partition: &str) -> PartitionState {
-    let mut states = node.states(Some(&[partition]), 0);
+    let mut states = node.states(Some(&[partition]), 0).unwrap();
     assert_eq!(states.len(), 1, "{partition} on {}", node.name());
     states.remove(0)
 }

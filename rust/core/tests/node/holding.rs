@@ -75,7 +75,7 @@ fn what_was_held_is_passed_on_in_order_before_anything_later() {
     }
     let later = held_put(&node, &verdicts, 5, "x", 3 * SECOND);
     assert!(matches!(later, Outcome::Forward(target) if *target.worker == *"b"));
-    assert_eq!(node.states(None, 5 * SECOND)[0].quiet, 2 * SECOND);
+    assert_eq!(node.states(None, 5 * SECOND).unwrap()[0].quiet, 2 * SECOND);
 }
 
 #[test]

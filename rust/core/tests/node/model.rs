@@ -675,7 +675,13 @@ impl World {
     fn check(&self) {
         for (name, part) in &self.parts {
             let held: Vec<_> = [0, 1]
-                .map(|at| self.node(at).states(Some(&[name]), 0).into_iter().next())
+                .map(|at| {
+                    self.node(at)
+                        .states(Some(&[name]), 0)
+                        .unwrap()
+                        .into_iter()
+                        .next()
+                })
                 .into();
             let owner = held[part.owner].as_ref().unwrap();
             assert_eq!(
@@ -695,6 +701,7 @@ impl World {
         let known = |at: usize| {
             self.node(at)
                 .states(None, 0)
+                .unwrap()
                 .iter()
                 .all(|state| self.parts.contains_key(&*state.partition))
         };

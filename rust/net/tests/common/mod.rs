@@ -65,6 +65,7 @@ impl Pod {
     pub fn state(&self, partition: &str) -> PartitionState {
         self.node()
             .states(Some(&[partition]), self.worker.now())
+            .unwrap()
             .remove(0)
     }
 

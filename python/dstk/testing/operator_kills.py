@@ -1,0 +1,296 @@
+"""Splits, merges and moves whose operator is killed in the middle of them: all have to end right.
+
+``python -m dstk.testing.operator_kills --operations 1000`` keeps two operators that elect a leader. A few operations
+begin together on small partitions; the leader is killed by SIGKILL when one of them, drawn beforehand, has come to a
+step that was drawn too; the other operator takes over, or the killed one's next life does. Then each must have done
+what it was asked for, or have changed nothing and say so, and a verifying load must not have noticed. An operation
+counts when the kill has met it before its end. The last line of standard output is one JSON object; exit code 0 only if
+all of that holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dstk import aio, api, kube
+from dstk.local.files import poll
+from dstk.testing.invariants import Watcher, uncovered
+from dstk.testing.load import LoadSettings, VerifyingLoad
+from dstk.testing.nemesis import OperatorKill, Target
+from dstk.testing.operations import ASSIGNMENTS, PARTITIONS, everything, held, next_operation
+from dstk.testing.shared import shared_key
+from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, faulty_cluster
+
+__all__ = ["OperatorKillSettings", "faults_of", "main", "operator_kills"]
+
+STEPS = ("created", "loading", "following", "proxying", "completed")
+"""What the status of an operation goes through; not every type shows every step."""
+
+_PARTITIONS = 18
+_TELL_BATCHES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorKillSettings:
+    """What is done. Seconds unless a name says otherwise."""
+
+    operations: int = 1000
+    seed: int = 1
+    durability: str = "Memory"
+    workers: int = 3
+    at_once: int = 6
+    """Operations that begin together."""
+    lease_seconds: float = 1.0
+    keys: int = 3000
+    rate: float = 200.0
+    """Operations a second of the verifying load at most."""
+    end_seconds: float = 60.0
+    """Within this after a kill every operation has ended."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the operations so far."""
+
+    operations: int = 0
+    """Met by a kill before their end."""
+    undisturbed: int = 0
+    kills: int = 0
+    phases: Counter[str] = field(default_factory=Counter)
+    steps: Counter[str] = field(default_factory=Counter)
+    """Type and step at which the kill met them."""
+    wrong: list[str] = field(default_factory=list)
+
+
+def faults_of(ended: api.Assignment, before: Sequence[api.Partition], after: Sequence[api.Partition]) -> list[str]:
+    """What is wrong with the partitions after an operation, given those before it."""
+    was = {each.metadata.name: each for each in before}
+    now = {each.metadata.name: each for each in after}
+    name, spec, phase = ended.metadata.name, ended.spec, ended.status.phase
+    if phase is api.AssignmentPhase.ABORTED:
+        return [
+            f"{name} was aborted ({ended.status.reason}), but {part} has changed"
+            for part in spec.partitions
+            if part not in now or now[part].spec.primary != was[part].spec.primary or now[part].spec.proxy
+        ]
+    if phase is not api.AssignmentPhase.COMPLETED:
+        return [f"{name} is {phase} {ended.status.reason}: {ended.status.message}"]
+    if spec.move_params is not None:
+        partition = now.get(spec.move_params.partition)
+        if partition is None or partition.spec.primary != spec.move_params.to or partition.spec.proxy:
+            return [f"{name} was completed, but {spec.move_params.partition} is not with {spec.move_params.to} alone"]
+        if partition.spec.epoch <= was[partition.metadata.name].spec.epoch:
+            return [f"{name} was completed, but the epoch of {partition.metadata.name} has not grown"]
+        return []
+    return [f"{name} was completed, but {part} is still there" for part in spec.partitions if part in now] + [
+        f"{name} was completed, but there is no {part}" for part in spec.creates if part not in now
+    ]
+
+
+class OperatorKills:
+    """One run against a cluster that is up."""
+
+    def __init__(self, settings: OperatorKillSettings, target: Target, connection: kube.Connection) -> None:
+        self.tally = Tally()
+        self._settings = settings
+        self._target = target
+        self._assignments = kube.Objects(connection, ASSIGNMENTS, connection.namespace)
+        self._partitions = kube.Objects(connection, PARTITIONS, connection.namespace)
+        self._chance = random.Random(f"operator kills/{settings.seed}")
+        self._cuts = [shared_key(number, KEY_LENGTH) for number in range(256)]
+        self._number = 0
+
+    async def served(self) -> bool:
+        """Every key has one partition, and it is ready."""
+        return not uncovered(await everything(self._partitions), KEY_LENGTH)
+
+    async def batch(self) -> None:
+        """Some operations at once, a kill, and what came of them."""
+        before = await everything(self._partitions)
+        names = await self._create(before)
+        aim, step = self._chance.choice(names), self._chance.choice(STEPS[:-1])
+        await self._reached(aim, step)
+        await asyncio.sleep(self._chance.random() ** 3 * 0.1)
+        met = {each.metadata.name: _step(each) for each in await self._ours(names) if not each.finished}
+        if await self._kill():
+            self.tally.kills += 1
+        ended = await self._ended(names)
+        self.tally.wrong += await self._settled()
+        self._judge(ended, met, before, await everything(self._partitions))
+        for each in ended:
+            await self._assignments.delete(each.metadata.name, uid=each.metadata.uid)
+
+    async def _create(self, before: Sequence[api.Partition]) -> list[str]:
+        busy: set[str] = set()
+        names: list[str] = []
+        partitions = held(before, KEY_LENGTH)
+        for _ in range(self._settings.at_once):
+            spec = next_operation(
+                self._chance, partitions, self._target.workers(), self._cuts, busy=busy,
+                fewest=_PARTITIONS // 2, most=_PARTITIONS + _PARTITIONS // 2,
+            )  # fmt: skip
+            if spec is None:
+                break
+            self._number += 1
+            names.append(f"killed-{self._number:05}")
+            created = await self._assignments.create({"metadata": {"name": names[-1]}, "spec": spec})
+            busy |= set(created.spec.partitions)
+        return names
+
+    async def _ours(self, names: Sequence[str]) -> list[api.Assignment]:
+        return [each for each in await everything(self._assignments) if each.metadata.name in names]
+
+    async def _reached(self, name: str, step: str) -> None:
+        """Wait until the operation is at that step, or past it."""
+
+        async def there() -> bool:
+            each = await self._assignments.get(name)
+            return each.finished or STEPS.index(_step(each)) >= STEPS.index(step)
+
+        async with asyncio.timeout(self._settings.end_seconds):
+            await poll(there, 0.003)
+
+    async def _kill(self) -> bool:
+        fault = await OperatorKill.aim(self._target, self._chance, ())
+        if fault is None:
+            return False
+        await fault.start()
+        return True
+
+    async def _ended(self, names: Sequence[str]) -> list[api.Assignment]:
+        """The operations once all have ended, or as they are when the time is over."""
+        deadline = time.monotonic() + self._settings.end_seconds
+        while True:
+            found = await self._ours(names)
+            if all(each.finished for each in found) or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.03)
+
+    async def _settled(self) -> list[str]:
+        """What is wrong with the partitions when the time is over; nothing as soon as nothing is."""
+        deadline = time.monotonic() + self._settings.end_seconds
+        while wrong := uncovered(await everything(self._partitions), KEY_LENGTH):
+            if time.monotonic() > deadline:
+                return wrong
+            await asyncio.sleep(0.03)
+        return []
+
+    def _judge(
+        self,
+        ended: Sequence[api.Assignment],
+        met: dict[str, str],
+        before: Sequence[api.Partition],
+        after: Sequence[api.Partition],
+    ) -> None:
+        for each in ended:
+            name = each.metadata.name
+            if name in met:
+                self.tally.operations += 1
+                self.tally.steps[f"{each.spec.type} {met[name]}"] += 1
+            else:
+                self.tally.undisturbed += 1
+            self.tally.phases[" ".join(filter(None, (str(each.status.phase), each.status.reason)))] += 1
+            self.tally.wrong += faults_of(each, before, after)
+
+
+def _step(each: api.Assignment) -> str:
+    return str(each.status.step or STEPS[0])
+
+
+async def operator_kills(settings: OperatorKillSettings, folder: Path) -> dict[str, Any]:
+    """Run one; logs are in `folder`. The result is what is printed last, and "passed"."""
+    began = time.monotonic()
+    made = SoakSettings(
+        workers=settings.workers,
+        durability=settings.durability,
+        kinds=(OperatorKill.kind,),
+        lease_seconds=settings.lease_seconds,
+        partitions=_PARTITIONS,
+        policy={"mode": "Auto", "mergeBelowRows": 0, "balanceTolerancePercent": 100, "cooldownSeconds": 3600},
+    )
+    async with faulty_cluster(folder, made) as target:
+        connection = await kube.connect(target.cluster.directory / "run" / "kubeconfig")
+        run = OperatorKills(settings, target, connection)
+        try:
+            async with asyncio.timeout(made.start_seconds):
+                await poll(run.served, 0.05)
+            watcher = Watcher(lambda: {name: each["control"] for name, each in target.network.direct.items()})
+            async with aio.connect(list(target.network.fronts.values())) as client, watcher.watching() as owners:
+                load = VerifyingLoad(
+                    client, LoadSettings(keys=settings.keys, tasks=8, seed=settings.seed, rate=settings.rate)
+                )
+                await load.fill(lambda _: None)
+                await _under(load, run, settings)
+                await load.verify()
+        finally:
+            await connection.close()
+    report, tally = load.finish(), run.tally
+    for line in (*tally.wrong, *owners.violations, *report.examples):
+        print(line, file=sys.stderr)
+    return {
+        "operations": tally.operations,
+        "kills": tally.kills,
+        "wrong": len(tally.wrong),
+        "lost_writes": report.lost_writes,
+        "violations": report.wrong_reads + len(owners.violations),
+        "failed_requests": report.failed_requests,
+        "acked_writes": report.acked_writes,
+        "seconds": round(time.monotonic() - began, 1),
+        "phases": dict(tally.phases),
+        "steps": dict(sorted(tally.steps.items())),
+        "undisturbed": tally.undisturbed,
+        "seed": settings.seed,
+        "durability": settings.durability,
+        "passed": not (
+            tally.wrong or owners.violations or report.lost_writes or report.wrong_reads or report.failed_requests
+        ),
+    }
+
+
+async def _under(load: VerifyingLoad, run: OperatorKills, settings: OperatorKillSettings) -> None:
+    """Batch after batch beside the load."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+    began, batches = time.monotonic(), 0
+    try:
+        while run.tally.operations < settings.operations and not run.tally.wrong:
+            await run.batch()
+            batches += 1
+            if batches % _TELL_BATCHES == 0:
+                print(
+                    f"{time.monotonic() - began:7.1f}  {run.tally.operations} operations met by {run.tally.kills} "
+                    f"kills; {dict(run.tally.phases)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    finally:
+        stop.set()
+        await running
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    defaults = OperatorKillSettings()
+    parser = argparse.ArgumentParser(prog="python -m dstk.testing.operator_kills", description="operators killed")
+    parser.add_argument("--operations", type=int, default=defaults.operations)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--durability", choices=["Memory", "Disk"], default=defaults.durability)
+    parser.add_argument("--dir", type=Path, help="keep logs here")
+    parsed = parser.parse_args(arguments)
+    logging.basicConfig(level="ERROR")
+    settings = OperatorKillSettings(operations=parsed.operations, seed=parsed.seed, durability=parsed.durability)
+    return conclude(lambda folder: operator_kills(settings, folder), parsed.dir, "dstk-operator-kills-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+//! Leases: a worker that no operator has heard for long stops serving by itself, so that its partitions can be given to
+//! others though nobody knows whether it still runs.
+
+use std::sync::Arc;
+
+use super::Node;
+use super::cell::Cell;
+use super::refusal::Refusal;
+use crate::partition::{Nanos, Role};
+use crate::sync::atomic::Ordering;
+
+impl Node {
+    /// Serves a keyspace only for `lease` nanoseconds after an operator was heard; 0: for ever.
+    ///
+    /// # Errors
+    /// `Invalid` for another key length than the keyspace has.
+    pub fn set_lease(
+        &self,
+        keyspace: &str,
+        key_length: usize,
+        lease: Nanos,
+    ) -> Result<(), Refusal> {
+        let shard = self.keyspace_of(keyspace, key_length)?;
+        shard.lease.store(lease, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// An operator has shown that it heard what this worker said at `at`: leases run from then on. It is told at `now`.
+    pub fn renew(&self, at: Nanos, now: Nanos) {
+        // What ran out has run out, though nobody may have looked.
+        self.lapse(now);
+        let heard = &self.context.heard;
+        heard.fetch_max(at.saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// Fences all partitions whose lease has run out: an operator has to lift the fence, as any other. To be called several
+    /// times a second. How many they were.
+    pub fn lapse(&self, now: Nanos) -> usize {
+        if self.context.heard.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let mut lapsed = 0;
+        for shard in self.shards.load().values() {
+            if !shard.is_leased(now) {
+                let cells = shard.cells.load_full();
+                lapsed += cells.iter().filter(|piece| fence(piece.value, now)).count();
+            }
+        }
+        if lapsed > 0 {
+            self.context.lapses.fetch_add(1, Ordering::Relaxed);
+        }
+        lapsed
+    }
+
+    /// How often leases ran out.
+    pub fn lapses(&self) -> u64 {
+        self.context.lapses.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether it served until now.
+fn fence(cell: &Arc<Cell>, now: Nanos) -> bool {
+    let mut held = cell.partition.lock();
+    if held.role != Role::Primary || held.fenced.is_some() {
+        return false;
+    }
+    held.fenced = Some(now);
+    held.fence_token += 1;
+    held.log.wake();
+    true
+}

@@ -1,0 +1,82 @@
+"""Whole operations in simulated worlds, under many orders of events: what is promised holds at every step.
+
+What is promised is checked in ``checker.py``. A failure names seed, story and weather; the same world again, with its
+trace: ``python -m tests.simulation --first SEED --seeds 1 --trace --story … --weather …``. Many more worlds:
+``make simulate SEEDS=50000``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from dstk.api import AssignmentPhase
+from simulation.__main__ import main
+from simulation.guards import GUARDS
+from simulation.runner import replay, run_one
+from simulation.stories import STORIES, tell
+from simulation.weather import WEATHERS
+
+SEEDS = 18
+"""Of each story in each weather: about 2,000 in all."""
+
+HARMLESS = ("api", "calls", "operators")
+"""Weather in which nobody deletes anything and no worker dies: nothing may keep an operation from its end."""
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("weather", [weather for weather in WEATHERS if weather != "calm"])
+def test_every_promise_holds(story: str, weather: str) -> None:
+    failures = [failure for seed in range(SEEDS) if (failure := run_one(seed, story, weather)) is not None]
+    assert not failures, "\n".join(map(str, failures))
+
+
+@pytest.mark.parametrize("story", ["new", "split", "merge", "move"])
+@pytest.mark.parametrize("weather", HARMLESS)
+def test_harmless_weather_keeps_no_operation_from_its_end(story: str, weather: str) -> None:
+    for seed in range(SEEDS):
+        world = tell(story, weather, seed)
+        ends = {name: each.status.reason for name, each in world.api.objects["assignments"].items()}
+        assert not any(ends.values()), f"seed {seed}: {ends}"
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_calm_weather(story: str) -> None:
+    world = tell(story, "calm", 0)
+    phases = {name: each.status.phase for name, each in world.api.objects["assignments"].items()}
+    refused = {"second"} if story == "two_moves" else set()
+    assert {name for name, phase in phases.items() if phase is not AssignmentPhase.COMPLETED} == refused
+    assert world.checker.acknowledged > 0 < world.checker.read
+
+
+def test_a_world_repeats_from_its_seed() -> None:
+    first, second = replay(7, "reshape", "everything"), replay(7, "reshape", "everything")
+    assert first == second
+    assert len(first[1]) > 50
+
+
+def test_the_second_move_waits_and_says_for_whom() -> None:
+    waits = {event.message for event in tell("two_moves", "calm", 0).events if event.reason == "Waiting"}
+    assert "waits for first, which came first and touches the same" in waits
+
+
+def test_a_silent_worker_makes_an_operation_say_stalled_and_why() -> None:
+    said = set()
+    for seed in range(40):
+        world = tell("move", "workers", seed)
+        said |= {event.message.split(" since ")[0] for event in world.events if event.reason == "WorkerUnreachable"}
+    assert said & {"pod1 has not answered", "pod2 has not answered"}
+
+
+def test_the_command_counts_worlds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "5", "--story", "move"]) == 0
+    assert "5 seeds" in capsys.readouterr().out
+
+
+def test_the_command_says_which_world_failed_and_how_to_see_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    guard = next(guard for guard in GUARDS if guard.name == "life cycle: fence before commit")
+    with guard.removed():
+        assert main(["--seeds", "1", "--story", "move", "--weather", "calm"]) == 1
+    said = capsys.readouterr().out
+    assert "seed 0, story move, weather calm: B: " in said
+    assert "Commit('p'" in said
+    assert "--first 0 --seeds 1 --trace --story move --weather calm" in said
