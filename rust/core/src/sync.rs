@@ -20,7 +20,6 @@ mod real {
 
 #[cfg(feature = "shuttle")]
 mod checked {
-    use std::fmt;
     use std::ops::{Deref, DerefMut};
     use std::sync::{Arc, PoisonError};
     use std::time::Duration;
@@ -67,12 +66,6 @@ mod checked {
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             self.0.as_mut().expect("nobody waits with it")
-        }
-    }
-
-    impl<T: fmt::Display> fmt::Display for MutexGuard<'_, T> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            (**self).fmt(f)
         }
     }
 

@@ -38,8 +38,8 @@ pub(crate) struct Context {
     pub(crate) heard: AtomicU64,
     /// How often leases ran out.
     pub(crate) lapses: AtomicU64,
-    /// Highest term of an operator that was heard.
-    pub(crate) term: Mutex<u64>,
+    /// Highest term of an operator that was heard, and the log after the record of it; 0: it was there before.
+    pub(crate) term: Mutex<(u64, Position)>,
 }
 
 impl Context {
@@ -76,7 +76,7 @@ impl Context {
             bytes: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             lapses: AtomicU64::new(0),
-            term: Mutex::new(term),
+            term: Mutex::new((term, 0)),
             settings,
         })
     }

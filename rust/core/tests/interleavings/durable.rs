@@ -214,6 +214,23 @@ fn a_keyspace_that_came_during_a_checkpoint_is_found_after_a_crash() {
     });
 }
 
+#[test]
+fn a_term_that_is_answered_is_found_after_a_crash_whoever_said_it_first() {
+    in_few_orders(|| {
+        let dir = Arc::new(Scratch::new());
+        let node = open(dir.path());
+        let operator = || {
+            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            runs(move || {
+                node.see_term(7).unwrap();
+                assert_eq!(after_a_crash(dir.path()).term, 7);
+            })
+        };
+        together([operator(), operator()]);
+        node.close();
+    });
+}
+
 fn checkpoint(node: &Arc<Node>) -> Box<dyn FnOnce() + Send> {
     let node = Arc::clone(node);
     runs(move || assert!(node.checkpoint().unwrap()))

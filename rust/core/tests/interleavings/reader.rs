@@ -36,9 +36,7 @@ fn read_to_the_fence(reader: &mut LogReader) -> u64 {
             }
             Next::Empty => match reader.source_state() {
                 Some(state) if state.fenced && state.sequence == last => return last,
-                // It came between the two.
-                Some(state) if state.sequence > last => {}
-                // When no wake-up comes, all sleep, and the checker says so.
+                // Whatever came since it was empty wakes it; were it not so, all would sleep, and the checker says so.
                 _ => woken.recv().unwrap(),
             },
             Next::Ended(_) => return last,

@@ -12,7 +12,7 @@ use shuttle::{Config, Runner, thread};
 use super::harness::*;
 
 /// Orders of each kind that [`in_many_orders`] tries, where SCHEDULES does not say.
-const SCHEDULES: usize = 1_500;
+const SCHEDULES: usize = 1_000;
 
 /// More than any exhaustive case has: one that has grown out of it fails.
 const EXHAUSTIVE: usize = 100_000;
