@@ -17,10 +17,15 @@ fn open(node: &Node) -> LogReader {
 /// Reads until there is a fence and nothing before it any more, or to the end; sleeps while there is nothing. The last
 /// sequence read.
 fn read_to_the_fence(reader: &mut LogReader) -> u64 {
+    read_until(reader, u64::MAX)
+}
+
+/// The same, but no further than `sequence`.
+fn read_until(reader: &mut LogReader, sequence: u64) -> u64 {
     let (wake, woken) = channel();
     reader.set_wake(Arc::new(move || _ = wake.send(())));
     let mut last = 0;
-    loop {
+    while last < sequence {
         match reader.next(1) {
             Next::Batch(batch) => {
                 assert_eq!(batch.first, last + 1, "consecutive");
@@ -42,10 +47,25 @@ fn read_to_the_fence(reader: &mut LogReader) -> u64 {
             Next::Ended(_) => return last,
         }
     }
+    last
 }
 
 #[test]
-fn an_idle_reader_is_woken_by_a_write_and_by_a_fence() {
+fn an_idle_reader_is_woken_by_a_write() {
+    in_many_orders(|| {
+        let node = primary("a");
+        let mut reader = open(&node);
+        let reading = runs(move || assert_eq!(read_until(&mut reader, 3), 3));
+        let writing = {
+            let node = Arc::clone(&node);
+            runs(move || (0..3).for_each(|number| drop(put(&node, number, "x"))))
+        };
+        together([reading, writing]);
+    });
+}
+
+#[test]
+fn an_idle_reader_is_woken_by_a_fence() {
     in_many_orders(|| {
         let node = primary("a");
         let mut reader = open(&node);
