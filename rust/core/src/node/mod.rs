@@ -1,8 +1,8 @@
 //! Everything a worker holds. Synchronous, with locks of its own; no sockets, no clock: the network around it feeds it
 //! requests, streams and the time.
 //!
-//! Locks, in the order in which they are taken: a keyspace's `holding`, partitions in key order, the routes. Requests
-//! take one partition's lock and nothing else.
+//! Locks, in the order in which they are taken: the routes, `adding`, each keyspace's `holding`, partitions in key order,
+//! the operator's term. Requests take one partition's lock and nothing else.
 
 mod action;
 mod cell;
