@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page \
-	fuzz sanitize check-instructions simulate soak soak-kills soak-operations clean
+	fuzz sanitize check-interleavings check-instructions simulate soak soak-kills soak-operations clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
@@ -31,6 +31,7 @@ help:
 	@echo 'make soak-operations   splits, merges and moves, an operator killed in each, OPERATIONS=1000'
 	@echo 'make simulate          SEEDS=2000 simulated worlds, all that can go wrong in them; FIRST=0, JOBS=2'
 	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
+	@echo 'make check-interleavings  the Rust node in many orders of its threads   (SCHEDULES=10000: in more)'
 	@echo 'make check-instructions   instructions an operation against benches/instructions.json   (UPDATE=1: renews it)'
 
 $(BIN)/maturin: pyproject.toml constraints.txt
@@ -77,6 +78,7 @@ lint: build
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet -p dstk-core --features shuttle --all-targets -- -D warnings
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py --check
 	$(BIN)/python -m dstk.api.generate --check
 	$(BIN)/python -m dstk.lifecycle.tables --check
@@ -141,6 +143,10 @@ fuzz: $(TARGETS)/tools/bin/cargo-fuzz
 sanitize:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
 		cargo test --quiet -p dstk-core --lib --tests --target $(HOST) --target-dir $(TARGETS)/sanitize
+
+# SCHEDULES: orders of a case, chosen at random and by PCT each. Its many small files are in memory where they can be.
+check-interleavings:
+	$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo test --quiet -p dstk-core --features shuttle --test interleavings
 
 check-instructions:
 	$(PYTHON) benches/instructions.py $(if $(UPDATE),--update)

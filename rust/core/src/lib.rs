@@ -9,4 +9,5 @@ pub mod node;
 pub mod partition;
 pub mod routing;
 pub mod snapshot;
+mod sync;
 pub mod tree;

@@ -11,14 +11,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::record::{PartitionId, RecordError, Writer, text};
 use super::segment::{Position, sync_dir};
 use super::wal::Wal;
 use crate::frame::{self, Reader};
 use crate::key::Bounds;
 use crate::snapshot::{ChunkDecoder, ChunkEncoder, MAX_CHUNK_BYTES};
+use crate::sync::Mutex;
 use crate::tree::{Tree, TreeBuilder, drop_in_background};
 
 const TAG: [u8; 4] = *b"dkm1";

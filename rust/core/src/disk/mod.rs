@@ -22,12 +22,13 @@ pub use wal::{Synced, Wal};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkpoint::Manifest;
 use recover::Recovered;
 use wal::Begin;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A worker's data directory, open.
 pub(crate) struct Disk {

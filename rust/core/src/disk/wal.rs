@@ -10,23 +10,29 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::record::Record;
 use super::segment::{self, BLOCK_HEADER_BYTES, Position, Segment};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// A block is closed once it has so many bytes: what waits in memory is then in pieces that are freed as they are written.
 const BLOCK_BYTES: usize = 4 << 20;
 
+/// A MiB; the model checker makes new files for every order of threads that it tries: they are a thousandth then.
+const MIB: u64 = if cfg!(feature = "shuttle") {
+    1 << 10
+} else {
+    1 << 20
+};
+
 /// Room that client writes leave for the changes of the partition table, in bytes.
-const RESERVE_BYTES: i64 = 8 << 20;
+const RESERVE_BYTES: i64 = 8 * MIB as i64;
 
 /// The smallest file of the log, in bytes.
-pub(crate) const MIN_SEGMENT_BYTES: u64 = 16 << 20;
+pub(crate) const MIN_SEGMENT_BYTES: u64 = 16 * MIB;
 
 /// How often making a file ahead is tried again when the disk is full.
 const RETRY: Duration = Duration::from_millis(500);

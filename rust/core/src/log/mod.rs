@@ -13,9 +13,10 @@ pub use spill::Spill;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use reading::Reader;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How much a log may keep.
 #[derive(Debug, Clone, Default)]

@@ -6,13 +6,13 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::Effect;
 use crate::frame::{self, FrameError};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const TAG: [u8; 4] = *b"dkl1";
 const PUT: u8 = 1;

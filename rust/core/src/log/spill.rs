@@ -5,13 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::thread;
-
-use parking_lot::Mutex;
 
 use super::Segment;
+use crate::sync::mpsc::{Receiver, Sender, channel};
+use crate::sync::{Mutex, thread};
 
 /// Writes segments of any number of logs into files of one directory. Its thread starts with the first segment and
 /// ends when the spill is dropped.

@@ -2,7 +2,6 @@
 //! `proto/dstk/v1/control.proto` for what the epochs mean.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Node;
@@ -15,6 +14,7 @@ use crate::key::Bounds;
 use crate::partition::{
     Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
 };
+use crate::sync::atomic::Ordering;
 use crate::tree::{Tree, drop_in_background};
 
 impl Node {

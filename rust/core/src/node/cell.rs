@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::refusal::Refusal;
 use crate::disk::Position;
 use crate::index::Piece;
 use crate::key::Bounds;
 use crate::partition::{Nanos, Partition, PartitionState, Role, Target};
+use crate::sync::{Condvar, Mutex};
 
 /// One partition of a node.
 pub(crate) struct Cell {

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 use super::settings::Settings;
 use crate::disk::{Disk, Position};
 use crate::log::{Log, LogLimits, Spill};
 use crate::partition::{HoldLimits, Nanos};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{ArcSwap, Mutex};
 
 /// Data addresses by the name of the worker.
 pub(crate) type Addresses = BTreeMap<Arc<str>, Arc<str>>;
@@ -40,8 +38,8 @@ pub(crate) struct Context {
     pub(crate) heard: AtomicU64,
     /// How often leases ran out.
     pub(crate) lapses: AtomicU64,
-    /// Highest term of an operator that was heard.
-    pub(crate) term: Mutex<u64>,
+    /// Highest term of an operator that was heard, and the log after the record of it; 0: it was there before.
+    pub(crate) term: Mutex<(u64, Position)>,
 }
 
 impl Context {
@@ -78,7 +76,7 @@ impl Context {
             bytes: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             lapses: AtomicU64::new(0),
-            term: Mutex::new(term),
+            term: Mutex::new((term, 0)),
             settings,
         })
     }

@@ -1,12 +1,8 @@
 //! A node whose changes are written down: it starts with what an earlier life left, and makes checkpoints.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use super::Node;
 use super::cell::Cell;
@@ -16,6 +12,9 @@ use super::settings::Settings;
 use super::shard::Shard;
 use crate::disk::{CheckpointPart, Disk, DiskError, DiskSettings, Held, Position, Record, Synced};
 use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::{self, JoinHandle};
 
 /// How often the log is looked at for whether a checkpoint is due.
 const CHECKPOINT_CHECK: Duration = Duration::from_millis(200);
@@ -125,7 +124,7 @@ impl Node {
         let shards: Vec<Arc<Shard>> = self.shards.load().values().cloned().collect();
         let holdings: Vec<_> = shards.iter().map(|shard| shard.holding.lock()).collect();
         let seen = self.context.term.lock();
-        let (now, next_id, term) = (disk.wal.appended(), disk.next_id(), *seen);
+        let (now, next_id, term) = (disk.wal.appended(), disk.next_id(), seen.0);
         drop((seen, adding));
         let cells = holdings.iter().flat_map(|holding| holding.names.values());
         let parts = cells.filter_map(saved).collect();
@@ -135,34 +134,32 @@ impl Node {
         Ok(true)
     }
 
-    /// Notes the term of an operator that speaks; when it is new, that is on disk before this returns.
+    /// Notes the term of an operator that speaks; it is on disk before this returns, whoever said it first.
     ///
     /// # Errors
     /// `Stale` when a later one was heard.
     pub fn see_term(&self, term: u64) -> Result<(), Refusal> {
         let mut seen = self.context.term.lock();
-        if term < *seen {
+        let (highest, mut position) = *seen;
+        if term < highest {
             let text = format!(
-                "the operator's term {term} is over; {} has seen term {seen}",
+                "the operator's term {term} is over; {} has seen term {highest}",
                 self.context.name
             );
             return Err(Refusal::Stale(text));
         }
-        if term == *seen {
-            return Ok(());
+        if term > highest {
+            let disk = self.context.disk.as_ref();
+            position = disk.map_or(0, |disk| disk.wal.append(&Record::Term { term }));
+            *seen = (term, position);
         }
-        *seen = term;
-        let Some(disk) = &self.context.disk else {
-            return Ok(());
-        };
-        let position = disk.wal.append(&Record::Term { term });
         drop(seen);
         self.context.settle(position)
     }
 
     /// Highest term of an operator that was heard; 0: none was.
     pub fn term(&self) -> u64 {
-        *self.context.term.lock()
+        self.context.term.lock().0
     }
 
     /// Calls `synced` once the log is on disk up to `position`, or never will be; at once where nothing is written

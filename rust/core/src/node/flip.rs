@@ -1,7 +1,6 @@
 //! Split and merge: partitions take the place of others in one critical section, however many rows they have.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Node;
 use super::action::{bounds, refuse_all_but_primary};
@@ -11,6 +10,7 @@ use super::shard::{Holding, REMEMBERED, Shard, not_here};
 use crate::disk::{Journal, Position, Record};
 use crate::key::{Bounds, pad};
 use crate::partition::{Load, Nanos, Partition, PartitionState, Rates, Role};
+use crate::sync::atomic::Ordering;
 use crate::tree::Tree;
 
 /// A split or merge that was carried out: what was asked, and what came of it.

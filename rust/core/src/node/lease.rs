@@ -2,12 +2,12 @@
 //! others though nobody knows whether it still runs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Node;
 use super::cell::Cell;
 use super::refusal::Refusal;
 use crate::partition::{Nanos, Role};
+use crate::sync::atomic::Ordering;
 
 impl Node {
     /// Serves a keyspace only for `lease` nanoseconds after an operator was heard; 0: for ever.

@@ -1,8 +1,8 @@
 //! Everything a worker holds. Synchronous, with locks of its own; no sockets, no clock: the network around it feeds it
 //! requests, streams and the time.
 //!
-//! Locks, in the order in which they are taken: a keyspace's `holding`, partitions in key order, the routes. Requests
-//! take one partition's lock and nothing else.
+//! Locks, in the order in which they are taken: the routes, `adding`, each keyspace's `holding`, partitions in key order,
+//! the operator's term. Requests take one partition's lock and nothing else.
 
 mod action;
 mod cell;
@@ -21,10 +21,6 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 pub use crate::log::Wake;
 pub use following::{FollowError, FollowSpec, FollowStream, Followed};
@@ -40,6 +36,8 @@ use context::Context;
 use routes::Routes;
 
 use crate::index::RangeMap;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{ArcSwap, Mutex};
 
 /// What a worker holds.
 pub struct Node {

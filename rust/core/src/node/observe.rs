@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Node;
 use super::cell::Cell;
 use super::refusal::Refusal;
 use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
+use crate::sync::atomic::Ordering;
 
 /// What a partition costs.
 #[derive(Debug, Clone, PartialEq)]

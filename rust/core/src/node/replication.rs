@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Node;
 use super::action::refuse_all_but_primary;
@@ -13,6 +12,7 @@ use crate::digest::{decode, differing};
 use crate::key::Bounds;
 use crate::log::{Effect, LogBatch, Read, ReaderId, Wake, prefix};
 use crate::partition::Role;
+use crate::sync::atomic::Ordering;
 use crate::tree::Tree;
 
 /// What a follower is sent first: a consistent snapshot, or what differs from what it holds.

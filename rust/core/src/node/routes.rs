@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use super::Node;
 use super::context::Addresses;
 use super::refusal::Refusal;
 use crate::partition::PartitionState;
 use crate::routing::{Change, Entry, RoutingTable};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Older versions that are kept, so that only what changed has to be passed on. A version shares nearly all of its
 /// memory with the next.

@@ -2,10 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::{Mutex, MutexGuard};
 
 use super::cell::Cell;
 use super::context::Context;
@@ -15,6 +11,8 @@ use crate::index::{Edit, RangeMap};
 use crate::key::{Bounds, check_key, readable};
 use crate::partition::{Code, Counts, Nanos, Op, Partition, Reply, Role, Target, Waiter};
 use crate::routing::RoutingTable;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{ArcSwap, ArcSwapOption, Mutex, MutexGuard};
 
 /// How often a look-up that met a partition that was just replaced is repeated. Every repetition means that another
 /// replacement happened in between.
