@@ -35,6 +35,8 @@ class Case:
     meanwhile: Meanwhile | None = None
     owners: dict[str, str] | None = None
     lost: bool = False
+    feared: bool = False
+    """It says DataLost, as it cannot know better: what was acknowledged is there all the same."""
     checked: bool = True
     limits: dict[str, float] = field(default_factory=dict)
     said: str = ""
@@ -353,8 +355,8 @@ MOVE = [
     Case(BEFORE, "worker.after-follow=kill"),
     Case(BEFORE, FENCED + "worker.before-await-applied=kill", meanwhile=write_on),
     Case(BEFORE, FENCED + "worker.before-await-applied=kill", "Aborted DestinationLost", "memory", meanwhile=write_on),
-    Case(BETWEEN, "worker.before-promote=kill", "Aborted DestinationLost", "memory"),
-    Case(BETWEEN, "worker.after-promote=kill", "Aborted DestinationLost", "memory"),
+    Case(BETWEEN, "worker.before-promote=kill", "Aborted DestinationLost", "memory", feared=True),
+    Case(BETWEEN, "worker.after-promote=kill", "Aborted DestinationLost", "memory", feared=True),
     *each_moment(BETWEEN, "promote", process="worker"),
     Case("the source is gone or restarts before the commit", "worker.before-fence=kill", "Aborted SourceLost", "memory", lost=True),
     Case("the source is gone or restarts before the commit", "worker.after-fence=kill", "Aborted SourceLost", "memory", lost=True),
@@ -438,7 +440,7 @@ async def play(stage: Stage, number: int) -> None:
             assert case.said in scene.log.text()
         owners = _owners(operation, case)
         await scene.serves({scene.name + part: owner for part, owner in owners.items()})
-        await scene.loses({scene.name + part for part in owners if case.lost})
+        await scene.loses({scene.name + part for part in owners if case.lost or case.feared})
         if case.checked and owners and all(owners.values()):
             await scene.finish(case.lost)
         await scene.let_go()

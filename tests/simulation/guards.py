@@ -20,6 +20,7 @@ from dstk.lifecycle.operation import Operation
 from dstk.lifecycle.transitions import Row, Transitions, always
 
 from . import operator as operator_module
+from . import worker as worker_module
 from .api_server import ApiServer
 from .client import Client
 from .operator import Driver, Operator
@@ -140,6 +141,14 @@ def any_fence(row: Row[Any]) -> Row[Any]:
     return replace(row, guard=~always) if row.when == "fenced & ~fence_is_ours" else row
 
 
+# Operator
+
+
+def in_charge_while_there(self: Operator) -> Iterator[Any]:
+    """An Assignment that is gone is in charge of nothing, whether its driver has ended or not."""
+    return (each for each in self.assignments if not operator_module.is_final(each))
+
+
 # Recovery
 
 
@@ -173,6 +182,10 @@ GUARDS: tuple[Guard, ...] = (
           "everything", "ABCE"),
     Guard("operator: recovery keeps off",
           without(Operator, busy=lambda self: set(), taken=lambda self, partition: False), "there_and_back", "calls", "A"),
+    Guard("operator: in charge until the driver ends", without(Operator, _in_charge=in_charge_while_there), "reshape",
+          "vanishing", "BC", 600),
+    Guard("worker: an epoch begins above the numbers of those before", without(worker_module, sequence_before=lambda epoch: 0),
+          "there_and_back", "workers", "F", 600),
     Guard("operator: looks again", without(operator_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
           {"call_delayed": 0.3, "cancelled": 8}),
     Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),

@@ -104,6 +104,8 @@ class Operator(Process):
         self.pods = Cache(world.api, "pods", self)
         self.links: dict[str, Link] = {}
         self.drivers: dict[str, Driver] = {}
+        self.vanished: dict[str, Assignment] = {}
+        """Assignments whose driver runs though they are gone: they are in charge until it ends."""
         self.recovery = Recovery(self)
         self._absent: dict[str, float] = {}
         self._pushes: set[str] = set()
@@ -145,6 +147,8 @@ class Operator(Process):
         assignment = new or old
         assert assignment is not None
         driver = self.drivers.get(assignment.metadata.uid)
+        if driver is not None and old is not None and new is None and not is_final(old):
+            self.vanished[old.metadata.uid] = old
         if driver is not None and (new is None or new.metadata.deletion_timestamp is not None):
             driver.wake()
         if new is None or is_final(new):
@@ -158,6 +162,16 @@ class Operator(Process):
             elif new.metadata.deletion_timestamp is not None:
                 self.spawn(self._finalize(new))
         self.recovery.on_assignment(old, new)
+
+    def driver_ended(self, assignment: Assignment) -> None:
+        self.drivers.pop(assignment.metadata.uid, None)
+        vanished = self.vanished.pop(assignment.metadata.uid, None)
+        if vanished is not None:
+            self._on_assignment(vanished, None)
+
+    def _in_charge(self) -> Iterator[Assignment]:
+        yield from (each for each in self.assignments if not is_final(each))
+        yield from self.vanished.values()
 
     def _finalize(self, assignment: Assignment) -> Steps:
         """Let go of an Assignment that was deleted and has ended."""
@@ -289,9 +303,8 @@ class Operator(Process):
         return tuple(
             sorted(
                 other.metadata.name
-                for other in self.assignments
-                if not is_final(other)
-                and other.metadata.uid != assignment.metadata.uid
+                for other in self._in_charge()
+                if other.metadata.uid != assignment.metadata.uid
                 and not names.isdisjoint((*other.spec.partitions, *other.spec.creates))
                 and _order(other) < order
             )
@@ -300,18 +313,15 @@ class Operator(Process):
     def busy(self) -> set[str]:
         """Partitions that an unfinished Assignment touches."""
         busy: set[str] = set()
-        for assignment in self.assignments:
-            if not is_final(assignment):
-                busy.update((*assignment.spec.partitions, *assignment.spec.creates))
-                if assignment.spec.new_params is None:
-                    busy.update(touched(assignment, self.partitions.items, self.keyspace).partitions)
+        for assignment in self._in_charge():
+            busy.update((*assignment.spec.partitions, *assignment.spec.creates))
+            if assignment.spec.new_params is None:
+                busy.update(touched(assignment, self.partitions.items, self.keyspace).partitions)
         return busy
 
     def taken(self, partition: str) -> bool:
         """Whether an unfinished Assignment names the partition."""
-        return any(
-            partition in (*each.spec.partitions, *each.spec.creates) for each in self.assignments if not is_final(each)
-        )
+        return any(partition in (*each.spec.partitions, *each.spec.creates) for each in self._in_charge())
 
     def refusal(self, assignment: Assignment) -> Refusal | None:
         if assignment.status.phase not in (None, AssignmentPhase.PENDING):
@@ -557,7 +567,7 @@ class Driver:
                 yield changed
                 if changed.result() == "over":
                     self._fresh = False
-        self._operator.drivers.pop(self.assignment.metadata.uid, None)
+        self._operator.driver_ended(self.assignment)
         current = self._operator.assignments.get(self.assignment.metadata.name)
         if current is not None and current.metadata.deletion_timestamp is not None and is_final(current):
             yield from self._operator._finalize(current)

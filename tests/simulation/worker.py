@@ -15,7 +15,7 @@ from .clock import Failed
 __all__ = ["Flip", "Part", "Refused", "Request", "Route", "Worker"]
 
 EPOCH_NUMBERS = 1000
-"""Sequence numbers of an epoch that is served from empty."""
+"""Sequence numbers of an epoch."""
 REMEMBERED = 64
 """Partitions that a worker remembers to have let go."""
 
@@ -233,13 +233,14 @@ class Worker:
     def _serve(self, name: str, epoch: int, part: Part | None, start: bytes, end: bytes) -> None:
         if part is None:
             self.check_not_let_go(name, epoch)
-            first = max(epoch - 1, 0) * EPOCH_NUMBERS
+            first = sequence_before(epoch)
             self._add(Part(name, start, end, "primary", epoch, first, synced=first))
             return
         self.check_epoch(part, epoch)
         if part.role != "primary":
             raise Refused(f"{name} is {part.role}")
-        part.epoch = epoch
+        if epoch > part.epoch:
+            part.epoch, part.sequence, part.log = epoch, max(part.sequence, sequence_before(epoch)), []
 
     def _follow(self, name: str, epoch: int, part: Part | None, follow: actions.Follow) -> None:
         if follow.source == self.name:
@@ -360,6 +361,11 @@ class Worker:
 
     def views(self, names: Iterable[str], now: float) -> dict[str, PartView]:
         return {name: view(self.parts[name], now) for name in names if name in self.parts}
+
+
+def sequence_before(epoch: int) -> int:
+    """The sequence that a range goes on from when it is served or confirmed in an epoch."""
+    return max(epoch - 1, 0) * EPOCH_NUMBERS
 
 
 def view(part: Part, now: float) -> PartView:

@@ -15,6 +15,7 @@ from dstk.lifecycle.actions import (
     Follow,
     Promote,
     Proxy,
+    Record,
     Release,
     SetPartitionStatus,
     Touch,
@@ -419,10 +420,14 @@ def take_back(m: Move) -> Iterable[Action]:
 
 @effect
 def confirm_source(m: Move) -> Iterable[Action]:
-    epoch = m.object.spec.epoch
+    """The destination may have been told that it was primary, and have answered: nobody can know."""
+    epoch, lost = m.object.spec.epoch, Partition.DATA_LOST
     yield m.serve(m.source, m.object, epoch)
     yield from m.lift(m.source, replace(m.there, epoch=epoch) if m.there is not None else None, m.object)
-    yield SetPartitionStatus(m.name, PartitionPhase.READY, m.source.incarnation)
+    message = f"{m.params.to} lost its copy after the commit, and any write that it had acknowledged by then"
+    message += f"; {m.params.source} serves on"
+    yield SetPartitionStatus(m.name, PartitionPhase.READY, m.source.incarnation, lost, "DestinationLost", message)
+    yield Record("Warning", lost, message, m.name)
 
 
 @effect

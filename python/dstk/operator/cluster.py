@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 
 from dstk.api import (
@@ -31,6 +32,8 @@ __all__ = [
 KEYSPACES = Kind(API_VERSION, "Keyspace", "keyspaces", Keyspace)
 PARTITIONS = Kind(API_VERSION, "Partition", "partitions", Partition)
 ASSIGNMENTS = Kind(API_VERSION, "Assignment", "assignments", Assignment)
+
+Handler = Callable[[Assignment | None, Assignment | None], None]
 
 UNFINISHED = "unfinished"
 OPEN = "open"
@@ -61,6 +64,8 @@ class Cluster:
     """The caches, indexed so that no decision scans a whole kind.
 
     ``partitions`` by keyspace and by primary; ``assignments`` that are not finished by each partition they name.
+    An Assignment whose driver runs is in charge of its partitions until the driver ends, also when the object is gone:
+    somebody has removed its finalizer.
     """
 
     def __init__(
@@ -86,11 +91,37 @@ class Cluster:
         self.partitions.index(PRIMARY, lambda partition: (partition.spec.primary or "",))
         self.assignments.index(UNFINISHED, _partitions_while_unfinished)
         self.assignments.index(OPEN, lambda assignment: () if is_finished(assignment) else ("",))
+        self._driven: set[str] = set()
+        self._vanished: dict[str, Assignment] = {}
+        self._let_go_handlers: list[Handler] = []
+        self.assignments.on_change(self._note_vanished)
+
+    def on_assignment(self, handler: Handler) -> None:
+        """Have ``handler(old, new)`` called when an Assignment changes, and once more when one that had vanished is no
+        longer in charge."""
+        self.assignments.on_change(handler)
+        self._let_go_handlers.append(handler)
+
+    @contextlib.contextmanager
+    def driving(self, assignment: Assignment) -> Iterator[None]:
+        """Its driver runs meanwhile."""
+        uid = assignment.metadata.uid
+        self._driven.add(uid)
+        try:
+            yield
+        finally:
+            self._driven.discard(uid)
+            vanished = self._vanished.pop(uid, None)
+            for handler in self._let_go_handlers if vanished is not None else ():
+                handler(vanished, None)
 
     def unfinished(self, partition: str) -> Iterator[Assignment]:
         """The unfinished, approved Assignments that name the partition."""
         for assignment in self.assignments.by(UNFINISHED, partition).values():
             if is_approved(assignment):
+                yield assignment
+        for assignment in self._vanished.values():
+            if partition in _partitions_while_unfinished(assignment):
                 yield assignment
 
     def open_assignments(self) -> Iterator[Assignment]:
@@ -98,6 +129,13 @@ class Cluster:
         for assignment in self.assignments.by(OPEN, "").values():
             if is_approved(assignment):
                 yield assignment
+        yield from self._vanished.values()
+
+    def _note_vanished(self, old: Assignment | None, new: Assignment | None) -> None:
+        if old is None or is_finished(old) or old.metadata.uid not in self._driven:
+            return
+        if new is None or new.metadata.uid != old.metadata.uid:
+            self._vanished[old.metadata.uid] = old
 
     def keyspace_of(self, assignment: Assignment) -> Keyspace | None:
         """The Keyspace of the Partitions that it names or is known to create, as far as they are there."""

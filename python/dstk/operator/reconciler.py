@@ -48,7 +48,7 @@ class Reconciler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_partition: defaultdict[str, set[Driver]] = defaultdict(set)
         cluster.partitions.on_change(self._on_partition)
-        cluster.assignments.on_change(self._on_assignment)
+        cluster.on_assignment(self._on_assignment)
         workers.on_change(self._on_worker)
 
     @property
@@ -125,7 +125,8 @@ class Reconciler:
             self._by_partition[partition].add(driver)
         self._metrics.running.inc()
         try:
-            await driver.run()
+            with self._cluster.driving(assignment):
+                await driver.run()
             log.info("assignment %s: %s", name, driver.assignment.status.phase)
         finally:
             self._metrics.running.dec()

@@ -45,7 +45,7 @@ class Recovery:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         workers.on_change(self._on_worker)
-        cluster.assignments.on_change(self._on_assignment)
+        cluster.on_assignment(self._on_assignment)
         cluster.keyspaces.on_change(self._on_keyspace)
 
     async def run(self) -> None:

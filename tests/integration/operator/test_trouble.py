@@ -100,6 +100,26 @@ async def test_a_move_that_is_deleted_before_the_commit_leaves_everything_as_it_
         assert "part" not in cluster.workers["pod2"].held
 
 
+async def test_a_move_whose_finalizer_is_removed_by_force_stays_in_charge_until_it_has_ended() -> None:
+    async with world() as cluster:
+        await prepared(cluster)
+        arrived, go_on = cluster.workers["pod2"].gate(actions.Promote)
+        async with cluster.operating() as operator:
+            await cluster.assign("m1", "InterWorkerMove", **MOVE)
+            await arrived.wait()
+            await cluster.assignments.delete("m1")
+            await cluster.assignments.patch("m1", {"metadata": {"finalizers": []}})
+            await cluster.gone("m1")
+            await cluster.assign("s1", "InWorkerSplit", **SPLIT)
+            waiting = await cluster.until("s1", lambda item: "m1" in item.status.message)
+            assert waiting.status.phase == "Pending"
+            assert {each.metadata.name for each in operator.cluster.unfinished("part")} == {"m1", "s1"}
+            go_on.set()
+            await cluster.ended("s1", "Completed")
+        assert not cluster.workers["pod1"].held.keys() & {"part", "low", "high"}
+        assert {"low", "high"} <= cluster.workers["pod2"].held.keys()
+
+
 async def test_a_move_that_is_deleted_after_the_commit_is_brought_to_its_end() -> None:
     async with world() as cluster:
         await prepared(cluster)

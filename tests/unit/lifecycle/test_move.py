@@ -23,6 +23,7 @@ from scenes import (
 from dstk.api import AssignmentPhase, Step
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide
+from dstk.lifecycle.actions import Record
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 from simulation.specs import move
@@ -236,7 +237,7 @@ MATRIX = {
             "pod1: fence p epoch 9 token 4",
             "touch p",
             "pod1: unfence p epoch 9 token 4",
-            "p is ready",
+            "p is ready, DataLost",
             "status Aborted following DestinationLost",
         ],
     ),
@@ -400,3 +401,9 @@ def test_when_it_began_and_ended_is_kept() -> None:
     assert (status["startedAt"], status["finishedAt"]) == ("2026-01-01T00:00:00Z", "2026-01-01T00:00:10Z")
     assert BEGAN.timestamp() + 10 == NOW
     assert KEYSPACE.spec.proxy_seconds == 60
+
+
+def test_the_source_that_is_taken_back_says_what_the_destination_may_have_lost() -> None:
+    decided = decide(at(FOLLOWING, FENCED, gone("pod2"), BACK), NOW)
+    events = [action for action in decided if isinstance(action, Record) and action.partition]
+    assert [(event.type, event.reason, event.partition) for event in events] == [("Warning", "DataLost", "p")]

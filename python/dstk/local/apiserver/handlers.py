@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -240,9 +241,10 @@ class Handlers:
         response.headers["Content-Type"] = form.media_type
         response.enable_chunked_encoding()
         await response.prepare(http)
-        async for piece in watch.lines(self._stopped, self._bookmark_seconds):
-            await response.write(piece)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):  # The client has gone: nobody is left to tell.
+            async for piece in watch.lines(self._stopped, self._bookmark_seconds):
+                await response.write(piece)
+            await response.write_eof()
         return response
 
     def _watch_request(self, selection: Selection, http: web.BaseRequest) -> WatchRequest:

@@ -20,7 +20,7 @@ pub(crate) struct Journal {
     pub(crate) last: Position,
     /// After its last record that changed rows.
     pub(crate) rows_changed: Position,
-    /// Nothing may be said before this is on disk: a snapshot, a split or a merge, which changed many rows at once.
+    /// Nothing may be said before this is on disk: a snapshot, a split, a merge, a new epoch: after each, sequences begin anew.
     barrier: Position,
     /// Writes that were not on disk when last looked: consecutive sequence numbers and the position after each.
     undecided: VecDeque<Position>,
@@ -117,9 +117,15 @@ impl Journal {
     /// A change of many rows at once.
     pub(crate) fn load(&mut self, record: &Record<'_>) -> Position {
         self.last = self.disk.wal.append(record);
-        (self.rows_changed, self.barrier) = (self.last, self.last);
-        self.undecided.clear();
+        self.rows_changed = self.last;
+        self.begin_anew();
         self.last
+    }
+
+    /// The next write's sequence does not follow the last one's: all that was written counts as one change.
+    pub(crate) fn begin_anew(&mut self) {
+        self.barrier = self.last;
+        self.undecided.clear();
     }
 
     fn forget_durable(&mut self) {

@@ -17,7 +17,7 @@ use super::record::{PartitionId, Record};
 use super::segment::{Contents, Position, numbers, path};
 use crate::frame::Reader;
 use crate::key::{Bounds, readable};
-use crate::partition::Role;
+use crate::partition::{Role, sequence_before};
 use crate::snapshot::ChunkDecoder;
 use crate::tree::{Tree, TreeBuilder};
 
@@ -580,7 +580,11 @@ impl Held {
                 ..
             } => {
                 self.finish_range()?;
-                (self.role, self.epoch) = (role(*number)?, *epoch);
+                let role = role(*number)?;
+                if (self.role, role) == (Role::Primary, Role::Primary) {
+                    self.sequence = self.sequence.max(sequence_before(*epoch));
+                }
+                (self.role, self.epoch) = (role, *epoch);
                 (self.peer, self.address) = ((*peer).into(), (*address).into());
                 if self.role == Role::Proxy {
                     self.tree = Tree::new(self.bounds.key_length());

@@ -13,6 +13,7 @@ use crate::disk::{Disk, Journal, Record};
 use crate::key::Bounds;
 use crate::partition::{
     Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
+    sequence_before,
 };
 use crate::sync::atomic::Ordering;
 use crate::tree::{Tree, drop_in_background};
@@ -65,8 +66,7 @@ impl Node {
             refuse_other_bounds(&cell, &bounds)?;
             refuse_other_durability(&cell, &held, durable)?;
             if held.epoch != epoch {
-                held.epoch = epoch;
-                held.write_turn("", "");
+                held.confirm(epoch);
             }
             (cell.state(&held, now), held.settled_at())
         };
@@ -532,6 +532,18 @@ fn opened(
 }
 
 impl Partition {
+    /// Stays primary, in a later epoch. Somebody else may have served the ones between, so it goes on above all that they
+    /// gave out; followers begin anew.
+    fn confirm(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.sequence = self.sequence.max(sequence_before(epoch));
+        self.log.end("confirmed in a later epoch: follow anew");
+        self.write_turn("", "");
+        if let Some(journal) = &mut self.journal {
+            journal.begin_anew();
+        }
+    }
+
     /// Writes its role and epoch down, with the worker that it has to do with.
     fn write_turn(&mut self, peer: &str, address: &str) {
         if let Some(journal) = &mut self.journal {
@@ -545,15 +557,6 @@ impl Partition {
             });
         }
     }
-}
-
-/// The sequence that a range begins with when it is served from empty in `epoch`: above all that earlier epochs gave
-/// out, whose rows may be lost while clients still hold their versions. An epoch has 2^40 numbers, which are twelve days
-/// of a million writes a second, for each epoch that went by.
-fn sequence_before(epoch: u64) -> u64 {
-    const NUMBERS: u64 = 1 << 40;
-    const EPOCHS: u64 = 1 << 23;
-    epoch.saturating_sub(1).min(EPOCHS) * NUMBERS
 }
 
 /// Bounds that may be shorter than the key length; an empty `end` means none.

@@ -451,6 +451,8 @@ impl World {
                 let (node, durable) = (self.node(self.parts[&name].owner), self.dirs.is_some());
                 let part = self.parts.get_mut(&name).unwrap();
                 part.epoch += 1;
+                // Whoever served the epoch before may have given out any number of it.
+                part.sequence = part.sequence.max((part.epoch - 1) << 40);
                 node.serve(
                     KS,
                     &name,
