@@ -20,7 +20,7 @@ from dstk.kube.connect import Connection
 from dstk.kube.objects import Objects, is_conflict
 from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta
 
-__all__ = ["Election", "ElectionSettings"]
+__all__ = ["Election", "ElectionSettings", "first_term"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class Election:
         identity: str,
         settings: ElectionSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = name
         self.identity = identity
@@ -72,6 +73,7 @@ class Election:
         self._leases = Objects(connection, LEASES, namespace)
         self._settings = settings or ElectionSettings()
         self._clock = clock
+        self._wall = wall
         self._lease: Lease | None = None
         self._seen: tuple[str, float] = ("", 0.0)
         self._renewed = 0.0
@@ -128,7 +130,7 @@ class Election:
         spec = LeaseSpec(
             holder_identity="",
             lease_duration_seconds=1,
-            renew_time=_now(),
+            renew_time=self._now(),
             acquire_time=self._lease.spec.acquire_time,
             lease_transitions=self._lease.spec.lease_transitions,
         )
@@ -143,7 +145,7 @@ class Election:
             self._lease = lease
             if lease is None or lease.spec.holder_identity != self.identity:
                 return False
-            return await self._write(acquired=lease.spec.acquire_time or _now(), transitions=self.term)
+            return await self._write(acquired=lease.spec.acquire_time or self._now(), transitions=self.term)
 
     async def _try(self, *, force: bool) -> bool:
         self._lease = lease = await self._leases.find(self.name)
@@ -156,23 +158,23 @@ class Election:
         held = bool(lease.spec.holder_identity) and self._clock() < self._seen[1] + lasts
         if held and not force:
             return False
-        return await self._write(acquired=_now(), transitions=(lease.spec.lease_transitions or 0) + 1)
+        return await self._write(acquired=self._now(), transitions=(lease.spec.lease_transitions or 0) + 1)
 
     async def _create(self) -> bool:
-        now, begun = _now(), self._clock()
-        spec = self._spec(now, now, 1)
+        begun, term = self._clock(), first_term(self._wall())
+        spec = self._spec(self._now(), self._now(), term)
         try:
             self._lease = await self._leases.create(Lease(Meta(name=self.name), spec))
         except ApiError as error:
             if error.reason == "AlreadyExists":
                 return False
             raise
-        self.term, self._renewed = 1, begun
+        self.term, self._renewed = term, begun
         return True
 
     async def _write(self, *, acquired: str, transitions: int) -> bool:
         begun = self._clock()
-        spec = self._spec(acquired, _now(), transitions)
+        spec = self._spec(acquired, self._now(), transitions)
         try:
             self._lease = await self._leases.replace(self.name, Lease(self._metadata(), spec))
         except ApiError as error:
@@ -197,9 +199,17 @@ class Election:
             lease_transitions=transitions,
         )
 
+    def _now(self) -> str:
+        return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
     def _holder(self) -> str:
         return (self._lease.spec.holder_identity if self._lease else None) or "nobody"
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def first_term(now: datetime) -> int:
+    """Where the count of a Lease begins that is made at ``now``: seconds since 2025.
+
+    Above whatever a Lease of the same name that was deleted had come to, as long as its holder did not change every
+    second; workers refuse terms below those they have seen. The field has room until 2093.
+    """
+    return max(1, int((now - datetime(2025, 1, 1, tzinfo=UTC)).total_seconds()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from harness import LONG, World, world
@@ -14,8 +15,13 @@ from dstk.operator.reconciler import FINALIZER
 QUICK = ElectionSettings(15.0, 10.0, 0.02)
 
 
-def candidate(cluster: World, name: str, clock: float = 0.0) -> Election:
-    return Election(cluster.connection, "dstk-reconciler", "default", name, QUICK)
+DAWN = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def candidate(cluster: World, name: str, seconds: float = 1.0) -> Election:
+    """Its clock on the wall shows so many seconds of 2025."""
+    wall = DAWN + timedelta(seconds=seconds)
+    return Election(cluster.connection, "dstk-reconciler", "default", name, QUICK, wall=lambda: wall)
 
 
 async def test_the_second_waits_until_the_first_lets_go_and_gets_a_higher_term() -> None:
@@ -33,7 +39,7 @@ async def test_a_lease_that_nobody_renews_is_taken() -> None:
     now = 0.0
     async with world(()) as cluster:
         await candidate(cluster, "first").acquire()
-        second = Election(cluster.connection, "dstk-reconciler", "default", "second", QUICK, clock=lambda: now)
+        second = Election(cluster.connection, "dstk-reconciler", "default", "second", QUICK, lambda: now)
         waiting = asyncio.create_task(second.acquire())
         while second._seen[0] == "":
             await asyncio.sleep(0)
@@ -46,6 +52,15 @@ async def test_taking_over_does_not_wait() -> None:
     async with world(()) as cluster:
         await candidate(cluster, "first").acquire()
         assert await candidate(cluster, "second").take_over() == 2
+
+
+async def test_the_terms_of_a_lease_that_was_deleted_do_not_come_back() -> None:
+    """Workers have seen them, and would refuse the operator."""
+    async with world(()) as cluster:
+        assert await candidate(cluster, "first", 100).acquire() == 100
+        assert await candidate(cluster, "second", 101).take_over() == 101
+        await Objects(cluster.connection, LEASES, "default").delete("dstk-reconciler")
+        assert await candidate(cluster, "third", 200).acquire() == 200
 
 
 async def test_an_operator_that_loses_its_lease_ends() -> None:
