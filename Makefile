@@ -28,7 +28,7 @@ help:
 	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
 	@echo 'make soak              faults against real processes under load, SECONDS=300, SEED=…, DURABILITY=Memory|Disk'
 	@echo 'make soak-kills        workers killed and started again, KILLS=1000; every acknowledged write has to be there'
-	@echo 'make soak-operations   splits, merges and moves, an operator killed in each, OPERATIONS=1000'
+	@echo 'make soak-operations   splits, merges and moves, an operator killed in each, OPERATIONS=1000, FAULTS=operator-pause …'
 	@echo 'make simulate          SEEDS=2000 simulated worlds, all that can go wrong in them; FIRST=0, JOBS=2'
 	@echo 'make sanitize          the tests of the Rust core under AddressSanitizer'
 	@echo 'make check-interleavings  the Rust node in many orders of its threads   (SCHEDULES=10000: in more)'
@@ -68,7 +68,8 @@ soak-kills: build
 	$(BIN)/python -m dstk.testing.kill_loop --kills $(KILLS)
 
 soak-operations: build
-	$(BIN)/python -m dstk.testing.operator_kills --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m dstk.testing.operator_kills --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED)) \
+		--durability $(DURABILITY) $(if $(FAULTS),--faults $(FAULTS))
 
 lint: build
 	$(BIN)/ruff check .

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from dstk.testing.operator_kills import LEADER_FAULTS
+
 
 async def run(module: str, *arguments: str) -> tuple[int | None, dict[str, Any]]:
     """Exit code and last line of a command of dstk.testing."""
@@ -26,10 +30,12 @@ async def test_acknowledged_writes_survive_killed_workers(tmp_path: Path) -> Non
     assert result["lost_writes"] == result["wrong_reads"] == result["unread"] == 0
 
 
-async def test_operations_end_right_though_their_operators_are_killed(tmp_path: Path) -> None:
-    code, result = await run("operator_kills", "--operations", "12", "--seed", "2", "--dir", str(tmp_path))
+@pytest.mark.parametrize("fault", LEADER_FAULTS)
+async def test_operations_end_right_though_their_operators_are_struck(fault: str, tmp_path: Path) -> None:
+    command = ["operator_kills", "--operations", "12", "--seed", "2", "--faults", fault, "--dir", str(tmp_path)]
+    code, result = await run(*command)
     assert code == 0, result
     assert result["operations"] >= 12
-    assert result["kills"] > 0
+    assert result["faults"].keys() == {fault}
     assert result["wrong"] == result["lost_writes"] == result["violations"] == result["failed_requests"] == 0
     assert sum(result["phases"].values()) >= result["operations"] + result["undisturbed"]

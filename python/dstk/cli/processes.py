@@ -6,11 +6,16 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 from dstk import errors
+
+_END_SECONDS = 10.0
+"""An operator that has lost its lease, or was told to stop, has so long to end in good order."""
 
 
 def up(arguments: argparse.Namespace) -> int:
@@ -50,7 +55,7 @@ def operator(arguments: argparse.Namespace) -> int:
         worker_selector=arguments.worker_selector,
         election=kube.ElectionSettings.of(arguments.lease_seconds),
     )
-    return _until_signal(lambda stop: operating.run(settings, stop))
+    return _until_signal(lambda stop: operating.run(settings, stop, ends_within(_END_SECONDS)))
 
 
 def worker(arguments: argparse.Namespace) -> int:
@@ -95,6 +100,24 @@ def _until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
     asyncio.run(main())
     return 0
+
+
+def ends_within(seconds: float) -> Callable[[], None]:
+    """What, once called, ends this process after so many seconds, in good order or not.
+
+    An operator that has lost its lease and does not end is no candidate either, and nobody starts it again.
+    """
+
+    def begin() -> None:
+        def end() -> None:
+            logging.getLogger(__name__).error("this process did not end within %g s of its stop: cut off", seconds)
+            os._exit(1)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+
+    return begin
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:

@@ -6,6 +6,7 @@ session, TLS and credentials.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -206,8 +207,9 @@ class Objects(Generic[T]):
         if field_selector:
             query["fieldSelector"] = field_selector
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
-        response = await self._send("GET", self._collection, query=query, body=None, timeout=timeout)
+        response = None
         try:
+            response = await self._send("GET", self._collection, query=query, body=None, timeout=timeout)
             if response.status >= 400:
                 raise _api_error(response.status, await response.read())
             rest = b""
@@ -217,9 +219,11 @@ class Objects(Generic[T]):
                     if line.strip():
                         yield self._decode_event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _raise_if_cancelled()
             raise Unavailable(f"watch of {self.kind.plural} broke: {error!r}") from error
         finally:
-            response.close()
+            if response is not None:
+                response.close()
 
     def _decode_event(self, line: bytes) -> WatchEvent[T]:
         event = msgspec.json.decode(line, type=_RawEvent)
@@ -254,6 +258,7 @@ class Objects(Generic[T]):
             finally:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _raise_if_cancelled()
             if writes:
                 raise OutcomeUnknown(f"{method} {path}: no answer from the Kubernetes API: {error!r}") from error
             raise Unavailable(f"{method} {path}: no answer from the Kubernetes API: {error!r}") from error
@@ -280,9 +285,18 @@ class Objects(Generic[T]):
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            _raise_if_cancelled()
             raise Unavailable(f"cannot reach the Kubernetes API at {self._connection.server}: {error}") from error
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+def _raise_if_cancelled() -> None:
+    """A cancellation that meets a breaking connection comes out of aiohttp as the connection's error: whoever waits
+    for the task to end would wait for ever."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _builtins(body: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Reconciler:
         self._drivers: dict[str, Driver] = {}
         self._taken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._by_partition: defaultdict[str, set[Driver]] = defaultdict(set)
         cluster.partitions.on_change(self._on_partition)
         cluster.on_assignment(self._on_assignment)
@@ -61,6 +62,8 @@ class Reconciler:
         Raises whatever else ends the driver, a cancellation that nobody asked for as Unavailable: it is to be
         started again.
         """
+        if self._stopping:
+            raise asyncio.CancelledError
         task = asyncio.create_task(self._drive(name, uid), name=f"assignment {name}")
         self._tasks.add(task)
         try:
@@ -81,7 +84,7 @@ class Reconciler:
         metadata = assignment.metadata
         if metadata.deletion_timestamp is None or FINALIZER not in metadata.finalizers or is_finished(assignment):
             return
-        if metadata.uid not in self._taken:
+        if metadata.uid not in self._taken and not self._stopping:
             task = asyncio.create_task(
                 self._drive(metadata.name, metadata.uid), name=f"deleted assignment {metadata.name}"
             )
@@ -89,7 +92,8 @@ class Reconciler:
             task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Stop driving; another operator, or this one started again, goes on from where it is."""
+        """Stop driving, for good; another operator, or this one started again, goes on from where it is."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

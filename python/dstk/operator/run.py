@@ -34,15 +34,19 @@ SILENT_SECONDS = 180.0
 """The API server not heard for so long makes /healthz say so."""
 
 
-async def run(settings: OperatorSettings, stop: asyncio.Event) -> None:
+def _nothing() -> None: ...
+
+
+async def run(settings: OperatorSettings, stop: asyncio.Event, ending: Callable[[], None] = _nothing) -> None:
     """Run the components that ``settings`` names until ``stop`` is set.
 
     Each starts when this process holds its lease. Raises Unavailable when a lease is lost: the process must then end,
-    as another one may be leading already. ConfigError for a wrong configuration.
+    as another one may be leading already. ConfigError for a wrong configuration. ``ending`` is called when the end
+    begins, whatever brought it about.
     """
     connection = await connect(settings.kubeconfig)
     try:
-        await Operator(connection, settings).run(stop)
+        await Operator(connection, settings).run(stop, ending)
     finally:
         await connection.close()
 
@@ -63,8 +67,8 @@ class Operator:
         self._identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
         self._started = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set; raises what ends a component before that."""
+    async def run(self, stop: asyncio.Event, ending: Callable[[], None] = _nothing) -> None:
+        """Until ``stop`` is set; raises what ends a component before that. ``ending``: see :func:`run`."""
         server = MetricsServer(self.metrics, self._unhealthy)
         if self._settings.metrics_address is not None:
             self.metrics_address = await server.start(self._settings.metrics_address)
@@ -76,7 +80,7 @@ class Operator:
         if self._settings.runs("assigner"):
             work.append(self._lead("assigner", self._assign, leading))
         try:
-            await _until(stop, work)
+            await _until(stop, work, ending)
         finally:
             await server.stop()
 
@@ -147,13 +151,14 @@ class Operator:
         return ""
 
 
-async def _until(stop: asyncio.Event, work: list[Awaitable[None]]) -> None:
+async def _until(stop: asyncio.Event, work: list[Awaitable[None]], ending: Callable[[], None]) -> None:
     """Until ``stop``, or the first failure, which is raised when all the rest has ended."""
     stopping = asyncio.create_task(stop.wait(), name="stop")
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
+        ending()
         for task in (stopping, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

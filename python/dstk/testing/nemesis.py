@@ -22,13 +22,17 @@ from typing import ClassVar, Protocol
 from dstk import kube
 from dstk.errors import ConfigError, DstkError
 from dstk.local.cluster import LocalCluster
+from dstk.local.kubeconfig import write_kubeconfig
 from dstk.testing.network import Cut, Network
 
 __all__ = ["KINDS", "Fault", "Nemesis", "Strike", "Target", "Volume", "kinds_for", "schedule"]
 
 log = logging.getLogger(__name__)
 
-_RECONCILER_LEASE = "dstk-reconciler"
+RECONCILER_LEASE = "dstk-reconciler"
+
+API = "api"
+"""The API server, as a party that can be cut off."""
 
 
 @dataclass(slots=True)
@@ -135,7 +139,7 @@ async def _leading(target: Target, busy: Collection[str]) -> str | None:
         try:
             async with asyncio.timeout(1.0):
                 leases = kube.Objects(connection, kube.LEASES, target.cluster.settings.namespace)
-                lease = await leases.find(_RECONCILER_LEASE)
+                lease = await leases.find(RECONCILER_LEASE)
         finally:
             await connection.close()
         holder = (lease.spec.holder_identity if lease is not None else None) or ""
@@ -195,6 +199,33 @@ class OperatorPause:
     async def stop(self) -> None:
         (name,) = self.parties
         self.target.cluster.kill_operator(signal.SIGCONT, which=_number(name))
+
+
+@dataclass(slots=True)
+class CutLeader:
+    """Between the operator that leads and the API server, for longer than its lease: another takes over, and what the
+    old one was writing may arrive afterwards."""
+
+    kind: ClassVar[str] = "cut-leader"
+    seconds: ClassVar[tuple[float, float]] = (1.5, 3.0)
+    """Leases."""
+    parties: frozenset[str]
+    target: Target
+    loud: bool
+    cut: Cut | None = None
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        name = await _leading(target, busy)
+        return cls(frozenset({name}), target, chance.random() < 0.3) if name else None
+
+    async def start(self) -> None:
+        (name,) = self.parties
+        self.cut = self.target.network.cut(API, name, "loud" if self.loud else "silent")
+
+    async def stop(self) -> None:
+        if self.cut is not None:
+            self.target.network.heal(self.cut)
 
 
 @dataclass(slots=True)
@@ -372,6 +403,7 @@ _ALL: tuple[type[Fault], ...] = (
     WorkerPause,
     OperatorKill,
     OperatorPause,
+    CutLeader,
     ApiPause,
     ApiRestart,
     CutWorkers,
@@ -421,7 +453,7 @@ def schedule(
             deck = chance.sample(list(kinds), len(kinds))
         kind = deck.pop()
         shortest, longest = KINDS[kind].seconds
-        unit = lease_seconds if kind == OperatorPause.kind else 1.0
+        unit = lease_seconds if kind in (OperatorPause.kind, CutLeader.kind) else 1.0
         # Short ones more often than long ones.
         lasts = unit * (shortest + (longest - shortest) * chance.random() ** 2)
         strike = Strike(round(at, 3), kind, round(lasts, 3), chance.getrandbits(32))
@@ -469,11 +501,14 @@ class Nemesis:
                 self.say(f"{loop.time() - began:7.2f} s  {strike.kind} {whom} is over")
 
 
-def operator_command(lease_seconds: float) -> Callable[[Path, str], Sequence[str]]:
-    """The command of one of several operators, which elect a leader: see :class:`ClusterSettings`."""
+def operator_command(lease_seconds: float, front: str) -> Callable[[Path, str], Sequence[str]]:
+    """The command of one of several operators, which elect a leader, and which reach the API server through the proxy
+    at `front`: see :class:`ClusterSettings`."""
 
     def command(kubeconfig: Path, namespace: str) -> Sequence[str]:
-        where = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
+        own = kubeconfig.with_name("operators.kubeconfig")
+        write_kubeconfig(own, f"http://{front}", namespace)
+        where = ["--kubeconfig", str(own), "--namespace", namespace]
         return [sys.executable, "-m", "dstk.cli", "operator", *where, "--lease-seconds", str(lease_seconds)]
 
     return command

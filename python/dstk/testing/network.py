@@ -76,6 +76,12 @@ class Network:
 
         return interposed
 
+    async def front(self, name: str, to: Callable[[], str | None]) -> str:
+        """The address of a proxy in front of a party, which is reached at what `to` says when somebody connects."""
+        server = await self._serve(name, to)
+        self._front_servers.append(server)
+        return _address(server)
+
     def cut(self, one: str, other: str, silence: Silence = "silent") -> Cut:
         """Nothing goes between the two from now on, until :meth:`heal`."""
         cut = Cut(frozenset((one, other)), silence)
@@ -125,9 +131,7 @@ class Network:
             published[port] = _address(server)
         self.direct[name] = addresses
         if name not in self.fronts:
-            server = await self._serve(name, partial(self._data, name))
-            self._front_servers.append(server)
-            self.fronts[name] = _address(server)
+            self.fronts[name] = await self.front(name, partial(self._data, name))
         write_json(ready_file, published)
 
     async def _serve(self, name: str, to: Callable[[], str | None]) -> asyncio.Server:

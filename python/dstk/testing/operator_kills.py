@@ -1,11 +1,11 @@
-"""Splits, merges and moves whose operator is killed in the middle of them: all have to end right.
+"""Splits, merges and moves whose operator is struck in the middle of them: all have to end right.
 
 ``python -m dstk.testing.operator_kills --operations 1000`` keeps two operators that elect a leader. A few operations
-begin together on small partitions; the leader is killed by SIGKILL when one of them, drawn beforehand, has come to a
-step that was drawn too; the other operator takes over, or the killed one's next life does. Then each must have done
-what it was asked for, or have changed nothing and say so, and a verifying load must not have noticed. An operation
-counts when the kill has met it before its end. The last line of standard output is one JSON object; exit code 0 only if
-all of that holds.
+begin together on small partitions; when one of them, drawn beforehand, has come to a step that was drawn too, the
+leader is killed by SIGKILL, or stands still or is cut off from the API server for longer than its lease. Another takes
+over, or the killed one's next life does. Then each operation must have done what it was asked for, once, or have
+changed nothing and say so, and a verifying load must not have noticed. An operation counts when the strike has met it
+before its end. The last line of standard output is one JSON object; exit code 0 only if all of that holds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import argparse
 import asyncio
 import logging
 import random
+import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,17 @@ from dstk import aio, api, kube
 from dstk.local.files import poll
 from dstk.testing.invariants import Watcher, uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad
-from dstk.testing.nemesis import OperatorKill, Target
+from dstk.testing.nemesis import KINDS, RECONCILER_LEASE, CutLeader, OperatorKill, OperatorPause, Target
 from dstk.testing.operations import ASSIGNMENTS, PARTITIONS, everything, held, next_operation
 from dstk.testing.shared import shared_key
 from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, faulty_cluster
 
-__all__ = ["OperatorKillSettings", "faults_of", "main", "operator_kills"]
+__all__ = ["LEADER_FAULTS", "OperatorKillSettings", "faults_of", "main", "operator_kills"]
 
 STEPS = ("created", "loading", "following", "proxying", "completed")
 """What the status of an operation goes through; not every type shows every step."""
+
+LEADER_FAULTS = (OperatorKill.kind, OperatorPause.kind, CutLeader.kind)
 
 _PARTITIONS = 18
 _TELL_BATCHES = 10
@@ -54,8 +58,10 @@ class OperatorKillSettings:
     keys: int = 3000
     rate: float = 200.0
     """Operations a second of the verifying load at most."""
+    faults: tuple[str, ...] = (OperatorKill.kind,)
+    """What strikes the leader."""
     end_seconds: float = 60.0
-    """Within this after a kill every operation has ended."""
+    """Within this after a strike every operation has ended."""
 
 
 @dataclass(slots=True)
@@ -63,12 +69,14 @@ class Tally:
     """What came of the operations so far."""
 
     operations: int = 0
-    """Met by a kill before their end."""
+    """Met by a strike before their end."""
     undisturbed: int = 0
-    kills: int = 0
+    struck: Counter[str] = field(default_factory=Counter)
+    hand_overs: list[float] = field(default_factory=list)
+    """Seconds from each strike until another has the lease."""
     phases: Counter[str] = field(default_factory=Counter)
     steps: Counter[str] = field(default_factory=Counter)
-    """Type and step at which the kill met them."""
+    """Type and step at which the strike met them."""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -89,11 +97,21 @@ def faults_of(ended: api.Assignment, before: Sequence[api.Partition], after: Seq
         partition = now.get(spec.move_params.partition)
         if partition is None or partition.spec.primary != spec.move_params.to or partition.spec.proxy:
             return [f"{name} was completed, but {spec.move_params.partition} is not with {spec.move_params.to} alone"]
-        if partition.spec.epoch <= was[partition.metadata.name].spec.epoch:
-            return [f"{name} was completed, but the epoch of {partition.metadata.name} has not grown"]
-        return []
-    return [f"{name} was completed, but {part} is still there" for part in spec.partitions if part in now] + [
-        f"{name} was completed, but there is no {part}" for part in spec.creates if part not in now
+        return _done_once(ended, was, [partition])
+    return [
+        *(f"{name} was completed, but {part} is still there" for part in spec.partitions if part in now),
+        *(f"{name} was completed, but there is no {part}" for part in spec.creates if part not in now),
+        *_done_once(ended, was, [now[part] for part in spec.creates if part in now]),
+    ]
+
+
+def _done_once(ended: api.Assignment, was: Mapping[str, api.Partition], after: Iterable[api.Partition]) -> list[str]:
+    """Each time that an operation is done takes one more epoch."""
+    epoch = max(was[part].spec.epoch for part in ended.spec.partitions if part in was)
+    return [
+        f"{ended.metadata.name} was completed, but {each.metadata.name} went from epoch {epoch} to {each.spec.epoch}"
+        for each in after
+        if each.spec.epoch != epoch + 1
     ]
 
 
@@ -106,6 +124,7 @@ class OperatorKills:
         self._target = target
         self._assignments = kube.Objects(connection, ASSIGNMENTS, connection.namespace)
         self._partitions = kube.Objects(connection, PARTITIONS, connection.namespace)
+        self._leases = kube.Objects(connection, kube.LEASES, connection.namespace)
         self._chance = random.Random(f"operator kills/{settings.seed}")
         self._cuts = [shared_key(number, KEY_LENGTH) for number in range(256)]
         self._number = 0
@@ -115,16 +134,15 @@ class OperatorKills:
         return not uncovered(await everything(self._partitions), KEY_LENGTH)
 
     async def batch(self) -> None:
-        """Some operations at once, a kill, and what came of them."""
+        """Some operations at once, a strike, and what came of them."""
         before = await everything(self._partitions)
         names = await self._create(before)
         aim, step = self._chance.choice(names), self._chance.choice(STEPS[:-1])
         await self._reached(aim, step)
         await asyncio.sleep(self._chance.random() ** 3 * 0.1)
         met = {each.metadata.name: _step(each) for each in await self._ours(names) if not each.finished}
-        if await self._kill():
-            self.tally.kills += 1
-        ended = await self._ended(names)
+        async with self._strike():
+            ended = await self._ended(names)
         self.tally.wrong += await self._settled()
         self._judge(ended, met, before, await everything(self._partitions))
         for each in ended:
@@ -160,12 +178,34 @@ class OperatorKills:
         async with asyncio.timeout(self._settings.end_seconds):
             await poll(there, 0.003)
 
-    async def _kill(self) -> bool:
-        fault = await OperatorKill.aim(self._target, self._chance, ())
+    @asynccontextmanager
+    async def _strike(self) -> AsyncIterator[None]:
+        """The leader is struck, for as long as that kind lasts; how long it takes until another leads is noted."""
+        fault_type = KINDS[self._chance.choice(self._settings.faults)]
+        shortest, longest = (self._settings.lease_seconds * each for each in fault_type.seconds)
+        lasts = self._chance.uniform(shortest, longest)
+        leader = await self._leader()
+        fault = await fault_type.aim(self._target, self._chance, ())
         if fault is None:
-            return False
+            yield
+            return
+        began = time.monotonic()
         await fault.start()
-        return True
+        self.tally.struck[fault_type.kind] += 1
+        over = asyncio.create_task(_after(lasts, fault.stop))
+        try:
+            async with asyncio.timeout(self._settings.end_seconds):
+                await poll(lambda: self._led_by_another(leader), 0.01)
+            self.tally.hand_overs.append(time.monotonic() - began)
+            yield
+        finally:
+            await over
+
+    async def _leader(self) -> str | None:
+        return (await self._leases.get(RECONCILER_LEASE)).spec.holder_identity
+
+    async def _led_by_another(self, leader: str | None) -> bool:
+        return await self._leader() not in (leader, None, "")
 
     async def _ended(self, names: Sequence[str]) -> list[api.Assignment]:
         """The operations once all have ended, or as they are when the time is over."""
@@ -203,6 +243,13 @@ class OperatorKills:
             self.tally.wrong += faults_of(each, before, after)
 
 
+async def _after(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await act()
+
+
 def _step(each: api.Assignment) -> str:
     return str(each.status.step or STEPS[0])
 
@@ -213,7 +260,7 @@ async def operator_kills(settings: OperatorKillSettings, folder: Path) -> dict[s
     made = SoakSettings(
         workers=settings.workers,
         durability=settings.durability,
-        kinds=(OperatorKill.kind,),
+        kinds=settings.faults,
         lease_seconds=settings.lease_seconds,
         partitions=_PARTITIONS,
         policy={"mode": "Auto", "mergeBelowRows": 0, "balanceTolerancePercent": 100, "cooldownSeconds": 3600},
@@ -239,7 +286,9 @@ async def operator_kills(settings: OperatorKillSettings, folder: Path) -> dict[s
         print(line, file=sys.stderr)
     return {
         "operations": tally.operations,
-        "kills": tally.kills,
+        "faults": dict(tally.struck),
+        "hand_over_seconds": _spread(tally.hand_overs),
+        "lease_seconds": settings.lease_seconds,
         "wrong": len(tally.wrong),
         "lost_writes": report.lost_writes,
         "violations": report.wrong_reads + len(owners.violations),
@@ -257,6 +306,12 @@ async def operator_kills(settings: OperatorKillSettings, folder: Path) -> dict[s
     }
 
 
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    return {"median": round(statistics.median(seconds), 2), "longest": round(max(seconds), 2)}
+
+
 async def _under(load: VerifyingLoad, run: OperatorKills, settings: OperatorKillSettings) -> None:
     """Batch after batch beside the load."""
     stop = asyncio.Event()
@@ -268,8 +323,8 @@ async def _under(load: VerifyingLoad, run: OperatorKills, settings: OperatorKill
             batches += 1
             if batches % _TELL_BATCHES == 0:
                 print(
-                    f"{time.monotonic() - began:7.1f}  {run.tally.operations} operations met by {run.tally.kills} "
-                    f"kills; {dict(run.tally.phases)}",
+                    f"{time.monotonic() - began:7.1f}  {run.tally.operations} operations met by "
+                    f"{run.tally.struck.total()} strikes; {dict(run.tally.phases)}",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -285,10 +340,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--operations", type=int, default=defaults.operations)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--durability", choices=["Memory", "Disk"], default=defaults.durability)
+    parser.add_argument("--faults", choices=LEADER_FAULTS, nargs="+", default=defaults.faults)
+    parser.add_argument("--lease-seconds", type=float, default=defaults.lease_seconds)
     parser.add_argument("--dir", type=Path, help="keep logs here")
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level="ERROR")
-    settings = OperatorKillSettings(operations=parsed.operations, seed=parsed.seed, durability=parsed.durability)
+    settings = OperatorKillSettings(
+        operations=parsed.operations, seed=parsed.seed, durability=parsed.durability, faults=tuple(parsed.faults),
+        lease_seconds=parsed.lease_seconds,
+    )  # fmt: skip
     return conclude(lambda folder: operator_kills(settings, folder), parsed.dir, "dstk-operator-kills-")
 
 

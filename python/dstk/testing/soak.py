@@ -33,7 +33,7 @@ from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings, worker_command
 from dstk.testing.invariants import Owners, Watcher, uncovered
 from dstk.testing.linearizability import Judgement, Operation, check
-from dstk.testing.nemesis import KINDS, DiskFull, Nemesis, Target, Volume, kinds_for, operator_command, schedule
+from dstk.testing.nemesis import API, KINDS, DiskFull, Nemesis, Target, Volume, kinds_for, operator_command, schedule
 from dstk.testing.network import Network
 from dstk.testing.operations import PARTITIONS, Operations, everything
 from dstk.testing.process import LoadProcess
@@ -178,13 +178,14 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
     clients: dict[str, int] = {}
     target: Target | None = None
     network = Network(lambda: target.processes() if target is not None else {})
+    front = await network.front(API, lambda: cluster.url.removeprefix("http://") or None)
     cluster = LocalCluster(
         folder,
         settings.workers,
         keyspace=settings.keyspace(),
         settings=ClusterSettings(
             operators=settings.operators,
-            operator_command=operator_command(settings.lease_seconds),
+            operator_command=operator_command(settings.lease_seconds, front),
             workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
             backoff=CrashBackoff(longest=1.0),
             start_seconds=settings.start_seconds,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
+import aiohttp
 import pytest
 from scripted_api import ScriptedApi, pod, serving
 
@@ -82,3 +84,25 @@ async def test_each_write_is_counted() -> None:
         with pytest.raises(ApiError):
             await counting.delete("a")
     assert counted == [("POST", "pods"), ("DELETE", "pods")]
+
+
+@pytest.mark.parametrize("error", [aiohttp.ClientOSError(104, "reset"), TimeoutError()])
+async def test_a_cancellation_that_comes_out_as_the_connections_error_is_a_cancellation(error: Exception) -> None:
+    async with serving(ScriptedApi()) as pods:
+        asked = asyncio.Event()
+
+        async def request(*_: object, **__: object) -> None:
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise error from None
+
+        pods._connection.api.rest_client.request = request
+        for call in (pods.list_page(), pods.delete("a"), anext(pods.watch("1"))):
+            asked.clear()
+            task = asyncio.ensure_future(call)
+            await asked.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task

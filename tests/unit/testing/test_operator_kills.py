@@ -49,8 +49,11 @@ def test_what_was_aborted_has_changed_nothing() -> None:
 
 def test_a_split_and_a_merge_replace_what_they_work_on() -> None:
     split = ended("InWorkerSplit", "Completed", splitParams={"partition": "p", "splitKey": "aa", "names": ["x", "y"]})
-    assert faults_of(split, P, [partition("x"), partition("y")]) == []
-    assert faults_of(split, P, [*P, partition("x")]) == [
+    assert faults_of(split, P, [partition("x", epoch=2), partition("y", epoch=2)]) == []
+    assert faults_of(split, P, [partition("x", epoch=3), partition("y", epoch=2)]) == [
+        "a1 was completed, but x went from epoch 1 to 3"
+    ]
+    assert faults_of(split, P, [*P, partition("x", epoch=2)]) == [
         "a1 was completed, but p is still there",
         "a1 was completed, but there is no y",
     ]
