@@ -97,8 +97,11 @@ class Driver:
 
     async def run(self) -> None:
         """Until the Assignment is finished. Errors are tried again with back-off."""
-        backoff = Backoff(longest=5.0)
+        backoff, task = Backoff(longest=5.0), asyncio.current_task()
         while not is_finished(self.assignment):
+            if task is not None and task.cancelling():
+                # Whatever it waited for has swallowed that.
+                raise asyncio.CancelledError
             self._changed.clear()
             try:
                 pause = await self._step()

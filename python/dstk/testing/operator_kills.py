@@ -18,8 +18,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from dstk import aio, api, kube
 from dstk.local.files import poll
 from dstk.testing.invariants import Watcher, uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad
-from dstk.testing.nemesis import KINDS, RECONCILER_LEASE, CutLeader, OperatorKill, OperatorPause, Target
+from dstk.testing.nemesis import KINDS, RECONCILER_LEASE, CutLeader, Fault, OperatorKill, OperatorPause, Target
 from dstk.testing.operations import ASSIGNMENTS, PARTITIONS, everything, held, next_operation
 from dstk.testing.shared import shared_key
 from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, faulty_cluster
@@ -141,8 +140,8 @@ class OperatorKills:
         await self._reached(aim, step)
         await asyncio.sleep(self._chance.random() ** 3 * 0.1)
         met = {each.metadata.name: _step(each) for each in await self._ours(names) if not each.finished}
-        async with self._strike():
-            ended = await self._ended(names)
+        await self._strike()
+        ended = await self._ended(names)
         self.tally.wrong += await self._settled()
         self._judge(ended, met, before, await everything(self._partitions))
         for each in ended:
@@ -178,34 +177,37 @@ class OperatorKills:
         async with asyncio.timeout(self._settings.end_seconds):
             await poll(there, 0.003)
 
-    @asynccontextmanager
-    async def _strike(self) -> AsyncIterator[None]:
-        """The leader is struck, for as long as that kind lasts; how long it takes until another leads is noted."""
+    async def _strike(self) -> None:
+        """The leader is struck until another leads, and a while longer; how long it takes is noted."""
         fault_type = KINDS[self._chance.choice(self._settings.faults)]
-        shortest, longest = (self._settings.lease_seconds * each for each in fault_type.seconds)
-        lasts = self._chance.uniform(shortest, longest)
-        leader = await self._leader()
-        fault = await fault_type.aim(self._target, self._chance, ())
-        if fault is None:
-            yield
-            return
+        async with asyncio.timeout(self._settings.end_seconds):
+            fault, leader = await self._aim(fault_type)
         began = time.monotonic()
         await fault.start()
-        self.tally.struck[fault_type.kind] += 1
-        over = asyncio.create_task(_after(lasts, fault.stop))
         try:
             async with asyncio.timeout(self._settings.end_seconds):
                 await poll(lambda: self._led_by_another(leader), 0.01)
+            self.tally.struck[fault_type.kind] += 1
             self.tally.hand_overs.append(time.monotonic() - began)
-            yield
+            await asyncio.sleep(self._chance.random() * self._settings.lease_seconds)
         finally:
-            await over
+            await fault.stop()
 
-    async def _leader(self) -> str | None:
-        return (await self._leases.get(RECONCILER_LEASE)).spec.holder_identity
+    async def _aim(self, fault_type: type[Fault]) -> tuple[Fault, str]:
+        """A fault that hits the leader, once there is one whose process runs, and the leader's identity."""
+        while True:
+            leader, fault = await self._leader(), await fault_type.aim(self._target, self._chance, ())
+            processes = self._target.processes()
+            if fault is not None and any(f"_{processes.get(name)}_" in leader for name in fault.parties):
+                return fault, leader
+            await asyncio.sleep(0.03)
 
-    async def _led_by_another(self, leader: str | None) -> bool:
-        return await self._leader() not in (leader, None, "")
+    async def _leader(self) -> str:
+        """Its identity; "": there is none."""
+        return (await self._leases.get(RECONCILER_LEASE)).spec.holder_identity or ""
+
+    async def _led_by_another(self, leader: str) -> bool:
+        return await self._leader() not in (leader, "")
 
     async def _ended(self, names: Sequence[str]) -> list[api.Assignment]:
         """The operations once all have ended, or as they are when the time is over."""
@@ -241,13 +243,6 @@ class OperatorKills:
                 self.tally.undisturbed += 1
             self.tally.phases[" ".join(filter(None, (str(each.status.phase), each.status.reason)))] += 1
             self.tally.wrong += faults_of(each, before, after)
-
-
-async def _after(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        await act()
 
 
 def _step(each: api.Assignment) -> str:

@@ -85,16 +85,19 @@ class ControlClient:
     def _calling(self) -> Iterator[None]:
         """Turns what gRPC raises into our errors.
 
-        A channel that is closed cancels its calls, and gRPC then raises CancelledError in tasks that nobody cancelled.
+        A channel that is closed cancels its calls, and gRPC then raises CancelledError in tasks that nobody cancelled;
+        and a task that is cancelled while its call fails gets the call's error instead.
         """
+        task = asyncio.current_task()
         try:
             yield
         except grpc.aio.AioRpcError as error:
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from error
             kind = errors.NotReady if error.code() is grpc.StatusCode.UNIMPLEMENTED else errors.Unavailable
             message = f"worker at {self.address} did not answer: {error.code().name}: {error.details()}"
             raise kind(message) from error
         except (asyncio.CancelledError, grpc.aio.UsageError) as error:
-            task = asyncio.current_task()
             if not self._closed or (task is not None and task.cancelling()):
                 raise
             raise errors.Unavailable(f"the channel to the worker at {self.address} is closed") from error
