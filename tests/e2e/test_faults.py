@@ -26,7 +26,7 @@ ASSIGNMENTS = kube.Kind(api.API_VERSION, "Assignment", "assignments", api.Assign
 KEYSPACE: dict[str, Any] = {
     "apiVersion": api.API_VERSION,
     "kind": "Keyspace",
-    "metadata": {"name": "default", "namespace": "default"},
+    "metadata": {"name": "default"},
     "spec": {"keyLength": 16, "partitions": {"initial": 6}, "policy": {"mode": "Auto"}, "proxySeconds": 1},
 }
 
@@ -69,7 +69,7 @@ class Objects:
             {
                 "apiVersion": api.API_VERSION,
                 "kind": "Assignment",
-                "metadata": {"name": name, "namespace": "default"},
+                "metadata": {"name": name},
                 "spec": {"type": "InterWorkerMove", "moveParams": params},
             }
         )

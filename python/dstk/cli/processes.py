@@ -80,7 +80,7 @@ def default_keyspace(partitions: int, key_length: int, durability: str = "Memory
     return {
         "apiVersion": "dstk.io/v1alpha1",
         "kind": "Keyspace",
-        "metadata": {"name": "default", "namespace": "default"},
+        "metadata": {"name": "default"},
         "spec": {"keyLength": key_length, "durability": durability, "partitions": {"initial": partitions}},
     }
 

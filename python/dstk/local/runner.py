@@ -60,11 +60,15 @@ def worker_command(life: Life) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How workers are named and run. `grace_seconds`: between SIGTERM and SIGKILL."""
+    """How workers are named and run. `grace_seconds`: between SIGTERM and SIGKILL.
+
+    `keep_ports`: a worker has the same ports in every life; else others, as a pod has another address.
+    """
 
     name_prefix: str = "worker"
     labels: dict[str, str] = field(default_factory=lambda: {"app": "kv"})
     command: Command = worker_command
+    keep_ports: bool = False
     grace_seconds: float = 10.0
     backoff: CrashBackoff = field(default_factory=CrashBackoff)
 
@@ -242,15 +246,16 @@ class WorkerSet:
     async def _keep(self, worker: _Worker) -> None:
         """One life after the other, with pauses between them."""
         delay: float | None = None
-        while True:
-            began = time.monotonic()
-            await self._live(worker)
-            delay = self._settings.backoff.next(delay, time.monotonic() - began)
-            await asyncio.sleep(delay)
+        with reserved_ports() if self._settings.keep_ports else contextlib.nullcontext() as kept:
+            while True:
+                began = time.monotonic()
+                await self._live(worker, kept)
+                delay = self._settings.backoff.next(delay, time.monotonic() - began)
+                await asyncio.sleep(delay)
 
-    async def _live(self, worker: _Worker) -> None:
-        """One process with its Pod, from start to end."""
-        with reserved_ports() as ports:
+    async def _live(self, worker: _Worker, kept: dict[str, int] | None) -> None:
+        """One process with its Pod, from start to end; at the ports `kept` for it, or at free ones."""
+        with reserved_ports() if kept is None else contextlib.nullcontext(kept) as ports:
             pod = await self._insist(lambda: self._fresh_pod(worker.name, ports))
             worker.uid = pod["metadata"]["uid"]
             ready_file = self._directory / "run" / f"{worker.name}.json"

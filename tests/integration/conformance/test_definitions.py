@@ -30,7 +30,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("a wrong map value", {"limits": {"cpu": "x"}}, "spec.limits.cpu", 'Invalid value: "string": spec.limits.cpu in body must be of type integer: "string"'),
     ("no time", {"when": "yesterday"}, "spec.when", 'Invalid value: "yesterday": spec.when in body must be of type date-time: "yesterday"'),
     ("against a rule", {"low": 4}, "spec", "Invalid value: low must not be above size"),
-    ("against a rule with a computed message", {"left": {}, "right": {}}, "spec", "Invalid value: only one of left and right, size 3"),
+    ("against a rule with a computed message", {"left": {}, "right": {}}, "spec", "Invalid value: only one of left and right, color red"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-module dstk.io/tests/kubernetes
+module dstk.io/tests/realapi
 
 go 1.26.0
 
