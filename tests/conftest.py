@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import worlds
 
+import worlds
 from dstk.testing.control_plane import ControlPlane
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import worlds
 
+import worlds
 from conformance.apiclient import Api, connect
 from conformance.crd import WIDGETS
 from dstk.local.apiserver import ApiServer, Settings
