@@ -6,8 +6,9 @@ its own there, and its operator runs as a ServiceAccount with the Role that the 
 
 from __future__ import annotations
 
+import hashlib
 import os
-import uuid
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from dstk.local.cluster import ClusterSettings
 from dstk.testing.control_plane import ControlPlane, Tenant, binaries
 
 REAL = os.environ.get("DSTK_TEST_KUBERNETES", "") not in ("", "0")
@@ -33,8 +35,12 @@ def world(folder: Path | None) -> Iterator[ControlPlane | None]:
     with ControlPlane(folder, binaries()) as _plane:
         try:
             yield _plane
-            forbidden = [event for event in _plane.audit() if _is_operator(event.account) and not event.allowed]
-            assert not forbidden, "the operator's Role is too small"
+            forbidden = {
+                (event.verb, event.group, event.resource)
+                for event in _plane.audit()
+                if _is_operator(event.account) and not event.allowed
+            }
+            assert not forbidden, f"the operator's Role is too small: {sorted(forbidden)}"
         finally:
             _plane = None
 
@@ -45,15 +51,30 @@ def plane() -> ControlPlane:
     return _plane
 
 
+def kubectl() -> str | None:
+    """The kubectl to test with: that of the real world, $KUBECTL, or the one on PATH."""
+    if REAL:
+        return str(binaries() / "kubectl")
+    return os.environ.get("KUBECTL") or shutil.which("kubectl")
+
+
 def rules() -> list[dict[str, Any]]:
     """The rules of the operator's Role."""
     found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())
     return found
 
 
-def tenant() -> Tenant | None:
-    """The API server for one more local cluster: a fresh namespace of the real one; None for the embedded one."""
-    return _plane.tenant(f"test-{uuid.uuid4().hex[:8]}", rules()) if _plane is not None else None
+def tenant(folder: Path) -> Tenant | None:
+    """The API server for the local cluster of that folder: a namespace of the real one; None for the embedded one."""
+    if _plane is None:
+        return None
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return _plane.tenant(f"test-{name}", rules())
+
+
+def settings(folder: Path, **more: Any) -> ClusterSettings:
+    """Settings of the local cluster of that folder in this world."""
+    return ClusterSettings(api=tenant(folder), **more)
 
 
 def _is_operator(account: str) -> bool:

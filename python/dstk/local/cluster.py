@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -230,13 +229,7 @@ class LocalCluster:
         """Server-side apply of dstk's definitions, so that those of an older version are brought up to date."""
         for definition in api.crds():
             path = f"{_DEFINITIONS}/{definition['metadata']['name']}"
-            applied = await kube.apply(connection, path, definition, manager="dstk-local")
-
-            async def established(path: str = path, applied: Any = applied) -> bool:
-                now = applied if _is_established(applied) else json.loads(await kube.request(connection, "GET", path))
-                return _is_established(now)
-
-            await self._until(established)
+            await kube.apply(connection, path, definition, manager="dstk-local")
         for kind in api.RESOURCES:
             await self._until(partial(self._is_served, connection, kind.plural))
 
@@ -245,7 +238,7 @@ class LocalCluster:
         try:
             await kube.request(connection, "GET", f"/apis/{api.API_VERSION}/namespaces/{self.namespace}/{plural}")
         except ApiError as error:
-            if error.status != 404:
+            if error.status != 404 and not error.retryable:
                 raise
             return False
         return True
@@ -292,11 +285,6 @@ class LocalCluster:
 
     def _write_endpoints(self) -> None:
         write_json(self.directory / "endpoints.json", self.endpoints())
-
-
-def _is_established(definition: Any) -> bool:
-    conditions = definition.get("status", {}).get("conditions", ())
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 async def _all(steps: list[Callable[[], Awaitable[None]]]) -> None:

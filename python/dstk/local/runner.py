@@ -307,7 +307,7 @@ class WorkerSet:
             try:
                 return await call()
             except ApiError as error:
-                if error.status < 500:
+                if not error.retryable:
                     raise
                 problem: DstkError = error
             except DstkError as error:

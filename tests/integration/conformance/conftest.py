@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,10 +38,8 @@ async def api(kubeconfig: Path) -> AsyncIterator[Api]:
 
 @pytest.fixture(scope="session")
 def kubectl() -> str:
-    """The kubectl to test with: the real world's, $KUBECTL, or the one on PATH."""
-    if worlds.REAL:
-        return str(worlds.plane().binaries / "kubectl")
-    found = os.environ.get("KUBECTL") or shutil.which("kubectl")
+    """The kubectl to test with."""
+    found = worlds.kubectl()
     if not found:
         pytest.skip("there is no kubectl: put one on PATH or name it in $KUBECTL")
     return found
