@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 import brisk_operator
 from upcluster import STEP_SECONDS
 
+import worlds
 from dstk import aio, api, faults, kube
 from dstk.errors import OutcomeUnknown, UnknownKeyspace
-from dstk.local.cluster import ClusterSettings, LocalCluster
+from dstk.local.cluster import LocalCluster
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings, worker_command
 from dstk.testing.network import Network
 
 T = TypeVar("T")
 
-NAMESPACE = "default"
 KEYSPACES = kube.Kind(api.API_VERSION, "Keyspace", "keyspaces", api.Keyspace)
 PARTITIONS = kube.Kind(api.API_VERSION, "Partition", "partitions", api.Partition)
 ASSIGNMENTS = kube.Kind(api.API_VERSION, "Assignment", "assignments", api.Assignment)
@@ -98,7 +98,8 @@ class Stage:
         self.cluster = LocalCluster(
             folder,
             workers=3,
-            settings=ClusterSettings(
+            settings=worlds.settings(
+                folder,
                 operator_command=self._operator_command,
                 workers=WorkerSettings(
                     command=self.network.interpose(worker_command), backoff=CrashBackoff(0.02, 0.02)
@@ -112,9 +113,9 @@ class Stage:
         """Until the block is left."""
         async with self.cluster as cluster:
             connection = await kube.connect(cluster.kubeconfig)
-            self.keyspaces = kube.Objects(connection, KEYSPACES, NAMESPACE)
-            self.partitions = kube.Objects(connection, PARTITIONS, NAMESPACE)
-            self.assignments = kube.Objects(connection, ASSIGNMENTS, NAMESPACE)
+            self.keyspaces = kube.Objects(connection, KEYSPACES, connection.namespace)
+            self.partitions = kube.Objects(connection, PARTITIONS, connection.namespace)
+            self.assignments = kube.Objects(connection, ASSIGNMENTS, connection.namespace)
             for name, durability in (("disk", "Disk"), ("memory", "Memory")):
                 spec = {"keyLength": 16, "durability": durability, "policy": {"mode": "Off"}, "proxySeconds": 0}
                 await self.keyspaces.create({"metadata": {"name": name}, "spec": spec})

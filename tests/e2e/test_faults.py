@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 from upcluster import STEP_SECONDS
 
+import worlds
 from dstk import aio, api, kube
 from dstk.errors import DstkError, OutcomeUnknown
 from dstk.local.cluster import LocalCluster
@@ -26,7 +27,7 @@ ASSIGNMENTS = kube.Kind(api.API_VERSION, "Assignment", "assignments", api.Assign
 KEYSPACE: dict[str, Any] = {
     "apiVersion": api.API_VERSION,
     "kind": "Keyspace",
-    "metadata": {"name": "default", "namespace": "default"},
+    "metadata": {"name": "default"},
     "spec": {"keyLength": 16, "partitions": {"initial": 6}, "policy": {"mode": "Auto"}, "proxySeconds": 1},
 }
 
@@ -35,10 +36,10 @@ class Objects:
     """What kubectl would show."""
 
     def __init__(self, connection: kube.Connection) -> None:
-        self._assignments = kube.Objects(connection, ASSIGNMENTS, "default")
-        self._partitions = kube.Objects(connection, PARTITIONS, "default")
-        self._events = kube.Objects(connection, kube.EVENTS, "default")
-        self._keyspaces = kube.Objects(connection, KEYSPACES, "default")
+        self._assignments = kube.Objects(connection, ASSIGNMENTS, connection.namespace)
+        self._partitions = kube.Objects(connection, PARTITIONS, connection.namespace)
+        self._events = kube.Objects(connection, kube.EVENTS, connection.namespace)
+        self._keyspaces = kube.Objects(connection, KEYSPACES, connection.namespace)
 
     async def assignment(self, name: str) -> api.Assignment:
         found = await self._assignments.find(name)
@@ -69,7 +70,7 @@ class Objects:
             {
                 "apiVersion": api.API_VERSION,
                 "kind": "Assignment",
-                "metadata": {"name": name, "namespace": "default"},
+                "metadata": {"name": name},
                 "spec": {"type": "InterWorkerMove", "moveParams": params},
             }
         )
@@ -95,7 +96,7 @@ def asked() -> dict[str, Any]:
 @pytest.fixture
 async def cluster(tmp_path: Path, asked: dict[str, Any]) -> AsyncIterator[LocalCluster]:
     keyspace = {**KEYSPACE, "spec": {**KEYSPACE["spec"], **asked}}
-    async with LocalCluster(tmp_path, workers=3, keyspace=keyspace) as running:
+    async with LocalCluster(tmp_path, workers=3, keyspace=keyspace, settings=worlds.settings(tmp_path)) as running:
         yield running
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import worlds
+from worlds import kubectl as kubectl
 
 START_SECONDS = 120
 STOP_SECONDS = 60
@@ -91,18 +93,15 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def kubectl() -> str | None:
-    """The kubectl to test with: $KUBECTL, or the one on PATH."""
-    return os.environ.get("KUBECTL") or shutil.which("kubectl")
-
-
 @contextmanager
 def up(folder: Path, *arguments: str) -> Iterator[Up]:
     """Run `dstk up`; at the end it must stop by SIGTERM with exit code 0 and leave no process behind."""
     running = Up(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dstk.cli", "up", "--dir", str(folder), *arguments], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "dstk.cli", "up", "--dir", str(folder), *arguments]
+    tenant = worlds.tenant(folder)
+    if tenant is not None:
+        command += ["--kubeconfig", str(tenant.kubeconfig), "--operator-kubeconfig", str(tenant.operator_kubeconfig)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         deadline = time.monotonic() + START_SECONDS

@@ -37,6 +37,9 @@ def build_parser() -> Parser:
         "--durability", choices=["Memory", "Disk"], default="Memory", help="of keyspace default (default: %(default)s)"
     )
     up.add_argument("--no-keyspace", action="store_true", help="create no keyspace; apply your own")
+    up.add_argument("--kubeconfig", metavar="FILE", help="use this API server and not an embedded one")
+    up.add_argument("--namespace", "-n", metavar="NAME", help="default: the context's, or default")
+    up.add_argument("--operator-kubeconfig", metavar="FILE", help="who the operator is there (default: the same)")
     up.set_defaults(run=_lazy("processes", "up"))
 
     demo = _add(commands, "demo", "split, merge and move under a verifying load", "dstk demo --seconds 20 --json")

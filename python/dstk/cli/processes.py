@@ -20,7 +20,16 @@ _END_SECONDS = 10.0
 
 def up(arguments: argparse.Namespace) -> int:
     """Run a local cluster in the foreground."""
-    from dstk.local.cluster import LocalCluster
+    from dstk.local.api import ForeignApi
+    from dstk.local.cluster import ClusterSettings, LocalCluster
+
+    api = None
+    if arguments.kubeconfig is not None:
+        operator = Path(arguments.operator_kubeconfig) if arguments.operator_kubeconfig is not None else None
+        api = ForeignApi(Path(arguments.kubeconfig), operator)
+    elif arguments.operator_kubeconfig is not None:
+        raise errors.ConfigError("--operator-kubeconfig is for an API server that --kubeconfig names")
+    settings = ClusterSettings(api=api, namespace=arguments.namespace)
 
     async def run(stop: asyncio.Event) -> None:
         keyspace = (
@@ -28,7 +37,7 @@ def up(arguments: argparse.Namespace) -> int:
             if arguments.no_keyspace
             else default_keyspace(arguments.partitions, arguments.key_length, arguments.durability)
         )
-        cluster = LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace)
+        cluster = LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace, settings=settings)
         try:
             if await _unless(stop, cluster.start()):
                 print(f"kubeconfig {cluster.kubeconfig}")
@@ -85,7 +94,7 @@ def default_keyspace(partitions: int, key_length: int, durability: str = "Memory
     return {
         "apiVersion": "dstk.io/v1alpha1",
         "kind": "Keyspace",
-        "metadata": {"name": "default", "namespace": "default"},
+        "metadata": {"name": "default"},
         "spec": {"keyLength": key_length, "durability": durability, "partitions": {"initial": partitions}},
     }
 

@@ -5,7 +5,8 @@ from dstk.kube.cache import Cache, CacheSettings
 from dstk.kube.connect import Connection, client_of, connect
 from dstk.kube.events import EventRecorder
 from dstk.kube.lease import Election, ElectionSettings
-from dstk.kube.objects import Expired, Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
+from dstk.kube.objects import Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
+from dstk.kube.request import Expired, apply, request
 from dstk.kube.resources import EVENTS, LEASES, PODS, Event, Lease, ObjectReference, Pod
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "Objects",
     "Pod",
     "WatchEvent",
+    "apply",
     "client_of",
     "connect",
     "is_conflict",
     "is_not_found",
+    "request",
     "retry",
 ]

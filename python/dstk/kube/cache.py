@@ -17,7 +17,8 @@ from typing import Generic, Protocol, TypeVar
 
 from dstk.errors import ApiError, DstkError
 from dstk.kube.backoff import Backoff
-from dstk.kube.objects import Expired, Objects
+from dstk.kube.objects import Objects
+from dstk.kube.request import Expired
 
 __all__ = ["Cache", "CacheSettings"]
 

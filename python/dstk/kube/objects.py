@@ -6,26 +6,21 @@ session, TLS and credentials.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
-from dstk.errors import ApiError, OutcomeUnknown, Unavailable
+from dstk.errors import ApiError, Unavailable
 from dstk.kube.connect import Connection
+from dstk.kube.request import CONNECT_SECONDS, api_error, raise_if_cancelled, request, send
 
-__all__ = ["Expired", "Kind", "ListPage", "Objects", "WatchEvent", "is_conflict", "is_not_found"]
+__all__ = ["Kind", "ListPage", "Objects", "WatchEvent", "is_conflict", "is_not_found"]
 
 T = TypeVar("T")
-
-REQUEST_SECONDS = 30.0
-"""Time-out of a request that is not a watch."""
-
-CONNECT_SECONDS = 5.0
 
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -63,12 +58,6 @@ class _OnlyMeta(msgspec.Struct):
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
-class _Status(msgspec.Struct):
-    code: int = 0
-    reason: str = ""
-    message: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[T]):
     """One page of a list. ``cursor`` is empty on the last one."""
@@ -85,10 +74,6 @@ class WatchEvent(Generic[T]):
     type: str
     object: T | None
     resource_version: str
-
-
-class Expired(ApiError):
-    """The resource version or list cursor is too old (410 Gone): list again."""
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -209,9 +194,9 @@ class Objects(Generic[T]):
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         response = None
         try:
-            response = await self._send("GET", self._collection, query=query, body=None, timeout=timeout)
+            response = await send(self._connection, "GET", self._collection, query=query, timeout=timeout)
             if response.status >= 400:
-                raise _api_error(response.status, await response.read())
+                raise api_error(response.status, await response.read())
             rest = b""
             async for piece in response.content.iter_any():
                 *lines, rest = (rest + piece).split(b"\n")
@@ -219,7 +204,7 @@ class Objects(Generic[T]):
                     if line.strip():
                         yield self._decode_event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            _raise_if_cancelled()
+            raise_if_cancelled()
             raise Unavailable(f"watch of {self.kind.plural} broke: {error!r}") from error
         finally:
             if response is not None:
@@ -228,8 +213,7 @@ class Objects(Generic[T]):
     def _decode_event(self, line: bytes) -> WatchEvent[T]:
         event = msgspec.json.decode(line, type=_RawEvent)
         if event.type == "ERROR":
-            status = msgspec.json.decode(event.object, type=_Status)
-            raise _build_error(status.code, status.reason, status.message)
+            raise api_error(0, event.object)
         version = msgspec.json.decode(event.object, type=_OnlyMeta).metadata.resource_version
         if event.type == "BOOKMARK":
             return WatchEvent("BOOKMARK", None, version)
@@ -247,56 +231,10 @@ class Objects(Generic[T]):
     async def _request(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
     ) -> bytes:
-        writes = method != "GET"
-        if writes and self._on_write is not None:
+        if method != "GET" and self._on_write is not None:
             self._on_write(method, self.kind.plural)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
-        try:
-            response = await self._send(method, path, query=query, body=body, timeout=timeout)
-            try:
-                content = await response.read()
-            finally:
-                response.release()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            _raise_if_cancelled()
-            if writes:
-                raise OutcomeUnknown(f"{method} {path}: no answer from the Kubernetes API: {error!r}") from error
-            raise Unavailable(f"{method} {path}: no answer from the Kubernetes API: {error!r}") from error
-        if response.status >= 400:
-            raise _api_error(response.status, content)
-        return content
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None,
-        body: Any,
-        timeout: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
-        api = self._connection.api
-        headers = {"Accept": "application/json", "User-Agent": "dstk"}
-        headers["Content-Type"] = _MERGE_PATCH if method == "PATCH" else "application/json"
-        await api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        url = self._connection.server + path + ("?" + urlencode(query) if query else "")
-        try:
-            answer = await api.rest_client.request(  # type: ignore[no-untyped-call]
-                method, url, headers=headers, body=body, _request_timeout=timeout
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            _raise_if_cancelled()
-            raise Unavailable(f"cannot reach the Kubernetes API at {self._connection.server}: {error}") from error
-        response: aiohttp.ClientResponse = answer.response
-        return response
-
-
-def _raise_if_cancelled() -> None:
-    """A cancellation that meets a breaking connection comes out of aiohttp as the connection's error: whoever waits
-    for the task to end would wait for ever."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+        content_type = _MERGE_PATCH if method == "PATCH" else "application/json"
+        return await request(self._connection, method, path, query=query, body=body, content_type=content_type)
 
 
 def _builtins(body: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:
@@ -304,17 +242,3 @@ def _builtins(body: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:
     if not isinstance(built, dict):
         raise TypeError(f"a Kubernetes object is a mapping, not {type(built).__name__}")
     return built
-
-
-def _api_error(status: int, content: bytes) -> ApiError:
-    try:
-        parsed = msgspec.json.decode(content, type=_Status)
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        parsed = _Status(message=content[:200].decode("utf-8", "replace"))
-    return _build_error(parsed.code or status, parsed.reason, parsed.message)
-
-
-def _build_error(status: int, reason: str, message: str) -> ApiError:
-    if status == 410 or reason in ("Expired", "Gone"):
-        return Expired(status or 410, reason or "Expired", message)
-    return ApiError(status, reason, message)

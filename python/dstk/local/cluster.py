@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
-
-import aiohttp
+from typing import Any, TextIO, TypeVar
 
 from dstk import api, kube
 from dstk.errors import ApiError, ConfigError, DstkError, Unavailable
-from dstk.local.files import poll, write_json
-from dstk.local.kubeconfig import write_kubeconfig
+from dstk.local.api import ApiServer, EmbeddedApi, give_up
+from dstk.local.files import poll, write_json, write_text
 from dstk.local.process import CrashBackoff, Supervised
 from dstk.local.runner import Endpoints, WorkerSet, WorkerSettings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _POLL_SECONDS = 0.05
-_FAILED_STARTS = 3
-_APPLY = {"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"}
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _KEYSPACES: kube.Kind[dict[str, Any]] = kube.Kind("dstk.io/v1alpha1", "Keyspace", "keyspaces", dict)
 _LEASES = ("dstk-assigner", "dstk-reconciler")
 
@@ -42,7 +41,10 @@ def operator_command(kubeconfig: Path, namespace: str) -> Sequence[str]:
 class ClusterSettings:
     """`start_seconds` bounds the whole start, `grace_seconds` each process's end after SIGTERM."""
 
-    namespace: str = "default"
+    api: ApiServer | None = None
+    """The Kubernetes API to use; None: the embedded one, a process of the cluster's own."""
+    namespace: str | None = None
+    """None: that of the API's kubeconfig, "default" with the embedded one."""
     operator: bool = True
     operators: int = 1
     """Several take part in leader election, so `operator_command` has to leave it on."""
@@ -74,12 +76,13 @@ class LocalCluster:
         self.kubeconfig = self.directory / "kubeconfig"
         self.settings = settings or ClusterSettings()
         self.url = ""
+        self.namespace = self.settings.namespace or "default"
         self.workers: WorkerSet | None = None
         self._replicas = workers
         self._keyspace = keyspace
         self._lock: TextIO | None = None
         self._connection: kube.Connection | None = None
-        self._api: Supervised | None = None
+        self._api: ApiServer | None = None
         self._operators: list[Supervised] = []
 
     async def __aenter__(self) -> LocalCluster:
@@ -146,7 +149,6 @@ class LocalCluster:
     async def restart_api(self) -> None:
         """Stop the API server by SIGTERM and wait until the next one answers, at the same address."""
         await self._running(self._api, "API server").restart()
-        await self._until(self._answers)
 
     def kill_api(self, number: int = signal.SIGKILL) -> None:
         """Send a signal to the API server; it is started again with all its objects."""
@@ -184,85 +186,67 @@ class LocalCluster:
         self._lock = lock
 
     async def _start(self) -> None:
-        await self._start_api()
-        kubeconfig = self.directory / "run" / "kubeconfig"
-        write_kubeconfig(kubeconfig, self.url, self.settings.namespace)
-        self._connection = await kube.connect(kubeconfig)
-        await self._apply_definitions()
+        settings = self.settings
+        self._api = settings.api or EmbeddedApi(
+            self.directory, self.namespace, grace_seconds=settings.grace_seconds, backoff=settings.backoff
+        )
+        await self._api.start()
+        self._connection = connection = await kube.connect(self._api.kubeconfig)
+        self.url, self.namespace = connection.server, settings.namespace or connection.namespace
+        await self._apply_definitions(connection)
         before = await self._leadership()
         self.workers = WorkerSet(
-            self._connection,
+            connection,
             self.directory,
             replicas=self._replicas,
-            namespace=self.settings.namespace,
-            settings=self.settings.workers,
+            namespace=self.namespace,
+            settings=settings.workers,
             on_change=self._write_endpoints,
         )
         await self.workers.start()
-        if self.settings.operator:
-            for number in range(self.settings.operators):
+        if settings.operator:
+            kubeconfig = self._api.operator_kubeconfig
+            for number in range(settings.operators):
                 operator = self._supervised(
                     f"operator-{number}" if number else "operator",
-                    lambda: self.settings.operator_command(kubeconfig, self.settings.namespace),
+                    lambda: settings.operator_command(kubeconfig, self.namespace),
                 )
                 self._operators.append(operator)
                 await operator.start()
         await self._create_keyspace()
         await self.workers.ready()
-        if self.settings.operator:
+        if settings.operator:
             await self._until(lambda: self._leads(before))
         self._write_endpoints()
-        write_kubeconfig(self.kubeconfig, self.url, self.settings.namespace)
+        write_text(self.kubeconfig, self._api.kubeconfig.read_text(), mode=0o600)
 
     def _supervised(self, name: str, command: Callable[[], Sequence[str]]) -> Supervised:
         log_path = self.directory / "logs" / f"{name}.log"
         settings = self.settings
         return Supervised(name, command, log_path, grace_seconds=settings.grace_seconds, backoff=settings.backoff)
 
-    async def _start_api(self) -> None:
-        ready_file = self.directory / "run" / "api.json"
-        ready_file.unlink(missing_ok=True)
-        port = 0
+    async def _apply_definitions(self, connection: kube.Connection) -> None:
+        """Server-side apply of dstk's definitions, so that those of an older version are brought up to date."""
+        for definition in api.crds():
+            path = f"{_DEFINITIONS}/{definition['metadata']['name']}"
+            await kube.apply(connection, path, definition, manager="dstk-local")
+        for kind in api.RESOURCES:
+            await self._until(partial(self._is_served, connection, kind.plural))
 
-        def command() -> Sequence[str]:
-            serve = [sys.executable, "-m", "dstk.local.apiserver", "--port", str(port)]
-            return [*serve, "--dir", str(self.directory / "api"), "--ready-file", str(ready_file)]
-
-        self._api = self._supervised("api", command)
-        await self._api.start()
-
-        async def written() -> bool:
-            self._check(self._api)
-            return ready_file.exists()
-
-        await self._until(written)
-        self.url = json.loads(ready_file.read_text())["url"]
-        port = int(self.url.rpartition(":")[2])
-
-    async def _answers(self) -> bool:
-        self._check(self._api)
+    async def _is_served(self, connection: kube.Connection, plural: str) -> bool:
+        """A real API server serves a new definition a moment after it was established."""
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self.url}/readyz") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
+            await kube.request(connection, "GET", f"/apis/{api.API_VERSION}/namespaces/{self.namespace}/{plural}")
+        except ApiError as error:
+            if error.status != 404 and not error.retryable:
+                raise
             return False
-
-    async def _apply_definitions(self) -> None:
-        """Server-side apply of dstk's definitions, so that a directory of an older version is brought up to date."""
-        path = f"{self.url}/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        async with aiohttp.ClientSession(headers=_APPLY) as session:
-            for definition in api.crds():
-                name = definition["metadata"]["name"]
-                query = {"fieldManager": "dstk-local", "force": "true"}
-                async with session.patch(f"{path}/{name}", params=query, data=json.dumps(definition)) as response:
-                    if response.status >= 400:
-                        refused = await response.json()
-                        raise ApiError(response.status, refused.get("reason", ""), refused.get("message", ""))
+        return True
 
     async def _create_keyspace(self) -> None:
         if self._keyspace is None or self._connection is None:
             return
-        keyspaces = kube.Objects(self._connection, _KEYSPACES, self.settings.namespace)
+        keyspaces = kube.Objects(self._connection, _KEYSPACES, self.namespace)
         if await keyspaces.find(self._keyspace["metadata"]["name"]) is None:
             await keyspaces.create(self._keyspace)
 
@@ -270,35 +254,30 @@ class LocalCluster:
         """The leases of the operator's components, as versions: they move on when an operator takes them."""
         if self._connection is None:
             return {}
-        leases = kube.Objects(self._connection, kube.LEASES, self.settings.namespace)
+        leases = kube.Objects(self._connection, kube.LEASES, self.namespace)
         found = [await leases.find(name) for name in _LEASES]
         return {lease.metadata.name: lease.metadata.resource_version for lease in found if lease is not None}
 
     async def _leads(self, before: dict[str, str]) -> bool:
         for operator in self._operators:
-            self._check(operator)
+            give_up(operator)
         now = await self._leadership()
         return len(now) == len(_LEASES) and all(now[name] != before.get(name) for name in _LEASES)
 
     async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         await poll(condition, _POLL_SECONDS)
 
-    def _check(self, process: Supervised | None) -> None:
-        """Give up on a process that ends again and again before anything works."""
-        if process is not None and process.restarts >= _FAILED_STARTS and process.pid is None:
-            raise Unavailable(f"{process.name} ends with {process.last_exit} at every start:\n{process.tail()}")
-
     def _operator(self, which: int) -> Supervised | None:
         return self._operators[which] if which < len(self._operators) else None
 
-    def _running(self, process: Supervised | None, name: str) -> Supervised:
+    def _running(self, process: T | None, name: str) -> T:
         if process is None:
             raise ConfigError(f"the {name} is not running")
         return process
 
     def _describe(self) -> str:
         if self.workers is None:
-            return f"the API server says {self._api.tail() if self._api is not None else ''!r}"
+            return f"the API server says {self._api.describe() if self._api is not None else ''!r}"
         missing = self._replicas - len(self.workers.endpoints())
         if missing:
             return f"{missing} of {self._replicas} workers do not listen; see {self.directory / 'logs'}"

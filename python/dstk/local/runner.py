@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,43 +28,78 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Endpoints = dict[str, str]
-Command = Callable[[str, str, Path, Path], Sequence[str]]
-"""(name, pod UID, ready file, data directory) → the command of a worker."""
 
 _FAILED_STARTS = 3
+HOST = "127.0.0.1"
 PORTS = ("data", "control", "metrics")
 _PODS: kube.Kind[dict[str, Any]] = kube.Kind("v1", "Pod", "pods", dict)
 
 
-def worker_command(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
-    """The command of a real worker; any free ports of loopback."""
-    addresses = [f"--{port}-address=127.0.0.1:0" for port in PORTS]
-    identity = ["--name", name, "--pod-uid", pod_uid]
-    files = ["--ready-file", str(ready_file), "--data-dir", str(data_dir)]
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of a worker: what its process is told. `ports` are those that its Pod says; 0 is any free one."""
+
+    name: str
+    pod_uid: str
+    ready_file: Path
+    data_dir: Path
+    ports: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(PORTS, 0))
+
+
+Command = Callable[[Life], Sequence[str]]
+"""The command of a worker."""
+
+
+def worker_command(life: Life) -> Sequence[str]:
+    """The command of a real worker."""
+    addresses = [f"--{name}-address={HOST}:{port}" for name, port in life.ports.items()]
+    identity = ["--name", life.name, "--pod-uid", life.pod_uid]
+    files = ["--ready-file", str(life.ready_file), "--data-dir", str(life.data_dir)]
     return [sys.executable, "-m", "dstk.cli", "worker", *identity, *addresses, *files]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How workers are named and run. `grace_seconds`: between SIGTERM and SIGKILL."""
+    """How workers are named and run. `grace_seconds`: between SIGTERM and SIGKILL.
+
+    `keep_ports`: a worker has the same ports in every life; else others, as a pod has another address.
+    """
 
     name_prefix: str = "worker"
     labels: dict[str, str] = field(default_factory=lambda: {"app": "kv"})
     command: Command = worker_command
+    keep_ports: bool = False
     grace_seconds: float = 10.0
     backoff: CrashBackoff = field(default_factory=CrashBackoff)
 
 
-def pod_object(name: str, settings: WorkerSettings) -> dict[str, Any]:
+def pod_object(name: str, ports: Mapping[str, int], settings: WorkerSettings) -> dict[str, Any]:
     """The Pod of a worker that is about to start."""
     labels = {**settings.labels, "statefulset.kubernetes.io/pod-name": name}
-    container = {"name": "worker", "image": "local-process", "command": ["dstk", "worker"]}
+    container = {
+        "name": "worker",
+        "image": "local-process",
+        "command": ["dstk", "worker"],
+        "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
+    }
     return {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}}
 
 
-def container_ports(endpoints: Endpoints) -> list[dict[str, Any]]:
-    """The named ports of a worker's container. Raises KeyError when one is missing."""
-    return [{"name": port, "containerPort": int(endpoints[port].rpartition(":")[2])} for port in PORTS]
+@contextlib.contextmanager
+def reserved_ports() -> Iterator[dict[str, int]]:
+    """Free ports of loopback that nobody else is given until the block is left.
+
+    A Pod's ports cannot change, so they have to be known before the process is there. Each is held by a socket that is
+    bound and never listens: whoever names the port can have it nevertheless, as all servers do with SO_REUSEADDR.
+    """
+    with contextlib.ExitStack() as stack:
+        held: dict[str, int] = {}
+        for name in PORTS:
+            holder = stack.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((HOST, 0))
+            held[name] = holder.getsockname()[1]
+        yield held
 
 
 def running_status(endpoints: Endpoints, now: str) -> dict[str, Any]:
@@ -210,55 +246,52 @@ class WorkerSet:
     async def _keep(self, worker: _Worker) -> None:
         """One life after the other, with pauses between them."""
         delay: float | None = None
-        while True:
-            began = time.monotonic()
-            await self._live(worker)
-            delay = self._settings.backoff.next(delay, time.monotonic() - began)
-            await asyncio.sleep(delay)
+        with reserved_ports() if self._settings.keep_ports else contextlib.nullcontext() as kept:
+            while True:
+                began = time.monotonic()
+                await self._live(worker, kept)
+                delay = self._settings.backoff.next(delay, time.monotonic() - began)
+                await asyncio.sleep(delay)
 
-    async def _live(self, worker: _Worker) -> None:
-        """One process with its Pod, from start to end."""
-        pod = await self._insist(lambda: self._fresh_pod(worker.name))
-        worker.uid = pod["metadata"]["uid"]
-        ready_file = self._directory / "run" / f"{worker.name}.json"
-        ready_file.unlink(missing_ok=True)
-        # A StatefulSet gives a name its volume back.
-        data_dir = self._directory / "data" / worker.name
-        command = self._settings.command(worker.name, worker.uid, ready_file, data_dir)
-        log_path = self._directory / "logs" / f"{worker.name}.log"
-        worker.child = child = await Child.start(command, log_path)
-        announcement = asyncio.create_task(self._announce(worker, child, ready_file))
-        try:
-            code = await child.wait()
-            log.warning("%s ended with %s", worker.name, code)
-        finally:
-            announcement.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await announcement
-            worker.failures = 0 if worker.endpoints is not None else worker.failures + 1
-            worker.endpoints = None
-            self._note()
-        child.kill_session()
+    async def _live(self, worker: _Worker, kept: dict[str, int] | None) -> None:
+        """One process with its Pod, from start to end; at the ports `kept` for it, or at free ones."""
+        with reserved_ports() if kept is None else contextlib.nullcontext(kept) as ports:
+            pod = await self._insist(lambda: self._fresh_pod(worker.name, ports))
+            worker.uid = pod["metadata"]["uid"]
+            ready_file = self._directory / "run" / f"{worker.name}.json"
+            ready_file.unlink(missing_ok=True)
+            # A StatefulSet gives a name its volume back.
+            data_dir = self._directory / "data" / worker.name
+            command = self._settings.command(Life(worker.name, worker.uid, ready_file, data_dir, ports))
+            log_path = self._directory / "logs" / f"{worker.name}.log"
+            worker.child = child = await Child.start(command, log_path)
+            announcement = asyncio.create_task(self._announce(worker, ready_file))
+            try:
+                code = await child.wait()
+                log.warning("%s ended with %s", worker.name, code)
+            finally:
+                announcement.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await announcement
+                worker.failures = 0 if worker.endpoints is not None else worker.failures + 1
+                worker.endpoints = None
+                self._note()
+            child.kill_session()
         await self._insist(lambda: self._remove_pod(worker))
 
-    async def _announce(self, worker: _Worker, child: Child, ready_file: Path) -> None:
-        """Put the ports into the Pod as soon as the process listens."""
+    async def _announce(self, worker: _Worker, ready_file: Path) -> None:
+        """Say that the Pod runs as soon as the process listens."""
         endpoints: Endpoints = await read_when_written(ready_file)
-        container = {
-            **pod_object(worker.name, self._settings)["spec"]["containers"][0],
-            "ports": container_ports(endpoints),
-        }
-        await self._insist(lambda: self._pods.patch(worker.name, {"spec": {"containers": [container]}}))
         status = running_status(endpoints, _utc_now())
         await self._insist(lambda: self._pods.patch_status(worker.name, status))
         worker.endpoints = endpoints
         self._note()
 
-    async def _fresh_pod(self, name: str) -> dict[str, Any]:
+    async def _fresh_pod(self, name: str, ports: Mapping[str, int]) -> dict[str, Any]:
         """A new Pod of that name; one that is left over from an earlier life is removed first."""
         if await self._pods.find(name) is not None:
             await self._pods.delete(name)
-        return await self._pods.create(pod_object(name, self._settings))
+        return await self._pods.create(pod_object(name, ports, self._settings))
 
     async def _remove_pod(self, worker: _Worker) -> None:
         try:
@@ -274,7 +307,7 @@ class WorkerSet:
             try:
                 return await call()
             except ApiError as error:
-                if error.status < 500:
+                if not error.retryable:
                     raise
                 problem: DstkError = error
             except DstkError as error:

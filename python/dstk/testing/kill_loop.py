@@ -12,10 +12,9 @@ import argparse
 import asyncio
 import logging
 import random
-import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -95,24 +94,6 @@ class Lane:
             self.kills += 1
 
 
-def fixed_ports(workers: int) -> Callable[[str, str, Path, Path], Sequence[str]]:
-    """The command of a worker that has the same data port in every life.
-
-    All workers may be killed at once, so a client has to find them where they were.
-    """
-    # Held until all are drawn, so that no two are the same.
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
-    ports = {f"worker-{number}": each.getsockname()[1] for number, each in enumerate(held)}
-    for each in held:
-        each.close()
-
-    def command(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
-        found = restless_worker(name, pod_uid, ready_file, data_dir)
-        return [*found, f"--data-address=127.0.0.1:{ports[name]}"]
-
-    return command
-
-
 def keys_in(spans: Sequence[Span], number: int) -> list[bytes]:
     """So many keys of these ranges, the same in every run."""
     found: list[bytes] = []
@@ -130,7 +111,10 @@ async def kill_loop(settings: KillSettings, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     keyspace = SoakSettings(durability="Disk", partitions=2 * settings.workers).keyspace()
     cluster_settings = ClusterSettings(
-        workers=WorkerSettings(command=fixed_ports(settings.workers), backoff=CrashBackoff(first=0.02, longest=0.02)),
+        # All workers may be killed at once, so a client has to find them where they were.
+        workers=WorkerSettings(
+            command=restless_worker, keep_ports=True, backoff=CrashBackoff(first=0.02, longest=0.02)
+        ),
         backoff=CrashBackoff(first=0.02, longest=0.5),
     )
     async with LocalCluster(folder, settings.workers, keyspace=keyspace, settings=cluster_settings) as cluster:

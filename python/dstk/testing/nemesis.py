@@ -138,7 +138,7 @@ async def _leading(target: Target, busy: Collection[str]) -> str | None:
         connection = await kube.connect(target.cluster.directory / "run" / "kubeconfig")
         try:
             async with asyncio.timeout(1.0):
-                leases = kube.Objects(connection, kube.LEASES, target.cluster.settings.namespace)
+                leases = kube.Objects(connection, kube.LEASES, target.cluster.namespace)
                 lease = await leases.find(RECONCILER_LEASE)
         finally:
             await connection.close()

@@ -21,12 +21,13 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from dstk.local.files import read_when_written, write_json
+from dstk.local.runner import HOST, Command, Life
 
 __all__ = ["Cut", "Network", "Silence"]
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 Silence = Literal["silent", "loud"]
 
 _PROXIED = ("data", "control")
+_ANY = dict.fromkeys(_PROXIED, 0)
 _HIGH_WATER = 256 << 10
 
 
@@ -61,18 +63,18 @@ class Network:
         """A data address of each worker that outlives it."""
         self._front_servers: list[asyncio.Server] = []
 
-    def interpose(self, command: Callable[..., Sequence[str]]) -> Callable[..., Sequence[str]]:
-        """A worker's command (see :data:`dstk.local.runner.Command`) whose ports are reached through proxies."""
+    def interpose(self, command: Command) -> Command:
+        """A worker's command whose ports are reached through proxies: those have the ports that its Pod says."""
 
-        def interposed(name: str, pod_uid: str, ready_file: Path, *more: Path) -> Sequence[str]:
-            direct = ready_file.with_suffix(".direct")
-            direct.unlink(missing_ok=True)
-            before = self._publishing.pop(name, None)
+        def interposed(life: Life) -> Sequence[str]:
+            direct = replace(life, ready_file=life.ready_file.with_suffix(".direct"), ports={**life.ports, **_ANY})
+            direct.ready_file.unlink(missing_ok=True)
+            before = self._publishing.pop(life.name, None)
             if before is not None:
                 before.cancel()
-            self._forget(name)
-            self._publishing[name] = asyncio.create_task(self._publish(name, direct, ready_file))
-            return command(name, pod_uid, direct, *more)
+            self._forget(life.name)
+            self._publishing[life.name] = asyncio.create_task(self._publish(life, direct.ready_file))
+            return command(direct)
 
         return interposed
 
@@ -122,21 +124,22 @@ class Network:
             if link.worker == name:
                 link.abort()
 
-    async def _publish(self, name: str, direct: Path, ready_file: Path) -> None:
+    async def _publish(self, life: Life, direct: Path) -> None:
+        name = life.name
         addresses: dict[str, str] = await read_when_written(direct)
         published = dict(addresses)
         for port in _PROXIED:
-            server = await self._serve(name, partial(addresses.get, port))
+            server = await self._serve(name, partial(addresses.get, port), life.ports[port])
             self._servers.setdefault(name, []).append(server)
             published[port] = _address(server)
         self.direct[name] = addresses
         if name not in self.fronts:
             self.fronts[name] = await self.front(name, partial(self._data, name))
-        write_json(ready_file, published)
+        write_json(life.ready_file, published)
 
-    async def _serve(self, name: str, to: Callable[[], str | None]) -> asyncio.Server:
+    async def _serve(self, name: str, to: Callable[[], str | None], port: int = 0) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(partial(_Near, self, name, to), "127.0.0.1", 0)
+        return await loop.create_server(partial(_Near, self, name, to), HOST, port)
 
     def _data(self, name: str) -> str | None:
         """Where the worker's data is now; None between two lives."""

@@ -30,7 +30,7 @@ from dstk import aio, api, errors, keys, kube
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.files import poll
 from dstk.local.process import CrashBackoff
-from dstk.local.runner import WorkerSettings, worker_command
+from dstk.local.runner import Life, WorkerSettings, worker_command
 from dstk.testing.invariants import Owners, Watcher, uncovered
 from dstk.testing.linearizability import Judgement, Operation, check
 from dstk.testing.nemesis import API, KINDS, DiskFull, Nemesis, Target, Volume, kinds_for, operator_command, schedule
@@ -166,10 +166,10 @@ def judge(folder: Path) -> Findings:
     return findings
 
 
-def restless_worker(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
+def restless_worker(life: Life) -> Sequence[str]:
     """A worker whose log is cut into the smallest files there may be, with a checkpoint every other moment."""
     limits = ["--limit", f"log_segment_bytes={16 << 20}", "--limit", f"checkpoint_bytes={1 << 20}"]
-    return [*worker_command(name, pod_uid, ready_file, data_dir), *limits]
+    return [*worker_command(life), *limits]
 
 
 @asynccontextmanager

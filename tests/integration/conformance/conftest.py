@@ -1,17 +1,13 @@
-"""The API that the conformance suite runs against.
-
-`DSTK_CONFORMANCE_KUBECONFIG` names the kubeconfig of a real cluster to run against instead of the embedded API.
-"""
+"""The API that the conformance suite runs against: the embedded one, or a real one (see worlds.py)."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+import worlds
 from conformance.apiclient import Api, connect
 from conformance.crd import WIDGETS
 from dstk.local.apiserver import ApiServer, Settings
@@ -21,9 +17,8 @@ from dstk.local.kubeconfig import write_kubeconfig
 @pytest.fixture
 async def kubeconfig(tmp_path: Path) -> AsyncIterator[Path]:
     """A kubeconfig for the API under test."""
-    real = os.environ.get("DSTK_CONFORMANCE_KUBECONFIG")
-    if real:
-        yield Path(real)
+    if worlds.REAL:
+        yield worlds.plane().kubeconfig
         return
     async with ApiServer(Settings(directory=tmp_path / "state")) as server:
         path = tmp_path / "kubeconfig"
@@ -43,8 +38,8 @@ async def api(kubeconfig: Path) -> AsyncIterator[Api]:
 
 @pytest.fixture(scope="session")
 def kubectl() -> str:
-    """The kubectl to test with: $KUBECTL, or the one on PATH."""
-    found = os.environ.get("KUBECTL") or shutil.which("kubectl")
+    """The kubectl to test with."""
+    found = worlds.kubectl()
     if not found:
         pytest.skip("there is no kubectl: put one on PATH or name it in $KUBECTL")
     return found

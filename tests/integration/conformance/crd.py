@@ -49,7 +49,7 @@ WIDGETS: dict[str, Any] = {
                                     },
                                     {
                                         "rule": "[has(self.left), has(self.right)].filter(x, x).size() <= 1",
-                                        "messageExpression": "'only one of left and right, size ' + string(self.size)",
+                                        "messageExpression": "'only one of left and right, color ' + self.color",
                                     },
                                 ],
                                 "properties": {

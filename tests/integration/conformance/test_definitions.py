@@ -17,7 +17,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("below the minimum", {"size": 0}, "spec.size", "Invalid value: 0: spec.size in body should be greater than or equal to 1"),
     ("above the maximum", {"size": 101}, "spec.size", "Invalid value: 101: spec.size in body should be less than or equal to 100"),
     ("another type", {"size": "3"}, "spec.size", 'Invalid value: "string": spec.size in body must be of type integer: "string"'),
-    ("null", {"size": None}, "spec.size", 'Invalid value: "null": spec.size in body must be of type integer: "null"'),
+    ("null", {"size": None}, "spec.size", "Required value"),
+    ("null in a list", {"tags": [None]}, "spec.tags[0]", 'Invalid value: "null": spec.tags[0] in body must be of type string: "null"'),
     ("a fraction", {"size": 1.5}, "spec.size", 'Invalid value: "number": spec.size in body must be of type integer: "number"'),
     ("not of the enum", {"color": "green"}, "spec.color", 'Unsupported value: "green": supported values: "blue", "red"'),
     ("too short", {"code": "a"}, "spec.code", 'Invalid value: "a": spec.code in body should be at least 2 chars long'),
@@ -30,7 +31,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("a wrong map value", {"limits": {"cpu": "x"}}, "spec.limits.cpu", 'Invalid value: "string": spec.limits.cpu in body must be of type integer: "string"'),
     ("no time", {"when": "yesterday"}, "spec.when", 'Invalid value: "yesterday": spec.when in body must be of type date-time: "yesterday"'),
     ("against a rule", {"low": 4}, "spec", "Invalid value: low must not be above size"),
-    ("against a rule with a computed message", {"left": {}, "right": {}}, "spec", "Invalid value: only one of left and right, size 3"),
+    ("against a rule with a computed message", {"left": {}, "right": {}}, "spec", "Invalid value: only one of left and right, color red"),
 ]  # fmt: skip
 
 
@@ -48,7 +49,40 @@ async def test_a_refusal_names_the_field_and_says_why(api: Api, spec: dict[str, 
 async def test_several_mistakes_are_told_at_once(api: Api) -> None:
     answer = await api.post(api.widgets, {**widget("a"), "spec": {"color": "green", "code": "A"}})
     fields = sorted({cause["field"] for cause in answer.body["details"]["causes"]})
-    assert fields == ["spec.code", "spec.color", "spec.size"]
+    assert fields == ["<nil>", "spec.code", "spec.color", "spec.size"]
+
+
+UNCHECKED = (
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation"
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "unchecked"),
+    [
+        ({"size": 0}, False),
+        ({"size": 3, "tags": ["a", "a"]}, False),
+        ({"size": "3"}, True),
+        ({"size": 3, "color": "green"}, True),
+        ({"size": 3, "code": "abcdefghi"}, True),
+        ({"size": 3, "tags": ["a", "b", "c", "d"]}, True),
+        ({"size": 3, "parts": [{"count": 1}]}, True),
+    ],
+)
+async def test_rules_are_not_asked_about_an_object_of_another_shape(
+    api: Api, spec: dict[str, Any], unchecked: bool
+) -> None:
+    answer = await api.post(api.widgets, {**widget("a"), "spec": {**spec, "low": 5}})
+    causes = {cause["field"]: cause["message"] for cause in answer.body["details"]["causes"]}
+    assert causes.get("<nil>") == (UNCHECKED if unchecked else None)
+    assert causes.get("spec") == (None if unchecked else "Invalid value: low must not be above size")
+
+
+async def test_a_null_that_may_not_be_is_as_if_it_were_not_there(api: Api) -> None:
+    spec = {"low": None, "color": None, "note": None, "limits": {"cpu": None}, "tags": None}
+    made = await api.create(api.widgets, widget("a", **spec))
+    assert made["spec"] == {"size": 3, "color": "red", "note": None, "limits": {}}
 
 
 async def test_what_fits_is_taken(api: Api) -> None:

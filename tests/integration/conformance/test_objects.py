@@ -264,8 +264,10 @@ async def test_one_writer_wins_each_version(api: Api) -> None:
 
 
 async def test_methods_and_media_types_that_do_not_fit(api: Api) -> None:
-    assert (await api.send("PUT", api.widgets, widget("a"))).code == 405
-    assert (await api.send("POST", f"{api.widgets}/a", widget("a"))).code == 405
+    assert (await api.send("PUT", api.core("pods"), {})).code == 405
+    assert (await api.send("POST", f"{api.core('pods')}/a", {})).code == 405
+    nameless = await api.send("PUT", api.widgets, widget("a"))
+    assert (nameless.code, nameless.message) == (400, "name must be provided")
     await api.create(api.widgets, widget("a"))
     answer = await api.patch(f"{api.widgets}/a", {"spec": {}}, "text/plain")
     assert (answer.code, answer.reason) == (415, "UnsupportedMediaType")

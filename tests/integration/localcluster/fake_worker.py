@@ -33,7 +33,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "FAKE_WORKER_CHILD" in os.environ:
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", str(arguments.ready_file)])
-    sockets = {port: socket.create_server(("127.0.0.1", 0)) for port in PORTS}
+    told = {port: getattr(arguments, f"{port}_address").rpartition(":")[2] for port in PORTS}
+    sockets = {port: socket.create_server(("127.0.0.1", int(told[port]))) for port in PORTS}
     addresses = {port: f"127.0.0.1:{one.getsockname()[1]}" for port, one in sockets.items()}
     fresh = arguments.ready_file.with_suffix(".new")
     fresh.write_text(json.dumps(addresses))

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from dstk.local.runner import Life
 from localcluster import fake_operator, fake_worker
 
 WAIT_SECONDS = 60
 
 
-def fake_worker_command(name: str, pod_uid: str, ready_file: Path, data_dir: Path) -> Sequence[str]:
-    identity = ["--name", name, "--pod-uid", pod_uid, "--ready-file", str(ready_file)]
-    return [sys.executable, str(Path(fake_worker.__file__)), *identity]
+def fake_worker_command(life: Life) -> Sequence[str]:
+    identity = ["--name", life.name, "--pod-uid", life.pod_uid, "--ready-file", str(life.ready_file)]
+    addresses = [f"--{name}-address=127.0.0.1:{port}" for name, port in life.ports.items()]
+    return [sys.executable, str(Path(fake_worker.__file__)), *identity, *addresses]
 
 
 def fake_operator_command(kubeconfig: Path, namespace: str) -> Sequence[str]:

@@ -29,7 +29,7 @@ SETTINGS = ClusterSettings(
 KEYSPACE = {
     "apiVersion": "dstk.io/v1alpha1",
     "kind": "Keyspace",
-    "metadata": {"name": "default", "namespace": "default"},
+    "metadata": {"name": "default"},
     "spec": {"keyLength": 16},
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dstk.local.files import read_when_written, write_json
+from dstk.local.runner import Life
 from dstk.testing.network import Network
 
 
@@ -38,12 +39,12 @@ async def behind_proxies(folder: Path) -> AsyncIterator[tuple[Network, Echo, int
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     network = Network(lambda: {"client": os.getpid()})
 
-    def command(name: str, pod_uid: str, ready_file: Path) -> Sequence[str]:
-        write_json(ready_file, {"data": address, "control": address, "metrics": address})
-        return [name, pod_uid]
+    def command(life: Life) -> Sequence[str]:
+        write_json(life.ready_file, {"data": address, "control": address, "metrics": address})
+        return [life.name, life.pod_uid]
 
     ready_file = folder / "worker-0.json"
-    assert network.interpose(command)("worker-0", "uid", ready_file) == ["worker-0", "uid"]
+    assert network.interpose(command)(Life("worker-0", "uid", ready_file, folder)) == ["worker-0", "uid"]
     published = await read_when_written(ready_file)
     assert published["metrics"] == address
     assert published["data"] != address
@@ -127,13 +128,13 @@ async def test_the_next_life_of_a_worker_has_other_addresses_but_the_same_front(
         second = await asyncio.start_server(later.answer, "127.0.0.1", 0)
         address = f"127.0.0.1:{second.sockets[0].getsockname()[1]}"
 
-        def command(name: str, pod_uid: str, ready_file: Path) -> Sequence[str]:
-            write_json(ready_file, {"data": address, "control": address})
+        def command(life: Life) -> Sequence[str]:
+            write_json(life.ready_file, {"data": address, "control": address})
             return []
 
         ready_file = tmp_path / "worker-0.json"
         ready_file.unlink()
-        network.interpose(command)("worker-0", "uid-2", ready_file)
+        network.interpose(command)(Life("worker-0", "uid-2", ready_file, tmp_path))
         assert json.loads(json.dumps(await read_when_written(ready_file)))["data"] != f"127.0.0.1:{port}"
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)

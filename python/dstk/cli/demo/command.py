@@ -52,7 +52,7 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
     keyspace = {
         "apiVersion": api.API_VERSION,
         "kind": "Keyspace",
-        "metadata": {"name": "default", "namespace": "default"},
+        "metadata": {"name": "default"},
         "spec": {
             "keyLength": KEY_LENGTH,
             "partitions": {"initial": arguments.partitions},

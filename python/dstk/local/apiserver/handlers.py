@@ -142,8 +142,6 @@ class Handlers:
             raise status.path_not_found()
         match http.method, bool(path.name):
             case (("GET" | "HEAD"), True):
-                if request.is_true(http.query.get("watch")):
-                    return await self._list_or_watch(resource, path, http)
                 return self._get(resource, path, http)
             case (("GET" | "HEAD"), False):
                 return await self._list_or_watch(resource, path, http)
@@ -157,6 +155,8 @@ class Handlers:
                 return await self._delete(resource, path, http)
             case "DELETE", False:
                 return await self._delete_collection(resource, path, http)
+            case (("PUT" | "PATCH"), False) if not resource.builtin:
+                raise status.bad_request("name must be provided")
         raise status.Refusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
     def _one(
@@ -181,14 +181,10 @@ class Handlers:
 
     def _selection(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> Selection:
         query = http.query
-        fields = query.get("fieldSelector", "")
-        if path.name:
-            named = f"metadata.name={path.name}"
-            fields = f"{fields},{named}" if fields else named
         return Selection(
             (path.namespace or None) if resource.namespaced else None,
             label_selector(query.get("labelSelector", "")),
-            field_selector(fields, resource.all_selectable),
+            field_selector(query.get("fieldSelector", ""), resource.all_selectable),
         )
 
     async def _list_or_watch(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.StreamResponse:

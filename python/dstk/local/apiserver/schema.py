@@ -163,7 +163,8 @@ class Structure:
 
 
 def prune(node: Structure, value: Json, path: str, unknown: list[str], old: Json = None) -> Json:
-    """`value` without the fields that `node` does not declare; their paths are appended to `unknown`.
+    """`value` without the fields that `node` does not declare, whose paths are appended to `unknown`, and without nulls
+    where there may be none: those say nothing.
 
     Parts that are the very objects of `old`, a value pruned before, are left alone.
     """
@@ -191,7 +192,10 @@ def _prune_object(
             continue
         declared = node.child(name)
         if declared is not None:
-            if type(item) is dict or type(item) is list:
+            if item is None:
+                if not declared.raw.get("nullable"):
+                    dropped.add(name)
+            elif type(item) is dict or type(item) is list:
                 kept = prune(declared, item, f"{path}.{name}" if path else name, unknown, before)
                 if kept is not item:
                     replaced[name] = kept

@@ -20,6 +20,20 @@ _CONDITIONAL = frozenset({"leases.coordination.k8s.io", "customresourcedefinitio
 _NOT_SPEC = frozenset({"apiVersion", "kind", "metadata", "status"})
 _META_STRINGS = ("name", "namespace", "generateName", "uid", "resourceVersion")
 
+_BLOCKING = frozenset(
+    {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"}
+)
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation"
+)
+_POD_CHANGEABLE = frozenset({"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"})
+_POD_UPDATES = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
 
 @dataclass(slots=True)
 class Reading:
@@ -166,12 +180,26 @@ def metadata_errors(resource: Resource, metadata: Object) -> list[FieldError]:
 
 
 def object_errors(resource: Resource, obj: Object, old: Object | None) -> list[FieldError]:
-    """What the schema and, once that is satisfied, the rules have against an object."""
+    """What the schema and the rules have against an object. Rules are not asked about one of another shape."""
     errors: list[FieldError] = []
-    validate(resource.structure, obj, "", errors, old)
-    if not errors:
-        check_rules(resource.structure, obj, old, "", errors)
+    structure = resource.structure
+    validate(structure, obj, "", errors, old)
+    if not any(error.reason in _BLOCKING for error in errors):
+        check_rules(structure, obj, old, "", errors)
+    elif structure.rules or structure.rules_below:
+        errors.append(status.invalid_value("<nil>", None, _UNCHECKED))
+    if resource.collection == "pods" and old is not None and _fixed(obj) != _fixed(old):
+        errors.append(status.forbidden("spec", _POD_UPDATES))
     return errors
+
+
+def _fixed(pod: Object) -> Object:
+    """What of a Pod's spec nobody can change."""
+    spec = {name: value for name, value in pod.get("spec", {}).items() if name not in _POD_CHANGEABLE}
+    for name in ("containers", "initContainers"):
+        if name in spec:
+            spec[name] = [{**container, "image": ""} for container in spec[name]]
+    return spec
 
 
 def create(resource: Resource, obj: Object, uid: str, now: str) -> Object:
