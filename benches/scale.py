@@ -31,6 +31,7 @@ from dstk import api, kube
 from dstk.errors import ApiError
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.files import poll
+from dstk.operator.reconciler import FINALIZER
 from dstk.testing.control_plane import ControlPlane, binaries
 from dstk.testing.operations import everything
 from dstk.wire import Request
@@ -287,7 +288,9 @@ async def assign(world: World, operator: Operator, specs: Sequence[tuple[str, di
     names: list[str] = []
 
     async def create(number: int, partition: str, spec: dict[str, Any]) -> None:
-        made = await world.assignments.create({"metadata": {"generateName": "bench-"}, "spec": spec})
+        # As the Assigner creates it.
+        metadata = {"generateName": "bench-", "finalizers": [FINALIZER]}
+        made = await world.assignments.create({"metadata": metadata, "spec": spec})
         created[partition] = time.monotonic()
         names.append(made.metadata.name)
 

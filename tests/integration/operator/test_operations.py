@@ -42,7 +42,6 @@ async def test_split(cluster: World) -> None:
 
     assert cluster.steps("s1", "split") == [
         step("loading", "primary", "loading", "following"),
-        step("following", "primary", "following", "following"),
         step("completed", "disconnected", "primary", "primary"),
     ]
     await cluster.gone("part")
@@ -65,7 +64,6 @@ async def test_merge(cluster: World) -> None:
 
     assert cluster.steps("m1", "merge") == [
         step("loading", "loading", "primary"),
-        step("following", "following", "primary"),
         step("proxying", "primary", "proxy"),
         step("completed", "primary", "disconnected"),
     ]
@@ -87,7 +85,6 @@ async def test_move(cluster: World) -> None:
 
     assert cluster.steps("m1", "move") == [
         step("loading", "primary", "loading"),
-        step("following", "primary", "following"),
         step("proxying", "proxy", "primary"),
         step("completed", "disconnected", "primary"),
     ]
