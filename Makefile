@@ -12,12 +12,13 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python lint format generate wheel bench bench-page \
+.PHONY: help build demo test test-rust test-python test-kubernetes lint format generate wheel bench bench-page \
 	fuzz sanitize check-interleavings check-instructions simulate soak soak-kills soak-operations clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
 	@echo 'make test              all tests        (make test-rust, make test-python: a part)'
+	@echo 'make test-kubernetes   a real kube-apiserver, built once, with the operator under its own Role: conformance, end to end'
 	@echo 'make lint              formatters, linters, types, layers, generated files'
 	@echo 'make build             the extension in release mode, into .venv'
 	@echo 'make wheel             an abi3 wheel, into dist/'
@@ -57,6 +58,13 @@ test-rust:
 
 test-python: build
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# What has to hold at a real API server as well. The failure tables are left to the embedded one: they are about workers.
+KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e --ignore-glob '*/test_failure_table*'
+
+test-kubernetes: build
+	KUBEBUILDER_ASSETS="$$(tests/realapi/binaries/build)" DSTK_TEST_KUBERNETES=1 \
+		$(BIN)/pytest -n 2 --dist loadfile $(KUBERNETES_TESTS)
 
 simulate: build
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)

@@ -3,6 +3,7 @@
 ``python brisk_operator.py KUBECONFIG NAMESPACE LIFE``. LIFE is a JSON file that says what the next life is like:
 ``{"limits": {…}}``. SIGHUP ends the present lives by SIGKILL and starts another; a life that was killed
 is followed by another at once. SIGUSR1 starts one more beside the present ones, as happens when one is taken for dead.
+SIGUSR2 ends the present lives, and there is none until SIGHUP.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ def main() -> NoReturn:
     kubeconfig, namespace, life = sys.argv[1:]
     logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(levelname)-7s %(name)s: %(message)s")
     lives: set[int] = set()
-    signals = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
+    signals = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
+    wanted = True
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     while True:
-        if not lives:
+        if wanted and not lives:
             lives.add(_start(kubeconfig, namespace, Path(life), signals))
         match signal.sigwait(signals):
             case signal.SIGCHLD:
@@ -53,6 +55,9 @@ def main() -> NoReturn:
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
                 lives.clear()
+                wanted = number != signal.SIGUSR2
+                if not wanted:
+                    logging.info("no operator")
                 if number == signal.SIGTERM:
                     sys.exit(0)
 

@@ -112,7 +112,7 @@ class Stage:
     async def running(self) -> AsyncIterator[Stage]:
         """Until the block is left."""
         async with self.cluster as cluster:
-            connection = await kube.connect(cluster.kubeconfig)
+            connection = self.connection = await kube.connect(cluster.kubeconfig)
             self.keyspaces = kube.Objects(connection, KEYSPACES, connection.namespace)
             self.partitions = kube.Objects(connection, PARTITIONS, connection.namespace)
             self.assignments = kube.Objects(connection, ASSIGNMENTS, connection.namespace)
@@ -153,6 +153,15 @@ class Stage:
         log = Log(self.folder)
         self.cluster.kill_operator(signal.SIGUSR1 if beside else signal.SIGHUP)
         await log.says("reconciler runs with term")
+
+    @asynccontextmanager
+    async def without_operator(self) -> AsyncIterator[None]:
+        """No operator until the block is left."""
+        log = Log(self.folder)
+        self.cluster.kill_operator(signal.SIGUSR2)
+        await log.says("no operator")
+        yield
+        await self.new_operator()
 
     def log(self) -> Log:
         """What is logged from now on."""

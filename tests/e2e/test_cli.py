@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,13 +12,25 @@ from pathlib import Path
 import pytest
 from upcluster import Up, up, wait_for
 
+from dstk import api, kube
 from dstk.cli.parser import build_parser
+
+KEYSPACES = kube.Kind(api.API_VERSION, "Keyspace", "keyspaces", api.Keyspace)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with up(tmp_path_factory.mktemp("cli"), "--workers", "3", "--partitions", "6") as running:
+        asyncio.run(proxy_briefly(running.kubeconfig))
         yield running
+
+
+async def proxy_briefly(kubeconfig: Path) -> None:
+    """Moves end soon after they have happened."""
+    connection = await kube.connect(kubeconfig)
+    keyspaces = kube.Objects(connection, KEYSPACES, connection.namespace)
+    await keyspaces.patch("default", {"spec": {"proxySeconds": 1}})
+    await connection.close()
 
 
 def dstk(*arguments: str) -> subprocess.CompletedProcess[str]:

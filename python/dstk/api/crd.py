@@ -88,8 +88,8 @@ class ResourceKind:
     def _schema(self) -> dict[str, Any]:
         schema = schema_of(self.model)
         properties = schema["properties"]
-        # The API server owns these three and refuses a schema of ours for metadata.
-        properties["metadata"] = {"type": "object"}
+        # The API server owns these three and takes no schema of ours for metadata, but for its name: rules point at it.
+        properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}}}
         # A default in a status would claim what nobody has seen yet.
         properties["status"] = _without_defaults(properties["status"])
         schema["properties"] = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, **properties}

@@ -275,6 +275,7 @@ class Keyspace(Model, frozen=True, kw_only=True, tag_field="kind", tag="Keyspace
         Rule(
             rule="size(self.metadata.name) <= 63",
             message="a Keyspace's name is at most 63 characters: it is a label, and part of its Partitions' names",
+            field=".metadata.name",
         ),
     )
 

@@ -130,6 +130,8 @@ class Partition(Model, frozen=True, kw_only=True, tag_field="kind", tag="Partiti
 
     DATA_LOST: ClassVar[str] = "DataLost"
     """Condition: the rows that the partition held went with its worker."""
+    REPAIRED: ClassVar[str] = "Repaired"
+    """Condition: somebody had edited or deleted the object, and it was set right; the reason says what."""
 
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
     spec: Annotated[PartitionSpec, Meta(description="Its range and owner.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
 from dstk.operator.writes import difference
 from dstk.plan import Cluster as Seen
-from dstk.plan import Load, Plan, Worker, plan
+from dstk.plan import Load, Plan, Worker, is_cut, plan
 
 __all__ = ["Assigner"]
 
@@ -98,12 +98,17 @@ class Assigner:
     async def step(self) -> None:
         """Look once, plan once, create what is planned, and say on the Keyspaces how it stands."""
         await self._validate()
-        served = [keyspace for keyspace in self._cluster.keyspaces if unsupported(keyspace) is None]
+        orphaned = self._orphaned()
+        served = [
+            keyspace
+            for keyspace in self._cluster.keyspaces
+            if unsupported(keyspace) is None and keyspace.metadata.name not in orphaned
+        ]
         started = time.perf_counter()
         planned = plan(self._look(served), self._now())
         took = time.perf_counter() - started
         await self._create(planned)
-        await self._report(planned.cut)
+        await self._report(planned.cut, orphaned)
         await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
 
     def _on_change(self, old: object, new: object) -> None:
@@ -131,12 +136,26 @@ class Assigner:
         }
         return Seen(
             keyspaces=keyspaces,
-            partitions=self._cluster.partitions,
+            partitions=[each for each in self._cluster.partitions if not self._has_rows_of(each)],
             workers=workers,
             assignments=list(self._cluster.assignments),
             loads=loads,
             absent=self._absent,
         )
+
+    def _orphaned(self) -> set[str]:
+        """New Keyspaces of which workers have partitions, from before: those get their objects back first."""
+        fresh = {keyspace.metadata.name for keyspace in self._cluster.keyspaces if not is_cut(keyspace)}
+        if not fresh:
+            return set()
+        known = self._cluster.partitions.items
+        loads = (load for link in self._workers for load in link.loads.values() if load.role == "primary")
+        return {load.keyspace for load in loads if load.keyspace in fresh and load.partition not in known}
+
+    def _has_rows_of(self, partition: Partition) -> bool:
+        """Whether a worker has rows of it though it has no owner: that one gets it back."""
+        spec = partition.spec
+        return not spec.primary and self._workers.holder(partition.metadata.name, spec.keyspace) is not None
 
     def _worker(self, name: str) -> Worker:
         link = self._workers.get(name)
@@ -221,7 +240,7 @@ class Assigner:
                 raise
         self._cluster.partitions.learn(written)
 
-    async def _report(self, cut: Sequence[str]) -> None:
+    async def _report(self, cut: Sequence[str], orphaned: Collection[str]) -> None:
         """Status of the Keyspaces: how many partitions, how many served, and what keeps it from being ready."""
         for keyspace in list(self._cluster.keyspaces):
             name = keyspace.metadata.name
@@ -235,6 +254,9 @@ class Assigner:
             refusal = unsupported(keyspace)
             if refusal is not None:
                 state = self._condition(READY, False, refusal.reason, refusal.message, generation)
+            elif name in orphaned:
+                message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
+                state = self._condition(READY, False, "RowsHeld", message, generation)
             elif partitions and ready == len(partitions):
                 state = self._condition(READY, True, "Served", "every partition is served", generation)
             else:

@@ -67,6 +67,8 @@ class Driver:
         self._partitions: dict[str, Partition] = {}
         self._views: dict[str, WorkerView] = {}
         self._lives: dict[str, str] = {}
+        self._holders: dict[str, str] = {}
+        """Workers that are primary of a partition, as far as they were asked."""
         self._outcome = Outcome()
         self._fresh = False
         self._progress_written = 0.0
@@ -288,7 +290,12 @@ class Driver:
             name: partition for name in self.partition_names if (partition := partitions.get(name)) is not None
         }
         asked = list(self.partition_names)
-        views = await asyncio.gather(*(self._workers.look(name, asked) for name in self.worker_names))
+        others = [name for name in self._workers.labels if name not in self.worker_names] if self._may_be_held() else []
+        views = await asyncio.gather(*(self._workers.look(name, asked) for name in (*self.worker_names, *others)))
+        self._holders = {
+            name: view.name for view in views for name, part in view.parts.items() if part.role == "primary"
+        }
+        views = views[: len(self.worker_names)]
         self._views = {view.name: self._with_life(view) for view in views}
         self._memory = self._memory.saw((view.name for view in views if not view.reachable), self._now())
         self._fresh = True
@@ -333,13 +340,30 @@ class Driver:
     def _refusal(self) -> Refusal | None:
         if self.assignment.status.phase not in (None, AssignmentPhase.PENDING):
             return None
-        return check(
+        refusal = check(
             self.assignment,
             self._cluster.partitions.items,
             self._cluster.keyspaces.items,
             self._present(),
             self._spans.meeting,
         )
+        return refusal or self._held_elsewhere()
+
+    def _may_be_held(self) -> bool:
+        """Whether it is about to give somebody what another worker may have rows of, whatever the objects say."""
+        return self.assignment.spec.new_params is not None and self.assignment.status.step is None
+
+    def _held_elsewhere(self) -> Refusal | None:
+        """Of what has no owner by its object, a worker may have rows all the same: it is to get its object back."""
+        new = self.assignment.spec.new_params
+        for name in new.names if new is not None else ():
+            partition = self._cluster.partitions.get(name)
+            if partition is None or partition.spec.primary:
+                continue
+            holder = self._holders.get(name)
+            if holder is not None and new is not None and holder != new.primary:
+                return Refusal("HeldElsewhere", f'pod "{holder}" has rows of Partition "{name}", and gets it back')
+        return None
 
     def _present(self) -> Mapping[str, Mapping[str, str]]:
         """Labels of the workers that may serve something of the Keyspace: not of those whose lease has run out."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
 from dstk.errors import DstkError
 from dstk.kube import Backoff
-from dstk.lifecycle import actions, recover, touched
+from dstk.lifecycle import Around, actions, is_suspect, recover, repair, touched
+from dstk.lifecycle.observed import WorkerView
 from dstk.operator.cluster import Cluster
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
 from dstk.operator.settings import OperatorSettings
@@ -47,6 +48,7 @@ class Recovery:
         workers.on_change(self._on_worker)
         cluster.on_assignment(self._on_assignment)
         cluster.keyspaces.on_change(self._on_keyspace)
+        cluster.partitions.on_change(self._on_partition)
 
     async def run(self) -> None:
         """For ever."""
@@ -81,9 +83,23 @@ class Recovery:
             self._look_at(name)
 
     def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
-        if old is not None and new is not None and old.spec.on_loss is not new.spec.on_loss:
+        anew = old is None and new is not None
+        if anew or (old is not None and new is not None and old.spec.on_loss is not new.spec.on_loss):
             for link in self._workers:
                 self._look_at(link.name)
+
+    def _on_partition(self, old: Partition | None, new: Partition | None) -> None:
+        """Outside of any Assignment somebody has written or deleted it: those who have to do with it are asked."""
+        partition = new or old
+        assert partition is not None
+        name = partition.metadata.name
+        if (old is not None and new is not None and old.spec == new.spec) or any(self._cluster.unfinished(name)):
+            return
+        owners = {owner for each in (old, new) if each is not None for owner in (each.spec.primary, each.spec.proxy)}
+        owners.add(self._workers.holder(name, partition.spec.keyspace))
+        for owner in owners:
+            if owner in self._lives:
+                self._look_at(owner)
 
     def _on_assignment(self, old: Assignment | None, new: Assignment | None) -> None:
         assignment = new or old
@@ -104,6 +120,8 @@ class Recovery:
             partition = self._cluster.partitions.get(name)
             if partition is not None:
                 names.update(filter(None, (partition.spec.primary, partition.spec.proxy)))
+            # Of one that was deleted meanwhile, only who has the rows is known.
+            names.update(link.name for link in self._workers if name in link.loads)
         for name in names:
             self._look_at(name)
 
@@ -139,6 +157,8 @@ class Recovery:
             if name in (spec.primary, spec.proxy) or partition.metadata.name in view.parts:
                 mine.setdefault(spec.keyspace, {})[partition.metadata.name] = partition
         addresses = {link.name: link.data_address for link in self._workers}
+        suspects = self._suspects(objects, view)
+        views = await self._views(view, suspects)
         busy = self._busy()
         if any(part.fenced and partition in busy for partition, part in view.parts.items()):
             self._fenced.add(name)
@@ -146,6 +166,13 @@ class Recovery:
         for keyspace in self._cluster.keyspaces:
             partitions = mine.get(keyspace.metadata.name, {})
             meeting = partial(self._meeting, objects, keyspace.metadata.name)
+            around = Around(views, self._workers.labels, self._silent(views), meeting)
+            suspect = [each for each, where in suspects.items() if where == keyspace.metadata.name and each not in busy]
+            for each in suspect:
+                steps = repair(objects.get(each), each, keyspace, around)
+                if steps is not None:
+                    busy.add(each)
+                    decided += [actions.Parallel((steps,))] if steps else []
             decided += recover(partitions, view, keyspace, busy, addresses, meeting)
         lanes = [lane for action in decided for lane in _lanes(action)]
         if not lanes:
@@ -156,6 +183,27 @@ class Recovery:
             if isinstance(result, BaseException):
                 raise result
         return True
+
+    def _suspects(self, objects: Mapping[str, Partition], view: WorkerView) -> dict[str, str]:
+        """Partitions whose object does not go with what the worker holds, and their keyspaces."""
+        found: dict[str, str] = {}
+        for name in {*objects, *view.parts}:
+            partition, part = objects.get(name), view.parts.get(name)
+            if is_suspect(partition, view, part, self._workers.labels):
+                found[name] = partition.spec.keyspace if partition is not None else part.keyspace if part else ""
+        return found
+
+    async def _views(self, view: WorkerView, suspects: Collection[str]) -> dict[str, WorkerView]:
+        """What all workers that answer hold of these partitions."""
+        if not suspects:
+            return {}
+        asked = sorted(suspects)
+        others = [link.name for link in self._workers if link.name != view.name]
+        looked = await asyncio.gather(*(self._workers.look(name, asked) for name in others))
+        return {each.name: each for each in (view, *looked) if each.reachable}
+
+    def _silent(self, views: Mapping[str, WorkerView]) -> set[str]:
+        return {link.uid for link in self._workers if link.name not in views}
 
     def _meeting(self, objects: Mapping[str, Partition], keyspace: str, start: bytes, end: bytes) -> list[Partition]:
         """Of the Partitions as they were read, those of the keyspace with a key in [start, end)."""

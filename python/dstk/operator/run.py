@@ -121,6 +121,7 @@ class Operator:
         reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)
         recovery = Recovery(cluster, self.workers, self.spans, hands, settings)
         await cluster.synced()
+        await self.workers.introduced()
         reconciler.take_orphans()
         retention = Retention(cluster)
         kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
@@ -136,6 +137,7 @@ class Operator:
         assigner = Assigner(self.cluster, self.workers, self.spans, self.metrics, self._settings)
         sizes = SizeReporter(self.cluster, self.workers, self._settings)
         await self.cluster.synced()
+        await self.workers.introduced()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(assigner.run())
             tasks.create_task(sizes.run())

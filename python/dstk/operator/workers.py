@@ -47,6 +47,8 @@ class WorkerLink:
     """When it last took note of this operator, by the monotonic clock; 0: not yet."""
     loads: dict[str, Load] = field(default_factory=dict)
     """By partition name."""
+    introduced: bool = False
+    """Whether it has said once what it holds, or has not answered."""
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
 
 
@@ -70,8 +72,25 @@ class WorkerLinks:
         self._handlers: list[Callable[[str], None]] = []
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._introduced = asyncio.Event()
         self._started = time.monotonic()
         pods.on_change(self._on_pod)
+
+    async def introduced(self) -> None:
+        """Wait until every worker that there is has said once what it holds; not long for one that does not answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SILENT_TIMEOUT):
+                while not all(self._is_introduced(name) for name in self._labels):
+                    self._introduced.clear()
+                    await self._introduced.wait()
+
+    def _is_introduced(self, name: str) -> bool:
+        pod, link = self._pods.get(name), self._links.get(name)
+        return link.introduced if link is not None else pod is None or pod.address(CONTROL_PORT) is None
+
+    def _introduce(self, link: WorkerLink) -> None:
+        link.introduced = True
+        self._introduced.set()
 
     def on_change(self, handler: Callable[[str], None]) -> None:
         self._handlers.append(handler)
@@ -98,6 +117,14 @@ class WorkerLinks:
         """
         link = self._links.get(name)
         return time.monotonic() - max(self._started, link.heard if link is not None else 0.0)
+
+    def holder(self, partition: str, keyspace: str) -> str | None:
+        """The worker that reports to be its primary, whatever its object says."""
+        for link in self._links.values():
+            load = link.loads.get(partition)
+            if load is not None and load.role == "primary" and load.keyspace == keyspace:
+                return link.name
+        return None
 
     def is_leaving(self, name: str) -> bool:
         """Is the pod being deleted?"""
@@ -207,6 +234,7 @@ class WorkerLinks:
             if link.reachable:
                 link.reachable = False
                 self._tell(link.name)
+            self._introduce(link)
             await asyncio.sleep(backoff.next())
 
     async def _read_loads(self, link: WorkerLink) -> None:
@@ -216,9 +244,11 @@ class WorkerLinks:
                 raise Unavailable(f"it was restarted ({report.incarnation})")
             if first:
                 link.loads.clear()
-                first = False
             for load in report.loads:
                 link.loads[load.partition] = load
+            if first:
+                first = False
+                self._introduce(link)
             for partition in report.gone:
                 link.loads.pop(partition, None)
             if report.draining != link.draining:

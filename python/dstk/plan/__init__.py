@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dstk.plan.assigner import Plan, plan
+from dstk.plan.cut import is_cut
 from dstk.plan.view import Cluster, Load, Worker
 
-__all__ = ["Cluster", "Load", "Plan", "Worker", "plan"]
+__all__ = ["Cluster", "Load", "Plan", "Worker", "is_cut", "plan"]

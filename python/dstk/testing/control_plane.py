@@ -83,6 +83,8 @@ class AuditEvent:
     path: str
     code: int
     allowed: bool
+    reason: str
+    """Why it was allowed or not, in the authorizer's words."""
 
 
 class ControlPlane:
@@ -183,7 +185,7 @@ class ControlPlane:
         for line in (self._files / "audit.log").read_text().splitlines():
             said = json.loads(line)
             _, _, account = said["user"]["username"].partition("serviceaccount:")
-            about = said.get("objectRef", {})
+            about, notes = said.get("objectRef", {}), said.get("annotations", {})
             yield AuditEvent(
                 account=account,
                 verb=said["verb"],
@@ -191,7 +193,8 @@ class ControlPlane:
                 resource="/".join(filter(None, (about.get("resource", ""), about.get("subresource", "")))),
                 path=said["requestURI"],
                 code=said.get("responseStatus", {}).get("code", 0),
-                allowed=said.get("annotations", {}).get("authorization.k8s.io/decision") == "allow",
+                allowed=notes.get("authorization.k8s.io/decision") == "allow",
+                reason=notes.get("authorization.k8s.io/reason", ""),
             )
 
     # Starting and stopping

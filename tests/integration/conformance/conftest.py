@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import worlds
-from conformance.apiclient import Api, connect
+from conformance.apiclient import WAIT_SECONDS, Api, connect
 from conformance.crd import WIDGETS
 from dstk.local.apiserver import ApiServer, Settings
 from dstk.local.kubeconfig import write_kubeconfig
@@ -43,3 +47,33 @@ def kubectl() -> str:
     if not found:
         pytest.skip("there is no kubectl: put one on PATH or name it in $KUBECTL")
     return found
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(kubectl: str, kubeconfig: Path, api: Api, tmp_path: Path) -> Callable[..., Any]:
+    """Runs kubectl in the test's namespace; input may be an object."""
+
+    async def call(*arguments: str, input: Any = None, ok: bool = True) -> Result:
+        command = [
+            kubectl,
+            "--kubeconfig",
+            str(kubeconfig),
+            "--cache-dir",
+            str(tmp_path / "cache"),
+            "-n",
+            api.namespace,
+        ]
+        text = input if input is None or isinstance(input, str) else json.dumps(input)
+        done = await asyncio.to_thread(
+            subprocess.run, [*command, *arguments], input=text, capture_output=True, text=True, timeout=WAIT_SECONDS
+        )
+        if ok:
+            assert done.returncode == 0, done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call

@@ -62,7 +62,7 @@ WIDGETS: dict[str, Any] = {
                                     "low": {"type": "integer"},
                                     "left": {"type": "object", "properties": {"a": {"type": "string"}}},
                                     "right": {"type": "object", "properties": {"a": {"type": "string"}}},
-                                    "color": {"type": "string", "enum": ["blue", "red"], "default": "red"},
+                                    "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
                                     "code": {
                                         "type": "string",
                                         "minLength": 2,

@@ -20,7 +20,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("null", {"size": None}, "spec.size", "Required value"),
     ("null in a list", {"tags": [None]}, "spec.tags[0]", 'Invalid value: "null": spec.tags[0] in body must be of type string: "null"'),
     ("a fraction", {"size": 1.5}, "spec.size", 'Invalid value: "number": spec.size in body must be of type integer: "number"'),
-    ("not of the enum", {"color": "green"}, "spec.color", 'Unsupported value: "green": supported values: "blue", "red"'),
+    ("not of the enum", {"color": "green"}, "spec.color", 'Unsupported value: "green": supported values: "red", "blue"'),
     ("too short", {"code": "a"}, "spec.code", 'Invalid value: "a": spec.code in body should be at least 2 chars long'),
     ("too long", {"code": "abcdefghi"}, "spec.code", "Too long: may not be more than 8 bytes"),
     ("another pattern", {"code": "a1b"}, "spec.code", "Invalid value: \"a1b\": spec.code in body should match '^[a-z]+$'"),

@@ -4,47 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from conformance.apiclient import WAIT_SECONDS, Api
 from conformance.crd import widget
 
 Kubectl = Callable[..., Any]
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(kubectl: str, kubeconfig: Path, api: Api, tmp_path: Path) -> Kubectl:
-    """Runs kubectl in the test's namespace; input may be an object."""
-
-    async def call(*arguments: str, input: Any = None, ok: bool = True) -> Result:
-        command = [
-            kubectl,
-            "--kubeconfig",
-            str(kubeconfig),
-            "--cache-dir",
-            str(tmp_path / "cache"),
-            "-n",
-            api.namespace,
-        ]
-        text = input if input is None or isinstance(input, str) else json.dumps(input)
-        done = await asyncio.to_thread(
-            subprocess.run, [*command, *arguments], input=text, capture_output=True, text=True, timeout=WAIT_SECONDS
-        )
-        if ok:
-            assert done.returncode == 0, done.stderr
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    return call
 
 
 async def test_get_prints_the_columns(api: Api, run: Kubectl) -> None:

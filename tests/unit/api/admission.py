@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dstk.api import API_VERSION, crds
+from dstk.api import crds
 from dstk.local.apiserver import definitions
 from dstk.local.apiserver.resource import Resource
 from dstk.local.apiserver.rules import check_rules
@@ -26,12 +26,6 @@ def _resources() -> dict[str, Resource]:
 
 
 RESOURCES = _resources()
-
-
-def resource(kind: str, spec: Json, status: Json | None = None, name: str = "x") -> Json:
-    """An object of ours."""
-    found: Json = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
-    return found if status is None else {**found, "status": status}
 
 
 def defaulted(object_: Json) -> Json:

@@ -81,7 +81,7 @@ def duplicate(field: str, value: Any) -> FieldError:
 
 
 def not_supported(field: str, value: Any, supported: Iterable[Any]) -> FieldError:
-    names = sorted(v if isinstance(v, str) else go_value(v) for v in supported)
+    names = [v if isinstance(v, str) else go_value(v) for v in supported]
     quoted = ", ".join(go_value(n) for n in names)
     return _field_error(field, "FieldValueNotSupported", f"supported values: {quoted}", value)
 

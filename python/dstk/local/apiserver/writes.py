@@ -179,9 +179,8 @@ def metadata_errors(resource: Resource, metadata: Object) -> list[FieldError]:
     return errors
 
 
-def object_errors(resource: Resource, obj: Object, old: Object | None) -> list[FieldError]:
-    """What the schema and the rules have against an object. Rules are not asked about one of another shape."""
-    errors: list[FieldError] = []
+def check_object(resource: Resource, obj: Object, old: Object | None, errors: list[FieldError]) -> None:
+    """Append what the schema and the rules have against an object. Rules are not asked about one of another shape."""
     structure = resource.structure
     validate(structure, obj, "", errors, old)
     if not any(error.reason in _BLOCKING for error in errors):
@@ -190,7 +189,6 @@ def object_errors(resource: Resource, obj: Object, old: Object | None) -> list[F
         errors.append(status.invalid_value("<nil>", None, _UNCHECKED))
     if resource.collection == "pods" and old is not None and _fixed(obj) != _fixed(old):
         errors.append(status.forbidden("spec", _POD_UPDATES))
-    return errors
 
 
 def _fixed(pod: Object) -> Object:
@@ -216,7 +214,8 @@ def create(resource: Resource, obj: Object, uid: str, now: str) -> Object:
     fresh = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj, "metadata": metadata}
     if "status" in resource.subresources and not resource.builtin:
         fresh.pop("status", None)
-    errors = metadata_errors(resource, metadata) + object_errors(resource, fresh, None)
+    errors = metadata_errors(resource, metadata)
+    check_object(resource, fresh, None, errors)
     if errors:
         raise status.invalid(resource.group, resource.kind, metadata.get("name", ""), errors)
     return fresh
@@ -251,7 +250,7 @@ def update(resource: Resource, old: Object, sent: Object, subresource: str, *, w
     errors = _transition_errors(before, after, metadata)
     if after != before:
         errors += metadata_errors(resource, after)
-    errors += object_errors(resource, fresh, old)
+    check_object(resource, fresh, old, errors)
     if errors:
         raise status.invalid(resource.group, resource.kind, before["name"], errors)
     return fresh
