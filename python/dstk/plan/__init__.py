@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dstk.plan.assigner import Plan, plan
-from dstk.plan.view import Cluster, Load, Worker
+from dstk.plan.cluster import Cluster, Load, RestartedBy, Worker, WorkerSet
+from dstk.plan.restarts import Restart
 
-__all__ = ["Cluster", "Load", "Plan", "Worker", "plan"]
+__all__ = ["Cluster", "Load", "Plan", "Restart", "RestartedBy", "Worker", "WorkerSet", "plan"]
