@@ -24,8 +24,8 @@ def balance(draft: Draft) -> None:
     """Proposes moves from who holds most to who holds least until all are within bounds.
 
     Each move brings the worker that is out of bounds nearer, so their number is the least that can do it: the larger of
-    what is above and what is missing below. Among a worker's partitions, the cheapest to copy goes. Nothing is evened out
-    while workers are restarted: each that comes back is empty for a while, and would be filled only to be emptied.
+    what is above and what is missing below. Among a worker's partitions, the cheapest to copy goes. Nothing is evened
+    out while workers are restarted: each that comes back is empty for a while, and would be filled only to be emptied.
     """
     view = draft.view
     if any(worker.name in view.standing.rolling for worker in view.workers):

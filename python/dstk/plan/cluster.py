@@ -26,8 +26,8 @@ class RestartedBy(StrEnum):
 class WorkerSet:
     """A StatefulSet of workers. Ordinals from ``start`` on, ``replicas`` of them; those above are about to go.
 
-    ``revision``: the one that pods are to have. ``partition``: lower ordinals stay at their revision. ``spare``: so many
-    workers are kept empty, that restarts need not move anything twice.
+    ``revision``: the one that pods are to have. ``partition``: lower ordinals stay at their revision. ``spare``: so
+    many workers are kept empty, that restarts need not move anything twice.
     """
 
     name: str

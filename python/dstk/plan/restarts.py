@@ -1,9 +1,9 @@
 """Restarts: which worker of a StatefulSet is emptied and restarted next, and which ones are kept empty.
 
-The order is what a rolling restart costs. Every partition has to leave its worker once, as every worker is restarted. It
-is moved again only if it went to a worker that is restarted later. So the emptiest goes first, and what leaves goes to
-those that have been restarted. With one worker empty at the start everything is moved exactly once, and the last to be
-restarted is the empty one of the next time. The sums are in docs/decisions/rolling-restarts.md.
+The order is what a rolling restart costs. Every partition has to leave its worker once, as every worker is restarted.
+It is moved again only if it went to a worker that is restarted later. So the emptiest goes first, and what leaves goes
+to those that have been restarted. With one worker empty at the start everything is moved exactly once, and the last to
+be restarted is the empty one of the next time. The sums are in docs/decisions/rolling-restarts.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Restart", "Standing", "heading", "standing"]
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """A worker that is to be restarted. ``empty``: its pod may go now; else ``stuck`` says what only a person can mend."""
+    """A worker that is to be restarted: ``empty``, its pod may go now; ``stuck`` says what only a person can mend."""
 
     worker: str
     set: str
@@ -133,8 +133,8 @@ def _is_outdated(each: WorkerSet, worker: Worker) -> bool:
 def _due(each: WorkerSet, staying: list[Worker], outdated: list[Worker], holding: _Holding) -> Worker | None:
     """The worker that we empty and restart next: one at a time, and only while all others are well.
 
-    So a revision that does not come up costs the empty worker alone. That one may be restarted again, since nothing else
-    brings it back when the revision is put right.
+    So a revision that does not come up costs the empty worker alone. That one may be restarted again, since nothing
+    else brings it back when the revision is put right.
     """
     if each.restarted_by is not RestartedBy.OPERATOR or not outdated or len(staying) < each.replicas:
         return None
