@@ -1,0 +1,161 @@
+"""Rolling restarts and scale-in of the StatefulSet that the chart renders: real operator, real workers, under load."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from charts import rendered
+from statefulsets import Node
+
+from dstk import aio, kube
+from dstk.api import Assignment, AssignmentType, Partition
+from dstk.local.cluster import ClusterSettings, LocalCluster, operator_command
+from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS
+from dstk.testing.load import LoadSettings, VerifyingLoad
+
+PARTITION_COUNT = 12
+LONG = 240.0
+"""Seconds; a bound against hanging, not a measure."""
+
+
+@dataclass
+class Scene:
+    """A cluster with a StatefulSet that is settled."""
+
+    node: Node
+    partitions: kube.Objects[Partition]
+    assignments: kube.Objects[Assignment]
+
+    async def counts(self) -> Counter[str]:
+        """Partitions of each worker that has some."""
+        found = (await self.partitions.list_page()).items
+        return Counter(each.spec.primary for each in found if each.spec.primary and not each.spec.proxy)
+
+    async def moves(self) -> int:
+        """Moves that were ever begun."""
+        found = (await self.assignments.list_page()).items
+        return sum(each.spec.type is AssignmentType.MOVE for each in found)
+
+    async def until(self, holds: Callable[[Counter[str]], bool]) -> None:
+        """Wait until nothing is under way and the partitions are spread so."""
+        while True:
+            open_ones = [
+                each
+                for each in (await self.assignments.list_page()).items
+                if each.status.phase is None or not each.status.phase.final
+            ]
+            counts = await self.counts()
+            if not open_ones and sum(counts.values()) == PARTITION_COUNT and holds(counts):
+                return
+            await asyncio.sleep(0.2)
+
+    async def restarted(self, count: int) -> None:
+        """Wait until so many pods have gone, and as many are there and ready as before."""
+        while len(self.node.ended) < count:
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def scene(folder: Path, **workers: Any) -> AsyncIterator[Scene]:
+    keyspace = {
+        "apiVersion": "dstk.io/v1alpha1",
+        "kind": "Keyspace",
+        "metadata": {"name": "default"},
+        "spec": {
+            "keyLength": 16,
+            "proxySeconds": 1,
+            "partitions": {"initial": PARTITION_COUNT},
+            "policy": {"maxConcurrentMoves": 4},
+        },
+    }
+    settings = ClusterSettings(operator_command=operator_command)
+    async with asyncio.timeout(LONG), LocalCluster(folder, workers=0, keyspace=keyspace, settings=settings) as cluster:
+        connection = await kube.connect(cluster.kubeconfig)
+        try:
+            namespace = connection.namespace
+            node = Node(connection, namespace, folder)
+            await node.create(rendered({"workers": workers}).one("StatefulSet", "dstk-worker"))
+            running = asyncio.create_task(node.run())
+            made = Scene(
+                node,
+                kube.Objects(connection, PARTITIONS, namespace),
+                kube.Objects(connection, ASSIGNMENTS, namespace),
+            )
+            try:
+                yield made
+                assert not running.done(), "the node has ended by itself"
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def under_load(found: Scene, workers: int) -> AsyncIterator[None]:
+    """Rows are written and read all the time; none is lost, no read wrong, and nobody is told of a failure."""
+    addresses = [found.node.address(ordinal) for ordinal in range(workers)]
+    async with aio.connect(addresses) as client:
+        load = VerifyingLoad(client, LoadSettings(keys=2000, tasks=4, rate=400.0))
+        await load.fill(lambda _: None)
+        stop = asyncio.Event()
+        running = asyncio.create_task(load.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await running
+        await load.verify()
+        report = load.finish()
+    assert (report.lost_writes, report.wrong_reads, report.failed_requests) == (0, 0, 0), report.examples
+    assert report.acked_writes > 2000
+
+
+def spread(serving: int) -> Callable[[Counter[str]], bool]:
+    """Evenly over so many workers, and nothing on any other."""
+    return lambda counts: len(counts) == serving and set(counts.values()) == {PARTITION_COUNT // serving}
+
+
+@pytest.mark.parametrize("restarts", ["Operator", "StatefulSet"])
+async def test_a_rolling_restart_moves_every_partition_once(tmp_path: Path, restarts: str) -> None:
+    async with scene(tmp_path, replicas=3, spare=1, restarts=restarts) as found:
+        await found.until(spread(3))
+        async with under_load(found, 4):
+            before = await found.moves()
+            await found.node.roll("second")
+            await found.restarted(4)
+            await found.until(spread(3))
+            assert await found.moves() - before == PARTITION_COUNT
+            if restarts == "Operator":
+                await found.node.roll("third")
+                await found.restarted(8)
+                await found.until(spread(3))
+                assert await found.moves() - before == 2 * PARTITION_COUNT
+        order = [name for name, _, _ in found.node.ended]
+        assert order[:4] == [f"dstk-worker-{n}" for n in (3, 2, 1, 0)]
+        assert [code for _, _, code in found.node.ended] == [0] * len(order), "each ended by itself"
+        if restarts == "Operator":
+            assert order[4] == "dstk-worker-0", "the one that the first time has left empty"
+            assert sorted(order[4:]) == sorted(order[:4])
+
+
+async def test_scale_in_moves_only_what_leaves(tmp_path: Path) -> None:
+    async with scene(tmp_path, replicas=4, spare=0) as found:
+        await found.until(spread(4))
+        async with under_load(found, 2):
+            before, counts = await found.moves(), await found.counts()
+            await found.node.scale(2)
+            await found.restarted(2)
+            await found.until(spread(2))
+        assert await found.moves() - before == counts["dstk-worker-2"] + counts["dstk-worker-3"]
+        assert sorted((name, code) for name, _, code in found.node.ended) == [
+            ("dstk-worker-2", 0),
+            ("dstk-worker-3", 0),
+        ]
