@@ -48,6 +48,9 @@ class Node:
     ended: list[tuple[str, str, int]] = field(default_factory=list)
     """(pod, its revision, the exit code of its process) of all that have gone."""
 
+    complete: bool = False
+    """Whether every pod is there and ready."""
+
     def __post_init__(self) -> None:
         self.pods = kube.Objects(self.connection, PODS, self.namespace)
         self.sets = kube.Objects(self.connection, SETS, self.namespace)
@@ -95,6 +98,7 @@ class Node:
         status = {"replicas": len(pods), "readyReplicas": ready, "updateRevision": revision}
         if found.get("status", {}) | status != found.get("status", {}):
             await self.sets.patch_status(self._set, status)
+        self.complete = ready == len(pods) == found["spec"]["replicas"]
         await self._control(found, revision, pods)
         for pod in pods.values():
             await self._keep(pod)

@@ -14,9 +14,10 @@ import pytest
 from charts import rendered
 from statefulsets import Node
 
+import worlds
 from dstk import aio, kube
 from dstk.api import Assignment, AssignmentType, Partition
-from dstk.local.cluster import ClusterSettings, LocalCluster, operator_command
+from dstk.local.cluster import LocalCluster
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS
 from dstk.testing.load import LoadSettings, VerifyingLoad
 
@@ -58,7 +59,7 @@ class Scene:
 
     async def restarted(self, count: int) -> None:
         """Wait until so many pods have gone, and as many are there and ready as before."""
-        while len(self.node.ended) < count:
+        while len(self.node.ended) < count or not self.node.complete:
             await asyncio.sleep(0.2)
 
 
@@ -75,8 +76,8 @@ async def scene(folder: Path, **workers: Any) -> AsyncIterator[Scene]:
             "policy": {"maxConcurrentMoves": 4},
         },
     }
-    settings = ClusterSettings(operator_command=operator_command)
-    async with asyncio.timeout(LONG), LocalCluster(folder, workers=0, keyspace=keyspace, settings=settings) as cluster:
+    local = LocalCluster(folder, workers=0, keyspace=keyspace, settings=worlds.settings(folder))
+    async with asyncio.timeout(LONG), local as cluster:
         connection = await kube.connect(cluster.kubeconfig)
         try:
             namespace = connection.namespace
