@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +23,7 @@ from dstk.local.cluster import LocalCluster
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS
 from dstk.testing.load import LoadSettings, VerifyingLoad
 
+BUDGETS: kube.Kind[dict[str, Any]] = kube.Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", dict)
 PARTITION_COUNT = 12
 LONG = 240.0
 """Seconds; a bound against hanging, not a measure."""
@@ -33,6 +36,21 @@ class Scene:
     node: Node
     partitions: kube.Objects[Partition]
     assignments: kube.Objects[Assignment]
+    kubeconfig: Path
+
+    def dstk(self, *arguments: str) -> str:
+        """What a dstk command prints."""
+        command = [sys.executable, "-m", "dstk.cli", *arguments, "--kubeconfig", str(self.kubeconfig)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    async def said(self, reason: str) -> str:
+        """The message of the first Event with that reason, once there is one."""
+        events = kube.Objects(self.node.connection, kube.EVENTS, self.node.namespace)
+        while True:
+            for each in (await events.list_page()).items:
+                if each.reason == reason:
+                    return each.message
+            await asyncio.sleep(0.2)
 
     async def counts(self) -> Counter[str]:
         """Partitions of each worker that has some."""
@@ -73,7 +91,7 @@ async def scene(folder: Path, **workers: Any) -> AsyncIterator[Scene]:
             "keyLength": 16,
             "proxySeconds": 1,
             "partitions": {"initial": PARTITION_COUNT},
-            "policy": {"maxConcurrentMoves": 4},
+            "policy": {"maxConcurrentMoves": 4, "cooldownSeconds": 1},
         },
     }
     local = LocalCluster(folder, workers=0, keyspace=keyspace, settings=worlds.settings(folder))
@@ -88,6 +106,7 @@ async def scene(folder: Path, **workers: Any) -> AsyncIterator[Scene]:
                 node,
                 kube.Objects(connection, PARTITIONS, namespace),
                 kube.Objects(connection, ASSIGNMENTS, namespace),
+                cluster.kubeconfig,
             )
             try:
                 yield made
@@ -160,3 +179,30 @@ async def test_scale_in_moves_only_what_leaves(tmp_path: Path) -> None:
             ("dstk-worker-2", 0),
             ("dstk-worker-3", 0),
         ]
+
+
+@pytest.mark.skipif(not worlds.REAL, reason="the embedded API has no disruption budgets: make test-kubernetes")
+async def test_a_disruption_budget_holds_up_restarts_and_the_set_says_so(tmp_path: Path) -> None:
+    """There is no controller that counts pods here, so the budget allows nothing until it is removed."""
+    async with scene(tmp_path, replicas=2, spare=1) as found:
+        await found.until(spread(2))
+        await found.restarted(0)
+        budget = rendered().one("PodDisruptionBudget", "dstk-worker")
+        budgets = kube.Objects(found.node.connection, BUDGETS, found.node.namespace)
+        await budgets.create({"metadata": {"name": "dstk-worker"}, "spec": budget["spec"]})
+        await found.node.roll("second")
+        assert "its PodDisruptionBudget does not allow an eviction now" in await found.said("RestartStuck")
+        assert not found.node.ended
+        await budgets.delete("dstk-worker")
+        await found.restarted(3)
+        assert "is empty; its pod is evicted" in await found.said("WorkerRestarted")
+
+
+async def test_a_worker_that_is_cordoned_by_a_person_is_emptied_and_refilled(tmp_path: Path) -> None:
+    async with scene(tmp_path, replicas=3, spare=0) as found:
+        await found.until(spread(3))
+        async with under_load(found, 3):
+            assert await asyncio.to_thread(found.dstk, "cordon", "dstk-worker-1") == "pod/dstk-worker-1 cordoned\n"
+            await found.until(lambda counts: counts["dstk-worker-1"] == 0)
+            assert await asyncio.to_thread(found.dstk, "uncordon", "dstk-worker-1") == "pod/dstk-worker-1 uncordoned\n"
+            await found.until(spread(3))
