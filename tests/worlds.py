@@ -20,7 +20,7 @@ from dstk.local.cluster import ClusterSettings
 from dstk.testing.control_plane import ControlPlane, Tenant, binaries
 
 REAL = os.environ.get("DSTK_TEST_KUBERNETES", "") not in ("", "0")
-RULES = Path(__file__).parents[1] / "deploy" / "helm" / "dstk" / "files" / "operator-role-rules.yaml"
+CHART_FILES = Path(__file__).parents[1] / "deploy" / "helm" / "dstk" / "files"
 
 _plane: ControlPlane | None = None
 
@@ -60,9 +60,9 @@ def kubectl() -> str | None:
 
 
 def rules() -> list[dict[str, Any]]:
-    """The rules of the operator's Role."""
-    found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())
-    return found
+    """The rules of the operator's Role, with those that it needs to restart workers."""
+    files = (CHART_FILES / "operator-role-rules.yaml", CHART_FILES / "operator-restart-rules.yaml")
+    return [rule for path in files for rule in yaml.safe_load(path.read_text())]
 
 
 def tenant(folder: Path) -> Tenant | None:

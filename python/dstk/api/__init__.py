@@ -29,6 +29,8 @@ from dstk.api.group import (
     GROUP,
     KEYSPACE_LABEL,
     PROPOSED_LABEL,
+    RESTARTS_ANNOTATION,
+    SPARE_WORKERS_ANNOTATION,
     VERSION,
 )
 from dstk.api.keyspace import Durability, Failover, Keyspace, KeyspaceSpec, KeyspaceStatus, Mode, OnLoss, Policy
@@ -46,6 +48,8 @@ __all__ = [
     "KINDS",
     "PROPOSED_LABEL",
     "RESOURCES",
+    "RESTARTS_ANNOTATION",
+    "SPARE_WORKERS_ANNOTATION",
     "VERSION",
     "Assignment",
     "AssignmentPhase",

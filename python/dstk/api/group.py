@@ -17,5 +17,12 @@ CORDONED_ANNOTATION: Final = f"{GROUP}/cordoned"
 KEYSPACE_LABEL: Final = f"{GROUP}/keyspace"
 """On objects that the operator creates: the Keyspace they belong to."""
 
+RESTARTS_ANNOTATION: Final = f"{GROUP}/restarts"
+"""On a StatefulSet of workers with updateStrategy OnDelete, ``"Operator"`` lets the operator restart them: it empties
+one after the other, the emptiest first, and evicts its pod."""
+
+SPARE_WORKERS_ANNOTATION: Final = f"{GROUP}/spare-workers"
+"""On a StatefulSet of workers: how many of them are kept empty, so that restarts move nothing twice."""
+
 PROPOSED_LABEL: Final = f"{GROUP}/proposed"
 """On an Assignment, ``"true"``: made by an Assigner in mode Propose, waits for the annotation above."""

@@ -133,6 +133,21 @@ def build_parser() -> Parser:
     move.add_argument("--to", required=True, metavar="POD")
     move.set_defaults(run=_lazy("operations", "move"))
 
+    cordon = _add(commands, "cordon", "move everything off a worker", "dstk cordon worker-2")
+    _objects(cordon)
+    cordon.add_argument("worker", help="its pod's name; a pod that is deleted comes back uncordoned")
+    cordon.set_defaults(run=_lazy("workers", "cordon"))
+
+    uncordon = _add(commands, "uncordon", "let a worker have partitions again", "dstk uncordon worker-2")
+    _objects(uncordon)
+    uncordon.add_argument("worker", help="its pod's name")
+    uncordon.set_defaults(run=_lazy("workers", "uncordon"))
+
+    wait = _add(commands, "wait-empty", "wait until a worker here has nothing (for preStop)", "dstk wait-empty")
+    wait.add_argument("--metrics-address", type=_address, default="127.0.0.1:7072", metavar="HOST:PORT")
+    wait.add_argument("--seconds", type=float, default=3600.0, metavar="S", help="give up then (default: %(default)s)")
+    wait.set_defaults(run=_lazy("workers", "wait_empty"))
+
     status = _add(commands, "status", "keyspaces, workers, partitions, assignments", "dstk status --kubeconfig FILE")
     _objects(status)
     status.add_argument("--json", action="store_true", help="print JSON")
@@ -199,6 +214,13 @@ def _at_least(lowest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or "/" in host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; write host:port")
+    return text
 
 
 def _lazy(module: str, name: str) -> Run:

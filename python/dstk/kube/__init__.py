@@ -7,12 +7,24 @@ from dstk.kube.events import EventRecorder
 from dstk.kube.lease import Election, ElectionSettings
 from dstk.kube.objects import Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
 from dstk.kube.request import Expired, apply, request
-from dstk.kube.resources import EVENTS, LEASES, PODS, Event, Lease, ObjectReference, Pod
+from dstk.kube.resources import (
+    EVENTS,
+    LEASES,
+    PODS,
+    STATEFUL_SETS,
+    Event,
+    Lease,
+    ObjectReference,
+    OwnerReference,
+    Pod,
+    StatefulSet,
+)
 
 __all__ = [
     "EVENTS",
     "LEASES",
     "PODS",
+    "STATEFUL_SETS",
     "Backoff",
     "Cache",
     "CacheSettings",
@@ -27,7 +39,9 @@ __all__ = [
     "ListPage",
     "ObjectReference",
     "Objects",
+    "OwnerReference",
     "Pod",
+    "StatefulSet",
     "WatchEvent",
     "apply",
     "client_of",

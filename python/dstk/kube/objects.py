@@ -158,14 +158,36 @@ class Objects(Generic[T]):
         built["apiVersion"], built["kind"] = self.kind.api_version, self.kind.kind
         return self._decoder.decode(await self._request("PUT", self._path(name), body=built))
 
-    async def delete(self, name: str, *, uid: str = "", resource_version: str = "") -> None:
-        """Ask for the object's deletion. Raises ApiError 404, or a conflict when it is not that object any more."""
+    async def delete(
+        self, name: str, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Ask for the object's deletion. Raises ApiError 404, or a conflict when it is not that object any more.
+
+        A pod is gone at once with ``grace_seconds`` 0; otherwise it is when its node has seen its processes end.
+        """
         preconditions = {"uid": uid, "resourceVersion": resource_version}
         preconditions = {key: value for key, value in preconditions.items() if value}
         body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if preconditions:
             body["preconditions"] = preconditions
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         await self._request("DELETE", self._path(name), body=body)
+
+    async def evict(self, name: str, *, uid: str = "") -> bool:
+        """Ask for the end of a pod as its PodDisruptionBudget allows it; False when it does not allow it now.
+
+        Raises ApiError 404, or a conflict when it is not that pod any more.
+        """
+        options = {"preconditions": {"uid": uid}} if uid else {}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}, "deleteOptions": options}
+        try:
+            await self._request("POST", self._path(name) + "/eviction", body=body)
+        except ApiError as error:
+            if error.status == 429:
+                return False
+            raise
+        return True
 
     async def watch(
         self,

@@ -6,7 +6,27 @@ import msgspec
 
 from dstk.kube.objects import Kind
 
-__all__ = ["EVENTS", "LEASES", "PODS", "Event", "Lease", "LeaseSpec", "Meta", "ObjectReference", "Pod"]
+__all__ = [
+    "EVENTS",
+    "LEASES",
+    "PODS",
+    "STATEFUL_SETS",
+    "Event",
+    "Lease",
+    "LeaseSpec",
+    "Meta",
+    "ObjectReference",
+    "OwnerReference",
+    "Pod",
+    "StatefulSet",
+]
+
+
+class OwnerReference(msgspec.Struct):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool = False
 
 
 class Meta(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -20,6 +40,7 @@ class Meta(msgspec.Struct, rename="camel", omit_defaults=True):
     deletion_timestamp: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    owner_references: list[OwnerReference] = msgspec.field(default_factory=list)
 
 
 class ContainerPort(msgspec.Struct, rename="camel"):
@@ -61,6 +82,37 @@ class Pod(msgspec.Struct):
         return None
 
 
+class Ordinals(msgspec.Struct):
+    start: int = 0
+
+
+class RollingUpdate(msgspec.Struct):
+    partition: int = 0
+
+
+class UpdateStrategy(msgspec.Struct, rename="camel"):
+    type: str = "RollingUpdate"
+    rolling_update: RollingUpdate | None = None
+
+
+class StatefulSetSpec(msgspec.Struct, rename="camel"):
+    replicas: int = 1
+    ordinals: Ordinals | None = None
+    update_strategy: UpdateStrategy = msgspec.field(default_factory=UpdateStrategy)
+
+
+class StatefulSetStatus(msgspec.Struct, rename="camel"):
+    update_revision: str = ""
+
+
+class StatefulSet(msgspec.Struct):
+    """What keeps the workers' pods: how many, and which revision they are to have."""
+
+    metadata: Meta
+    spec: StatefulSetSpec = msgspec.field(default_factory=StatefulSetSpec)
+    status: StatefulSetStatus = msgspec.field(default_factory=StatefulSetStatus)
+
+
 class LeaseSpec(msgspec.Struct, rename="camel", omit_defaults=True):
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
@@ -96,5 +148,6 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 PODS = Kind("v1", "Pod", "pods", Pod)
+STATEFUL_SETS = Kind("apps/v1", "StatefulSet", "statefulsets", StatefulSet)
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases", Lease)
 EVENTS = Kind("v1", "Event", "events", Event)

@@ -24,16 +24,17 @@ from dstk.api import (
 from dstk.api.conditions import with_condition
 from dstk.api.validation import Refusal, check_partition, unsupported
 from dstk.errors import ApiError, DstkError
-from dstk.kube import is_not_found
+from dstk.kube import STATEFUL_SETS, Cache, is_not_found
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.reconciler import FINALIZER
+from dstk.operator.sets import REVISION_LABEL, owner_of, worker_set
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
 from dstk.operator.writes import difference
 from dstk.plan import Cluster as Seen
-from dstk.plan import Load, Plan, Worker, is_cut, plan
+from dstk.plan import Load, Plan, Restart, Worker, is_cut, plan
 
 __all__ = ["Assigner"]
 
@@ -71,8 +72,10 @@ class Assigner:
         self._absent: dict[str, float] = {}
         self._silent: dict[str, float] = {}
         self._checked: set[str] = set()
+        self._stuck: dict[str, str] = {}
         self._dirty = True
-        for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments):
+        caches: tuple[Cache[Any], ...] = (cluster.keyspaces, cluster.partitions, cluster.assignments, cluster.sets)
+        for cache in caches:
             cache.on_change(self._on_change)
         workers.on_change(self._on_worker)
 
@@ -108,6 +111,7 @@ class Assigner:
         planned = plan(self._look(served), self._now())
         took = time.perf_counter() - started
         await self._create(planned)
+        await self._restart(planned.restarts)
         await self._report(planned.cut, orphaned)
         await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
 
@@ -141,6 +145,7 @@ class Assigner:
             assignments=list(self._cluster.assignments),
             loads=loads,
             absent=self._absent,
+            sets=[worker_set(each) for each in self._cluster.sets],
         )
 
     def _orphaned(self) -> set[str]:
@@ -160,8 +165,9 @@ class Assigner:
     def _worker(self, name: str) -> Worker:
         link = self._workers.get(name)
         labels = self._workers.labels[name]
+        place = self._place(name)
         if link is None:
-            return Worker(name, labels, ready=False, leaving=self._workers.is_leaving(name))
+            return Worker(name, labels, ready=False, leaving=self._workers.is_leaving(name), **place)
         leaving = link.draining or link.cordoned or self._workers.is_leaving(name)
         if link.reachable:
             self._silent.pop(name, None)
@@ -170,11 +176,54 @@ class Assigner:
         silent_since = self._silent.get(name)
         if link.heard:
             silent_since = self._now() - self._workers.unheard_seconds(name)
-        return Worker(name, labels, ready=link.reachable, leaving=leaving, silent_since=silent_since)
+        return Worker(name, labels, ready=link.reachable, leaving=leaving, silent_since=silent_since, **place)
+
+    def _place(self, name: str) -> dict[str, Any]:
+        """The worker's StatefulSet, its ordinal and its revision there, if there is one."""
+        pod = self._cluster.pods.get(name)
+        owner = owner_of(pod) if pod is not None else None
+        found = self._cluster.sets.get(owner[0].name) if owner is not None else None
+        if pod is None or owner is None or found is None or found.metadata.uid != owner[0].uid:
+            return {}
+        return {"set": owner[0].name, "ordinal": owner[1], "revision": pod.metadata.labels.get(REVISION_LABEL, "")}
 
     async def _create(self, planned: Plan) -> None:
         await self._all(self._create_partition(partition) for partition in planned.partitions)
         await self._all(self._create_assignment(assignment) for assignment in planned.assignments)
+
+    async def _restart(self, restarts: Sequence[Restart]) -> None:
+        """Evict the pods that are to go, and say what keeps others from it."""
+        stuck: dict[str, str] = {}
+        for each in restarts:
+            found, pod = self._cluster.sets.get(each.set), self._cluster.pods.get(each.worker)
+            if found is None or pod is None:
+                continue
+            about = reference(STATEFUL_SETS, found)
+            if each.empty and not pod.metadata.deletion_timestamp:
+                revision = found.status.update_revision
+                if await self._evict(each.worker, pod.metadata.uid):
+                    message = f"{each.worker} is empty; its pod is evicted and comes back with revision {revision}"
+                    self._cluster.events.record(about, "Normal", "WorkerRestarted", message)
+                else:
+                    stuck[each.worker] = "its PodDisruptionBudget does not allow an eviction now"
+            elif each.stuck:
+                stuck[each.worker] = each.stuck
+            if (why := stuck.get(each.worker)) and why != self._stuck.get(each.worker):
+                message = f"{each.worker} is to be restarted, but {why}"
+                self._cluster.events.record(about, "Warning", "RestartStuck", message)
+        self._stuck = stuck
+
+    async def _evict(self, name: str, uid: str) -> bool:
+        """Whether the pod goes, or has gone already; if not, it is tried again at the next look."""
+        try:
+            allowed = await self._cluster.pods.objects.evict(name, uid=uid)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return True
+        if not allowed:
+            self._dirty = True
+        return allowed
 
     async def _create_partition(self, partition: Partition) -> None:
         async with self._writes:

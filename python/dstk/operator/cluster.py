@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from dstk.api import (
     API_VERSION,
@@ -14,7 +15,19 @@ from dstk.api import (
     Keyspace,
     Partition,
 )
-from dstk.kube import EVENTS, PODS, Cache, Connection, EventRecorder, Kind, ObjectReference, Objects, Pod
+from dstk.kube import (
+    EVENTS,
+    PODS,
+    STATEFUL_SETS,
+    Cache,
+    Connection,
+    EventRecorder,
+    Kind,
+    ObjectReference,
+    Objects,
+    Pod,
+    StatefulSet,
+)
 from dstk.operator.settings import OperatorSettings
 
 __all__ = [
@@ -53,7 +66,8 @@ def is_approved(assignment: Assignment) -> bool:
 
 
 def reference(
-    kind: Kind[Assignment] | Kind[Partition] | Kind[Keyspace], item: Assignment | Partition | Keyspace
+    kind: Kind[Assignment] | Kind[Partition] | Kind[Keyspace] | Kind[StatefulSet],
+    item: Assignment | Partition | Keyspace | StatefulSet,
 ) -> ObjectReference:
     """What an Event about ``item`` points at."""
     metadata = item.metadata
@@ -84,8 +98,9 @@ class Cluster:
             Objects(connection, ASSIGNMENTS, namespace, on_write), settings=cache
         )
         self.pods: Cache[Pod] = Cache(
-            Objects(connection, PODS, namespace), label_selector=settings.worker_selector, settings=cache
+            Objects(connection, PODS, namespace, on_write), label_selector=settings.worker_selector, settings=cache
         )
+        self.sets: Cache[StatefulSet] = Cache(Objects(connection, STATEFUL_SETS, namespace), settings=cache)
         self.events = EventRecorder(Objects(connection, EVENTS, namespace, on_write), "dstk-operator")
         self.partitions.index(KEYSPACE, lambda partition: (partition.spec.keyspace,))
         self.partitions.index(PRIMARY, lambda partition: (partition.spec.primary or "",))
@@ -157,16 +172,20 @@ class Cluster:
         }
         return tuple(sorted(found))
 
+    @property
+    def caches(self) -> tuple[Cache[Any], ...]:
+        return (self.keyspaces, self.partitions, self.assignments, self.pods, self.sets)
+
     async def run(self) -> None:
         """Keep the caches and write the Events, for ever."""
         async with asyncio.TaskGroup() as tasks:
-            for cache in (self.keyspaces, self.partitions, self.assignments, self.pods):
+            for cache in self.caches:
                 tasks.create_task(cache.run())
             tasks.create_task(self.events.run())
 
     async def synced(self) -> None:
         """Wait until every cache has been listed once."""
-        for cache in (self.keyspaces, self.partitions, self.assignments, self.pods):
+        for cache in self.caches:
             await cache.synced()
 
 

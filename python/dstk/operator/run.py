@@ -145,8 +145,7 @@ class Operator:
     def _unhealthy(self) -> str:
         if not self._started:
             return ""  # a candidate is healthy
-        cluster = self.cluster
-        for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments, cluster.pods):
+        for cache in self.cluster.caches:
             if cache.silent_seconds > SILENT_SECONDS:
                 plural = cache.objects.kind.plural
                 return f"the API server has said nothing about {plural} for {cache.silent_seconds:.0f} s"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dstk.plan.assigner import Plan, plan
+from dstk.plan.cluster import Cluster, Load, RestartedBy, Worker, WorkerSet
 from dstk.plan.cut import is_cut
-from dstk.plan.view import Cluster, Load, Worker
+from dstk.plan.restarts import Restart
 
-__all__ = ["Cluster", "Load", "Plan", "Worker", "is_cut", "plan"]
+__all__ = ["Cluster", "Load", "Plan", "Restart", "RestartedBy", "Worker", "WorkerSet", "is_cut", "plan"]

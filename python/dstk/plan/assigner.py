@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from dstk.api import Assignment, Mode, Partition
 from dstk.plan.balance import balance
+from dstk.plan.cluster import Cluster
 from dstk.plan.cut import is_cut, missing_partitions
 from dstk.plan.draft import Draft
 from dstk.plan.drain import drain
 from dstk.plan.merge import merge
 from dstk.plan.place import place
+from dstk.plan.restarts import Restart, standing
 from dstk.plan.split import split
-from dstk.plan.view import Cluster, View, views
+from dstk.plan.view import View, views
 
 __all__ = ["Plan", "plan"]
 
@@ -23,12 +25,14 @@ class Plan:
 
     ``partitions``: initial Partitions of new keyspaces. ``cut``: keyspaces whose initial Partitions are all there; they
     get the condition ``Keyspace.CUT``, and nothing else is planned for them until they have it. ``assignments``: each
-    with its reason in ``spec.reason``; no two of them name the same partition.
+    with its reason in ``spec.reason``; no two of them name the same partition. ``restarts``: workers that are to be
+    restarted; the pods of those that are empty are to be evicted.
     """
 
     partitions: tuple[Partition, ...] = ()
     cut: tuple[str, ...] = ()
     assignments: tuple[Assignment, ...] = ()
+    restarts: tuple[Restart, ...] = ()
 
 
 def plan(cluster: Cluster, now: float) -> Plan:
@@ -40,7 +44,8 @@ def plan(cluster: Cluster, now: float) -> Plan:
     partitions: list[Partition] = []
     cut: list[str] = []
     assignments: list[Assignment] = []
-    for view in views(cluster, now):
+    stands = standing(cluster)
+    for view in views(cluster, now, stands):
         if view.policy.mode is Mode.OFF:
             continue
         if not is_cut(view.keyspace):
@@ -50,7 +55,7 @@ def plan(cluster: Cluster, now: float) -> Plan:
                 cut.append(view.keyspace.metadata.name)
             continue
         assignments.extend(_operations(view))
-    return Plan(tuple(partitions), tuple(cut), tuple(assignments))
+    return Plan(tuple(partitions), tuple(cut), tuple(assignments), stands.restarts)
 
 
 def _operations(view: View) -> list[Assignment]:

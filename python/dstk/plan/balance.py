@@ -24,10 +24,15 @@ def balance(draft: Draft) -> None:
     """Proposes moves from who holds most to who holds least until all are within bounds.
 
     Each move brings the worker that is out of bounds nearer, so their number is the least that can do it: the larger of
-    what is above and what is missing below. Among a worker's partitions, the cheapest to copy goes.
+    what is above and what is missing below. Among a worker's partitions, the cheapest to copy goes. Nothing is evened
+    out while workers are restarted: each that comes back is empty for a while, and would be filled only to be emptied.
     """
     view = draft.view
+    if any(worker.name in view.standing.rolling for worker in view.workers):
+        return
     takers = [worker.name for worker in view.takers]
+    if takers:
+        _empty_spares(draft, takers)
     if len(takers) < 2 or not draft.moves_left:
         return
     low, high = bounds(sum(draft.held[name] for name in takers), len(takers), view.policy.balance_tolerance_percent)
@@ -47,6 +52,14 @@ def balance(draft: Draft) -> None:
         part = movable[most].pop()
         counts = f"{most} holds {draft.held[most]}, {least} {draft.held[least]}"
         draft.move(part, least, f"{counts}; {low} to {high} is even")
+
+
+def _empty_spares(draft: Draft, takers: list[str]) -> None:
+    """Workers that are to be kept empty give what they have."""
+    for spare in sorted(draft.view.standing.spares - set(takers)):
+        for part in sorted(_movable(draft, spare), key=lambda part: part.weight)[: draft.moves_left]:
+            to = min(takers, key=draft.rank)
+            draft.move(part, to, f"{spare} is kept empty for the next restart; {to} holds least")
 
 
 def _movable(draft: Draft, worker: str) -> list[Part]:

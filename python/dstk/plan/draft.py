@@ -17,7 +17,8 @@ from dstk.api import (
     ObjectMeta,
     assignment_name,
 )
-from dstk.plan.view import Part, View, Worker
+from dstk.plan.cluster import Worker
+from dstk.plan.view import Part, View
 
 __all__ = ["Draft"]
 

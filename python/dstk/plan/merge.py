@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dstk.api import AssignmentSpec, AssignmentType, MergeParams, Policy
+from dstk.plan.cluster import Load
 from dstk.plan.draft import Draft
-from dstk.plan.view import Load, Part
+from dstk.plan.view import Part
 
 __all__ = ["merge"]
 

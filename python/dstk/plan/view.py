@@ -1,66 +1,22 @@
-"""What a plan is made from, as plain data: a picture of the whole cluster, and of one keyspace in it."""
+"""One keyspace as planning sees it, as plain data."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from dstk.api import Assignment, AssignmentPhase, AssignmentType, Keyspace, Partition, PartitionPhase, Policy, Step
 from dstk.api.span import Span, span_of
 from dstk.errors import InvalidRequest
+from dstk.plan.cluster import Cluster, Load, Worker
+from dstk.plan.restarts import Standing, heading
 
-__all__ = ["Cluster", "Load", "Part", "View", "Worker", "views"]
+__all__ = ["Part", "View", "views"]
 
 RETRY_SECONDS = 5.0
 """Pause after an operation on a partition was aborted; doubled with every further one up to the policy's cool-down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted.
-
-    ``silent_since``: when it was last heard, seconds since 1970, where that is some time ago.
-    """
-
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    ready: bool = True
-    leaving: bool = False
-    silent_since: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a partition carries, as its worker last reported it.
-
-    ``median_key`` halves the rows. ``sample`` holds keys with the operations/s that each stands for, in any order.
-    """
-
-    rows: int = 0
-    operations_per_second: float = 0.0
-    bytes_per_second: float = 0.0
-    median_key: bytes | None = None
-    sample: Sequence[tuple[bytes, float]] = ()
-    bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """All that a plan may depend on.
-
-    ``workers``: every worker pod that Kubernetes knows. ``assignments``: finished ones too, for cool-downs.
-    ``loads``: by partition name. ``absent``: since when (seconds since 1970) a pod has been gone, by name; the
-    partitions of a pod that is neither here nor among the workers are left alone.
-    """
-
-    keyspaces: Sequence[Keyspace] = ()
-    partitions: Iterable[Partition] = ()
-    workers: Sequence[Worker] = ()
-    assignments: Sequence[Assignment] = ()
-    loads: Mapping[str, Load] = field(default_factory=dict)
-    absent: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +46,7 @@ class View:
     ``busy``: partitions that an unfinished Assignment names. ``heading``: where unfinished ones bring partitions.
     ``moving`` and ``reshaping``: how many of them copy, or split and merge. ``moved``: end of the last completed move.
     ``retry``: when an aborted operation may be tried again, and ``aborted`` its name. ``elsewhere``: partitions that
-    each worker has of other keyspaces.
+    each worker has of other keyspaces. ``standing``: what the workers' StatefulSets ask of them.
     """
 
     keyspace: Keyspace
@@ -107,6 +63,7 @@ class View:
     aborted: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, float] = field(default_factory=dict)
     elsewhere: Mapping[str, int] = field(default_factory=dict)
+    standing: Standing = field(default_factory=lambda: Standing({}))
 
     @property
     def policy(self) -> Policy:
@@ -115,8 +72,9 @@ class View:
 
     @property
     def takers(self) -> tuple[Worker, ...]:
-        """The workers that may be given partitions."""
-        return tuple(worker for worker in self.workers if worker.ready and not worker.leaving)
+        """The workers that may be given partitions: those that are kept empty only when there is no other."""
+        able = tuple(worker for worker in self.workers if worker.ready and not worker.leaving)
+        return tuple(worker for worker in able if worker.name not in self.standing.spares) or able
 
     def owner(self, part: Part) -> str | None:
         """The worker that has the partition, or will once what is under way has ended."""
@@ -131,7 +89,7 @@ class View:
         return self.cooled(part) and self.now - part.created >= self.policy.cooldown_seconds
 
 
-def views(cluster: Cluster, now: float) -> list[View]:
+def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
     """One view a keyspace, by name. Partitions whose bounds make no sense, or that are being deleted, are left out."""
     keyspaces = {keyspace.metadata.name: keyspace for keyspace in cluster.keyspaces}
     parts: dict[str, list[Part]] = {name: [] for name in keyspaces}
@@ -150,13 +108,15 @@ def views(cluster: Cluster, now: float) -> list[View]:
     everywhere = sum(owners.values(), Counter())
     history = _History.of(cluster.assignments)
     pods = frozenset(worker.name for worker in cluster.workers)
+    workers = sorted(
+        (replace(each, leaving=each.leaving or each.name in standing.leaving) for each in cluster.workers),
+        key=lambda worker: worker.name,
+    )
     return [
         View(
             keyspace=keyspace,
             parts=tuple(sorted(parts[name], key=lambda part: (part.span, part.name))),
-            workers=tuple(
-                sorted((w for w in cluster.workers if keyspace.spec.selects(w.labels)), key=lambda worker: worker.name)
-            ),
+            workers=tuple(worker for worker in workers if keyspace.spec.selects(worker.labels)),
             pods=pods,
             now=now,
             busy=history.busy,
@@ -168,6 +128,7 @@ def views(cluster: Cluster, now: float) -> list[View]:
             aborted=history.aborted,
             absent=cluster.absent,
             elsewhere=everywhere - owners[name],
+            standing=standing,
         )
         for name, keyspace in sorted(keyspaces.items())
     ]
@@ -206,7 +167,7 @@ class _History:
     @classmethod
     def of(cls, assignments: Iterable[Assignment]) -> _History:
         busy: set[str] = set()
-        heading: dict[str, str] = {}
+        towards: dict[str, str] = {}
         copying: set[str] = set()
         reshaping: set[str] = set()
         moved: dict[str, float] = {}
@@ -223,16 +184,14 @@ class _History:
                     aborts[name] = (aborts.get(name, (0, 0.0))[0] + 1, ended)
             else:
                 busy.update(spec.partitions, spec.creates)
+                towards.update(heading(assignment))
                 if spec.move_params is not None:
-                    heading[spec.move_params.partition] = spec.move_params.to
                     if assignment.status.step is not Step.PROXYING:
                         copying.add(spec.move_params.partition)
-                elif spec.new_params is not None:
-                    heading.update(dict.fromkeys(spec.partitions, spec.new_params.primary))
                 elif spec.type in (AssignmentType.SPLIT, AssignmentType.MERGE) and spec.partitions:
                     reshaping.add(spec.partitions[0])
         return cls(
-            frozenset(busy), heading, frozenset(copying), frozenset(reshaping), moved, aborted, aborts
+            frozenset(busy), towards, frozenset(copying), frozenset(reshaping), moved, aborted, aborts
         )  # fmt: skip
 
     def retry(self, longest: float) -> dict[str, float]:

@@ -15,12 +15,19 @@ pub fn runtime(name: &str, threads: usize, nice: i32) -> io::Result<Runtime> {
         .enable_all();
     if nice > 0 {
         builder.on_thread_start(move || {
-            if let Err(error) =
-                rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice)
-            {
-                tracing::debug!(%error, "thread keeps its priority");
-            }
+            lower_priority(nice);
         });
     }
     builder.build()
 }
+
+#[cfg(target_os = "linux")]
+fn lower_priority(nice: i32) {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice) {
+        tracing::debug!(%error, "thread keeps its priority");
+    }
+}
+
+/// Elsewhere a priority is one of the whole process.
+#[cfg(not(target_os = "linux"))]
+fn lower_priority(_: i32) {}

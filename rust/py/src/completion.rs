@@ -1,18 +1,17 @@
 //! What ended, on its way to Python: results as Python has them, and the queue that asyncio collects them from.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Mutex;
 
 use dstk_net::client::{OpResult, Scanned};
 use dstk_net::error::ClientError;
 use dstk_net::operation::Verb;
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::errors::{Error, Result};
+use crate::wake::Wake;
 
 /// How a call of a client ended.
 pub(crate) enum Ended {
@@ -68,16 +67,15 @@ fn one(py: Python<'_>, verb: Verb, result: OpResult) -> Result<Bound<'_, PyAny>>
 /// Completions by token, and a file descriptor that is readable while there are any.
 pub(crate) struct CompletionQueue {
     ended: Mutex<Vec<(u64, Ended)>>,
-    wake: OwnedFd,
+    wake: Wake,
 }
 
 impl CompletionQueue {
     /// An empty queue.
     pub(crate) fn new() -> Result<Self> {
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(os_error)?;
         Ok(Self {
             ended: Mutex::default(),
-            wake,
+            wake: Wake::new().map_err(PyErr::from)?,
         })
     }
 
@@ -92,15 +90,14 @@ impl CompletionQueue {
             all.len() == 1
         };
         if first {
-            // Can fail only when the counter is at its highest, and then the descriptor is readable already.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+            self.wake.set();
         }
     }
 
     /// All completions since the last call.
     pub(crate) fn take(&self) -> Vec<(u64, Ended)> {
         // Before the queue is emptied: what comes in between wakes again, for nothing, and is never missed.
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        self.wake.clear();
         std::mem::take(
             &mut *self
                 .ended
@@ -109,12 +106,8 @@ impl CompletionQueue {
         )
     }
 
-    /// The file descriptor, an eventfd.
+    /// The file descriptor.
     pub(crate) fn fileno(&self) -> RawFd {
-        self.wake.as_raw_fd()
+        self.wake.fileno()
     }
-}
-
-fn os_error(error: rustix::io::Errno) -> Error {
-    PyOSError::new_err((error.raw_os_error(), error.to_string())).into()
 }

@@ -9,6 +9,7 @@ mod keys_in;
 mod node;
 mod range_index;
 mod routing_table;
+mod wake;
 
 /// `dstk._core`: what of dstk is written in Rust.
 #[pyo3::pymodule]

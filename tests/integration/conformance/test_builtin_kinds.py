@@ -236,3 +236,80 @@ async def test_one_may_ask_what_one_may_do(api: Api) -> None:
     review = {"spec": {"resourceAttributes": {"verb": "list", "group": "conformance.dstk.io", "resource": "widgets"}}}
     answer = await api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
     assert (answer.code, answer.body["status"]["allowed"]) == (201, True)
+
+
+POD = {"containers": [{"name": "c", "image": "none"}], "terminationGracePeriodSeconds": 600, "nodeName": "node-0"}
+
+
+async def make_pod(api: Api, **spec: Any) -> dict[str, Any]:
+    return await api.create(api.core("pods"), {"metadata": {"name": "p"}, "spec": POD | spec})
+
+
+async def test_a_pod_on_a_node_is_there_until_its_node_says_that_it_has_ended(api: Api) -> None:
+    path = f"{api.core('pods')}/p"
+    await make_pod(api)
+    assert (await api.delete(path)).code == 200
+    metadata = (await api.get(path)).body["metadata"]
+    assert metadata["deletionGracePeriodSeconds"] == 600
+    assert metadata["deletionTimestamp"] > metadata["creationTimestamp"]
+    # Neither a change nor another deletion ends it.
+    assert (await api.patch(f"{path}/status", {"status": {"phase": "Running"}})).code == 200
+    assert (await api.delete(path)).code == 200
+    assert (await api.get(path)).body["metadata"]["deletionTimestamp"] == metadata["deletionTimestamp"]
+    assert (await api.delete(path, {"gracePeriodSeconds": 0})).code == 200
+    assert (await api.get(path)).code == 404
+
+
+async def test_the_grace_of_a_deletion_goes_before_the_pods(api: Api) -> None:
+    await make_pod(api)
+    await api.delete(f"{api.core('pods')}/p", {"gracePeriodSeconds": 7})
+    assert (await api.get(f"{api.core('pods')}/p")).body["metadata"]["deletionGracePeriodSeconds"] == 7
+
+
+async def test_a_pod_that_has_ended_goes_at_once(api: Api) -> None:
+    await make_pod(api)
+    await api.patch(f"{api.core('pods')}/p/status", {"status": {"phase": "Succeeded"}})
+    await api.delete(f"{api.core('pods')}/p")
+    assert (await api.get(f"{api.core('pods')}/p")).code == 404
+
+
+async def test_an_eviction_deletes_the_pod_that_it_means(api: Api) -> None:
+    path = f"{api.core('pods')}/p"
+    uid = (await make_pod(api))["metadata"]["uid"]
+    eviction: dict[str, Any] = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    other = await api.post(f"{path}/eviction", eviction | {"deleteOptions": {"preconditions": {"uid": "another"}}})
+    assert (other.code, other.reason) == (409, "Conflict")
+    assert "deletionTimestamp" not in (await api.get(path)).body["metadata"]
+    done = await api.post(f"{path}/eviction", eviction | {"deleteOptions": {"preconditions": {"uid": uid}}})
+    assert done.code == 201
+    assert (await api.get(path)).body["metadata"]["deletionGracePeriodSeconds"] == 600
+    gone = await api.post(f"{api.core('pods')}/q/eviction", eviction | {"metadata": {"name": "q"}})
+    assert gone.code == 404
+
+
+async def test_discovery_tells_of_evictions(api: Api) -> None:
+    resources = {one["name"]: one for one in (await api.get("/api/v1")).body["resources"]}
+    found = resources["pods/eviction"]
+    assert (found["kind"], found["group"], found["version"], found["verbs"]) == (
+        "Eviction", "policy", "v1", ["create"],
+    )  # fmt: skip
+
+
+async def test_a_stateful_set_counts_its_generations_and_has_a_status(api: Api) -> None:
+    path = api.core("statefulsets").replace("/api/v1/", "/apis/apps/v1/")
+    labels = {"app": "kv"}
+    spec = {
+        "serviceName": "kv",
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": POD["containers"]}},
+    }
+    made = await api.create(path, {"metadata": {"name": "kv"}, "spec": spec})
+    assert (made["spec"]["replicas"], made["metadata"]["generation"]) == (1, 1)
+    changed = await api.patch(f"{path}/kv", {"spec": {"replicas": 3}})
+    assert changed.body["metadata"]["generation"] == 2
+    status = {"replicas": 3, "readyReplicas": 2, "updateRevision": "r2"}
+    told = await api.patch(f"{path}/kv/status", {"status": status})
+    assert told.body["status"].items() >= status.items()
+    assert told.body["metadata"]["generation"] == 2
+    table = (await api.send("GET", path, accept=TABLE)).body
+    assert table["rows"][0]["cells"][:2] == ["kv", "2/3"]

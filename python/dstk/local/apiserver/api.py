@@ -47,6 +47,8 @@ class Deletion:
     propagation: str = "Background"
     preconditions: Any = None
     dry_run: bool = False
+    grace_seconds: int | None = None
+    """How long a pod may take to end; None: what the pod says itself."""
 
 
 def key_of(resource: Resource, namespace: str, name: str) -> Key:
@@ -89,7 +91,11 @@ class Api:
 
     def now(self) -> str:
         """The present second in RFC 3339."""
-        second = int(self.clock())
+        return self.later(0)
+
+    def later(self, seconds: int) -> str:
+        """So many seconds from now in RFC 3339."""
+        second = int(self.clock()) + seconds
         if second != self._second:
             moment = datetime.datetime.fromtimestamp(second, datetime.UTC)
             self._second, self._second_text = second, moment.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -264,7 +270,7 @@ class Api:
         else:
             metadata.pop("managedFields", None)
         revision = self._store(resource, key, fresh, options)
-        if "deletionTimestamp" in metadata and not metadata.get("finalizers") and not options.dry_run:
+        if writes.is_to_go(metadata) and not options.dry_run:
             return self._remove(resource, key)
         return revision
 
@@ -294,7 +300,7 @@ class Api:
         )
 
     def delete(self, resource: Resource, key: Key, deletion: Deletion) -> tuple[Revision, bool]:
-        """The object's last revision and whether it is gone; if not, finalizers keep it."""
+        """The object's last revision and whether it is gone; if not, finalizers keep it, or a pod may end by itself."""
         revision = self.get(resource, *key)
         metadata = revision.object["metadata"]
         writes.check_preconditions(resource, metadata, deletion.preconditions)
@@ -302,10 +308,11 @@ class Api:
             raise status.denied("", NAMESPACES, key[1], "this namespace may not be deleted")
         finalizers = self._finalizers(resource, metadata, deletion.propagation)
         if deletion.dry_run:
-            return revision, not finalizers
-        if not finalizers and not self._cleaned_up_after(resource):
+            return revision, not finalizers and not self._grace(resource, revision.object, deletion)
+        grace = self._grace(resource, revision.object, deletion)
+        if not finalizers and not grace and not self._cleaned_up_after(resource):
             return self._remove(resource, key), True
-        marked = writes.mark_deleted(revision.object, finalizers, self.now())
+        marked = writes.mark_deleted(revision.object, finalizers, self.later(grace), grace)
         if resource.collection == NAMESPACES:
             marked = {**marked, "status": {**(marked.get("status") or {}), "phase": "Terminating"}}
         if marked is revision.object:
@@ -314,6 +321,17 @@ class Api:
         if not finalizers:
             marked["metadata"].pop("finalizers", None)
         return self.store.put(resource.collection, key, marked), False
+
+    def _grace(self, resource: Resource, obj: Object, deletion: Deletion) -> int:
+        """Seconds that a pod on a node may take to end; whoever runs it then deletes it with 0."""
+        if resource.collection != "pods":
+            return 0
+        spec, phase = obj.get("spec") or {}, (obj.get("status") or {}).get("phase")
+        if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
+            return 0
+        if deletion.grace_seconds is not None:
+            return max(0, deletion.grace_seconds)
+        return int(spec.get("terminationGracePeriodSeconds", 30))
 
     def _cleaned_up_after(self, resource: Resource) -> bool:
         return resource.collection == NAMESPACES

@@ -109,6 +109,28 @@ _POD = _structure(
     ),
 )
 
+_STATEFUL_SET = _structure(
+    "StatefulSet represents a set of pods with consistent identities.",
+    spec=_object(
+        replicas={**_INT, "default": 1},
+        serviceName=_STRING,
+        selector=_object(matchLabels={**_STRINGS, "x-kubernetes-map-type": "atomic"}, open_=True),
+        template=_object(
+            metadata=_object(labels=_STRINGS, annotations=_STRINGS, open_=True),
+            spec=_object(containers=_CONTAINERS, initContainers=_CONTAINERS, open_=True),
+        ),
+        ordinals=_object(start=_INT),
+        updateStrategy=_object(type=_STRING, rollingUpdate=_object(partition=_INT, open_=True)),
+        podManagementPolicy=_STRING,
+        open_=True,
+        required=("selector", "template"),
+    ),
+    status=_object(
+        replicas=_INT, readyReplicas=_INT, currentRevision=_STRING, updateRevision=_STRING, observedGeneration=_INT,
+        conditions=_CONDITIONS, open_=True,
+    ),
+)  # fmt: skip
+
 _SERVICE = _structure(
     "Service is a named abstraction of software service.",
     spec=_object(
@@ -295,6 +317,10 @@ def _ports(obj: Object, _: float) -> str:
     return ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in ports) or "<none>"
 
 
+def _ready_replicas(obj: Object, _: float) -> str:
+    return f"{(obj.get('status') or {}).get('readyReplicas', 0)}/{obj['spec'].get('replicas', 1)}"
+
+
 def _event_object(obj: Object, _: float) -> str:
     about = obj.get("involvedObject") or obj.get("regarding") or {}
     return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
@@ -333,6 +359,9 @@ def _core(plural: str, kind: str, structure: Structure, **rest: Any) -> Resource
         group="", version="v1", plural=plural, singular=kind.lower(), kind=kind, structure=structure, **rest
     )
 
+
+EVICTION = "eviction"
+"""A subresource of pods that can only be created; it is an Eviction of policy/v1."""
 
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
@@ -448,6 +477,20 @@ BUILTIN: tuple[Resource, ...] = (
         stored_version="v1",
         convert_in=_core_event,
         convert_out=_new_event,
+    ),
+    Resource(
+        group="apps",
+        version="v1",
+        plural="statefulsets",
+        singular="statefulset",
+        kind="StatefulSet",
+        namespaced=True,
+        structure=_STATEFUL_SET,
+        short_names=("sts",),
+        categories=("all",),
+        subresources=_STATUS,
+        counts_generation=True,
+        columns=(NAME, _column("Ready", _ready_replicas), AGE),
     ),
     Resource(
         group="coordination.k8s.io",

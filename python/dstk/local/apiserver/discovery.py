@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dstk.local.apiserver.builtin import EVICTION
 from dstk.local.apiserver.resource import Registry, Resource
 
 Document = dict[str, Any]
@@ -12,6 +13,8 @@ AGGREGATED_TYPES = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
 )
+
+_EVICTION = {"group": "policy", "version": "v1", "kind": "Eviction"}
 
 _VIRTUAL = {
     ("authorization.k8s.io", "v1"): (
@@ -63,6 +66,10 @@ def resource_list(registry: Registry, group_name: str, version: str) -> Document
     for resource in found:
         resources.append(_resource(resource))
         resources += [_subresource(resource, name) for name in sorted(resource.subresources)]
+        if resource.collection == "pods":
+            resources.append(
+                {"name": f"pods/{EVICTION}", "singularName": "", "namespaced": True, **_EVICTION, "verbs": ["create"]}
+            )
     resources += [
         {"name": plural, "singularName": kind.lower(), "namespaced": False, "kind": kind, "verbs": ["create"]}
         for plural, kind in virtual
@@ -151,4 +158,6 @@ def _aggregated_resource(resource: Resource) -> Document:
             {"subresource": name, "responseKind": kind, "verbs": ["get", "patch", "update"]}
             for name in sorted(resource.subresources)
         ]
+    if resource.collection == "pods":
+        entry["subresources"].append({"subresource": EVICTION, "responseKind": _EVICTION, "verbs": ["create"]})
     return entry

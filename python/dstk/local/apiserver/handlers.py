@@ -11,6 +11,7 @@ from aiohttp import web
 
 from dstk.local.apiserver import discovery, openapi, request, status, tables
 from dstk.local.apiserver.api import Api, Options, key_of
+from dstk.local.apiserver.builtin import EVICTION
 from dstk.local.apiserver.listing import Page, Pages, Selection, list_body, select
 from dstk.local.apiserver.request import BODY_LIMIT, JSON, Accepted, ResourcePath
 from dstk.local.apiserver.resource import Object, Resource
@@ -136,6 +137,8 @@ class Handlers:
 
     async def _resource(self, path: ResourcePath, http: web.BaseRequest) -> web.StreamResponse:
         resource = self._api.resource(path.group, path.version, path.plural)
+        if path.subresource == EVICTION and resource.collection == "pods":
+            return await self._evict(resource, path, http)
         if path.subresource and path.subresource not in resource.subresources:
             raise status.path_not_found()
         if path.namespace and not resource.namespaced:
@@ -341,6 +344,16 @@ class Handlers:
             "uid": revision.object["metadata"].get("uid", ""),
         }
         return answer(_encode(status.success({name: value for name, value in details.items() if value})))
+
+    async def _evict(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
+        """There are no disruption budgets here: what is asked for is done."""
+        if http.method != "POST":
+            raise status.Refusal(
+                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+            )
+        evicted = request.eviction(path.name, await http.read())
+        self._api.delete(resource, key_of(resource, path.namespace, path.name), evicted)
+        return answer(_encode(status.success({})), code=201)
 
     async def _delete_collection(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         deletion = request.deletion(http.query, await http.read())

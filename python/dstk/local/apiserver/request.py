@@ -15,7 +15,7 @@ from dstk.local.apiserver.api import PATCH_TYPES, Deletion, Options
 from dstk.local.apiserver.writes import Reading
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_SUBRESOURCES = frozenset({"status", "finalize", "scale"})
+_SUBRESOURCES = frozenset({"eviction", "finalize", "scale", "status"})
 _TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
 
@@ -112,7 +112,21 @@ def deletion(query: Mapping[str, str], body: bytes) -> Deletion:
         raise status.invalid("meta.k8s.io", "DeleteOptions", "", [error])
     asked = options.get("dryRun")
     dry_run = _dry_run(asked[0] if isinstance(asked, list) and asked else query.get("dryRun"), "Delete")
-    return Deletion(propagation, options.get("preconditions"), dry_run)
+    grace = options.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    if grace is not None and not str(grace).removeprefix("-").isdecimal():
+        raise status.bad_request(f"gracePeriodSeconds {grace!r} is no whole number")
+    return Deletion(propagation, options.get("preconditions"), dry_run, None if grace is None else int(grace))
+
+
+def eviction(name: str, body: bytes) -> Deletion:
+    """The deletion that an Eviction asks for. Raises Refusal 400."""
+    asked = decoded(body, Reading("Ignore"))
+    if type(asked) is not dict or asked.get("kind") != "Eviction":
+        raise status.bad_request("an Eviction of policy/v1 is expected")
+    named = (asked.get("metadata") or {}).get("name")
+    if named != name:
+        raise status.bad_request(f"name in URL does not match name in Eviction object: {name} and {named}")
+    return deletion({}, json.dumps(asked.get("deleteOptions") or {}).encode())
 
 
 def decoded(body: bytes, reading: Reading) -> Any:

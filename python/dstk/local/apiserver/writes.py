@@ -328,15 +328,21 @@ def _transition_errors(before: Object, after: Object, sent: Object) -> list[Fiel
     ]
 
 
-def mark_deleted(old: Object, finalizers: list[str], now: str) -> Object:
-    """`old` as an object that waits for its finalizers; `old` itself when it already does."""
+def is_to_go(metadata: Object) -> bool:
+    """Is the object deleted, and nothing left to wait for?"""
+    waits = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+    return "deletionTimestamp" in metadata and not waits
+
+
+def mark_deleted(old: Object, finalizers: list[str], at: str, grace_seconds: int = 0) -> Object:
+    """`old` as an object that waits for its finalizers or its process; `old` itself when it already does."""
     before = old["metadata"]
     if "deletionTimestamp" in before and before.get("finalizers", []) == finalizers:
         return old
     metadata = {**before, "finalizers": finalizers}
     if "deletionTimestamp" not in before:
-        metadata["deletionTimestamp"] = now
-        metadata["deletionGracePeriodSeconds"] = 0
+        metadata["deletionTimestamp"] = at
+        metadata["deletionGracePeriodSeconds"] = grace_seconds
         if "generation" in before:
             metadata["generation"] = before["generation"] + 1
     return {**old, "metadata": metadata}
