@@ -12,19 +12,20 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python test-kubernetes lint format generate wheel bench bench-page \
+.PHONY: help build demo test test-rust test-python test-kubernetes test-cluster lint format generate wheel bench bench-page \
 	fuzz sanitize check-interleavings check-instructions simulate soak soak-kills soak-operations clean
 
 help:
 	@echo 'make demo              split, merge and move partitions under load on this machine; loses nothing'
 	@echo 'make test              all tests        (make test-rust, make test-python: a part)'
 	@echo 'make test-kubernetes   a real kube-apiserver, built once, with the operator under its own Role: conformance, end to end'
+	@echo 'make test-cluster      the chart on the cluster that KUBECONFIG names, IMAGE=…: restarts, scaling, kills, cuts under load'
 	@echo 'make lint              formatters, linters, types, layers, generated files'
 	@echo 'make build             the extension in release mode, into .venv'
 	@echo 'make wheel             an abi3 wheel, into dist/'
 	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
 	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
-	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability, bench-moves)'
+	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability, bench-moves, bench-scale)'
 	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
 	@echo 'make fuzz              decoders on made-up input, SECONDS=20 each'
 	@echo 'make soak              faults against real processes under load, SECONDS=300, SEED=…, DURABILITY=Memory|Disk'
@@ -65,6 +66,12 @@ KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e --igno
 test-kubernetes: build
 	KUBEBUILDER_ASSETS="$$(tests/realapi/binaries/build)" DSTK_TEST_KUBERNETES=1 \
 		$(BIN)/pytest -n 2 --dist loadfile $(KUBERNETES_TESTS)
+
+# On whatever cluster KUBECONFIG names; the cluster has to have IMAGE. KUBECTL, HELM: other commands than the usual ones.
+# NODE: a command that runs another as root on the only node, for what breaks the cluster itself.
+test-cluster: build
+	IMAGE="$(or $(IMAGE),$(error name the image: make test-cluster IMAGE=…))" \
+		HELM="$${HELM:-$$(deploy/helm-binary)}" $(BIN)/pytest -x tests/cluster
 
 simulate: build
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)
@@ -107,7 +114,7 @@ wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --quiet --out dist
 
 # One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
-BENCHES := bench-routing bench-bulk bench-partitions bench-durability bench-moves
+BENCHES := bench-routing bench-bulk bench-partitions bench-durability bench-moves bench-scale
 .PHONY: $(BENCHES)
 
 bench:
@@ -132,6 +139,9 @@ bench-durability: build
 
 bench-moves: build
 	$(BIN)/python benches/moves.py
+
+bench-scale: build
+	KUBEBUILDER_ASSETS="$$(tests/realapi/binaries/build)" $(BIN)/python benches/scale.py
 
 bench-page: .venv/.bench
 	$(BIN)/python benches/page.py

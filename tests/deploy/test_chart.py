@@ -152,6 +152,14 @@ def test_selectors_meet_their_pods_and_no_others(chart: Rendered) -> None:
             assert met == [name.removesuffix("-pods")], (kind, name)
 
 
+def test_a_volume_is_taken_into_possession_only_where_that_is_asked_for(chart: Rendered) -> None:
+    assert "initContainers" not in chart.one("StatefulSet", "dstk-worker")["spec"]["template"]["spec"]
+    found = rendered({"workers": {"disk": {"enabled": True, "takeOwnership": True}}}).one("StatefulSet", "dstk-worker")
+    (taking,) = found["spec"]["template"]["spec"]["initContainers"]
+    assert taking["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
+    assert taking["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
+
+
 def test_claims_are_there_with_disk_only(chart: Rendered) -> None:
     assert "volumeClaimTemplates" not in chart.one("StatefulSet", "dstk-worker")["spec"]
     disk = {"enabled": True, "size": "7Gi", "storageClassName": "fast"}

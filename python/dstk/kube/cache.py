@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from dstk.errors import ApiError, DstkError
 from dstk.kube.backoff import Backoff
 from dstk.kube.objects import Objects
-from dstk.kube.request import Expired
+from dstk.kube.request import Expired, Silent
 
 __all__ = ["Cache", "CacheSettings"]
 
@@ -86,6 +86,8 @@ class Cache(Generic[T]):
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._synced = asyncio.Event()
         self._heard = clock()
+        self._version = ""
+        """Up to which changes are known; "": they have to be listed."""
 
     def get(self, name: str) -> T | None:
         return self._items.get(name)
@@ -160,18 +162,21 @@ class Cache(Generic[T]):
     async def run(self) -> None:
         """List, then watch, for ever. What goes wrong is logged and tried again with back-off."""
         backoff = Backoff(longest=self._settings.backoff_longest)
-        version: str | None = None
         listed = 0.0
         while True:
             try:
-                if version is None or self._clock() - listed >= self._settings.relist_seconds:
-                    version = await self._list()
+                if not self._version or self._clock() - listed >= self._settings.relist_seconds:
+                    self._version = await self._list()
                     listed = self._clock()
-                version = await self._watch(version, listed + self._settings.relist_seconds)
+                await self._watch(listed + self._settings.relist_seconds)
+                backoff.reset()
+            except Silent as error:
+                # Nothing may have changed, or the connection may be dead: a new watch tells.
+                log.debug("%s", error)
                 backoff.reset()
             except Expired:
                 log.info("watch of %s is too far behind; listing again", self.objects.kind.plural)
-                version = None
+                self._version = ""
             except ApiError as error:
                 delay = backoff.next()
                 log.warning("%s: %s; again in %.1f s", self.objects.kind.plural, error, delay)
@@ -210,10 +215,10 @@ class Cache(Generic[T]):
                 self._wake(name)
         return version
 
-    async def _watch(self, version: str, until: float) -> str:
+    async def _watch(self, until: float) -> None:
         seconds = max(1, min(self._settings.watch_seconds, int(until - self._clock()) + 1))
         events = self.objects.watch(
-            version,
+            self._version,
             timeout_seconds=seconds,
             # A server that ends its watches in time is not silent.
             idle_seconds=self._settings.idle_seconds,
@@ -228,8 +233,7 @@ class Cache(Generic[T]):
                     self._remove(event.object.metadata.name, int(event.resource_version or 0))
                 else:
                     self._put(event.object, int(event.resource_version or 0))
-                version = event.resource_version or version
-        return version
+                self._version = event.resource_version or self._version
 
     def _put(self, item: T, version: int) -> None:
         name = item.metadata.name

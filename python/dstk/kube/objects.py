@@ -16,7 +16,7 @@ import msgspec
 
 from dstk.errors import ApiError, Unavailable
 from dstk.kube.connect import Connection
-from dstk.kube.request import CONNECT_SECONDS, api_error, raise_if_cancelled, request, send
+from dstk.kube.request import CONNECT_SECONDS, Silent, api_error, raise_if_cancelled, request, send
 
 __all__ = ["Kind", "ListPage", "Objects", "WatchEvent", "is_conflict", "is_not_found"]
 
@@ -200,8 +200,9 @@ class Objects(Generic[T]):
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Changes after ``resource_version``, bookmarks included, until the server ends the stream.
 
-        Raises Expired when that version is too old, Unavailable when the stream breaks or nothing at all came for
-        ``idle_seconds`` (the server sends a bookmark about every minute).
+        That the server has begun counts as a bookmark. Raises Expired when that version is too old, Unavailable when the
+        stream breaks, Silent when nothing at all came for ``idle_seconds``: a server that has nothing to tell need not
+        send bookmarks.
         """
         query = {
             "watch": "true",
@@ -219,6 +220,7 @@ class Objects(Generic[T]):
             response = await send(self._connection, "GET", self._collection, query=query, timeout=timeout)
             if response.status >= 400:
                 raise api_error(response.status, await response.read())
+            yield WatchEvent("BOOKMARK", None, resource_version)
             rest = b""
             async for piece in response.content.iter_any():
                 *lines, rest = (rest + piece).split(b"\n")
@@ -227,6 +229,8 @@ class Objects(Generic[T]):
                         yield self._decode_event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise_if_cancelled()
+            if isinstance(error, TimeoutError):
+                raise Silent(f"watch of {self.kind.plural}: nothing for {idle_seconds:g} s") from error
             raise Unavailable(f"watch of {self.kind.plural} broke: {error!r}") from error
         finally:
             if response is not None:

@@ -13,7 +13,7 @@ import msgspec
 from dstk.errors import ApiError, OutcomeUnknown, Unavailable
 from dstk.kube.connect import Connection
 
-__all__ = ["CONNECT_SECONDS", "Expired", "api_error", "apply", "raise_if_cancelled", "request", "send"]
+__all__ = ["CONNECT_SECONDS", "Expired", "Silent", "api_error", "apply", "raise_if_cancelled", "request", "send"]
 
 REQUEST_SECONDS = 30.0
 """Time-out of a request that is not a watch."""
@@ -25,6 +25,10 @@ _APPLY_PATCH = "application/apply-patch+yaml"
 
 class Expired(ApiError):
     """The resource version or list cursor is too old (410 Gone): list again."""
+
+
+class Silent(Unavailable):
+    """A watch has brought nothing for long."""
 
 
 class _Status(msgspec.Struct):

@@ -183,3 +183,19 @@ async def test_a_handler_that_fails_stops_nothing() -> None:
         cache.on_change(broken)
         await cache.wait_for("b", is_at(2), LONG)
     assert broken.calls == 2
+
+
+async def test_a_server_that_has_nothing_to_tell_is_not_silent() -> None:
+    """It takes a new watch whenever the last one has brought nothing for long."""
+    now = 0.0
+    api = ScriptedApi(lists=deque([([pod("a", 3)], "3", "")]))
+    settings = CacheSettings(idle_seconds=0.05, backoff_longest=0.01)
+    async with cached(api, settings, clock=lambda: now) as cache:
+        await cache.synced()
+        now = 100.0
+        watches = len(api.queries)
+        async with asyncio.timeout(60):
+            while len(api.queries) < watches + 3:
+                await asyncio.sleep(0.01)
+        assert cache.silent_seconds == 0.0
+    assert cache.lists == 1
