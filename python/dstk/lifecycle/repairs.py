@@ -100,7 +100,7 @@ class _Repair:
         part = view.parts.get(self.name)
         if part is None:
             return False
-        return part.role == "primary" or held.fenced
+        return part.epoch >= held.epoch if part.role == "primary" else held.fenced
 
     def _create(self, holder: WorkerView, held: PartView) -> Iterator[Action]:
         """The object as it was, unless others have its keys by now."""
