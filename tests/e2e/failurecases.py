@@ -324,7 +324,7 @@ MERGE = [
     Case("the Assignment is deleted, or late", "operator.after-merge=hold", "Completed", meanwhile=cancel, owners={"": SOURCE}),
     Case("the Assignment is deleted, or late", "operator.before-merge=hold", "Aborted Cancelled", meanwhile=rival_cancels, owners=CHILDREN),
     Case("the Assignment is deleted, or late", "operator.before-merge=fail:always", "Aborted DeadlineExceeded", limits=DEADLINE),
-    Case("a part is deleted or moved away before the flip", "operator.after-set-status=hold, operator.before-merge=fail:always", "Aborted PartitionChanged", meanwhile=delete("-a"), owners={"-b": SOURCE}, checked=False),
+    Case("a part is deleted or moved away before the flip", "operator.after-set-status=hold, operator.before-merge=fail:always", "Aborted PartitionChanged", meanwhile=delete("-a"), owners=CHILDREN),
     *[Case("the Assignment is deleted while no operator runs", f"operator.{point}=hold", "Completed", meanwhile=deleted_between_lives, owners={"": SOURCE}) for point in ("after-merge", "after-create-partition", "after-commit[-a]")],
     *[Case("the Assignment is deleted while no operator runs", f"operator.{point}=hold", "Aborted Cancelled", meanwhile=deleted_between_lives, owners=CHILDREN) for point in ("before-merge",)],
     Case("the worker does not answer", "operator.before-merge=hold", meanwhile=freeze(SOURCE)),
@@ -376,7 +376,7 @@ MOVE = [
     *[Case("the Assignment is deleted while no operator runs", f"operator.{point}=hold", "Aborted Cancelled", meanwhile=deleted_between_lives, owners={"": SOURCE}) for point in ("after-follow", "after-fence")],
     *[Case("the Assignment is deleted while no operator runs", f"operator.{point}=hold", "Completed", meanwhile=deleted_between_lives, owners={"": DESTINATION}) for point in ("after-commit", "after-promote", "after-proxy")],
     Case("stale clients never stop", "operator.after-proxy=hold", meanwhile=restless_clients, limits=DEADLINE),
-    Case("the partition is deleted or somebody else's meanwhile", "operator.before-fence=hold", "Aborted PartitionChanged", meanwhile=delete(), owners={}),
+    Case("the partition is deleted or somebody else's meanwhile", "operator.before-fence=hold", "Aborted PartitionChanged", meanwhile=delete(), owners={"": SOURCE}),
     Case("an older Assignment wants the same partition", "operator.after-follow=hold", meanwhile=second_move),
 ]  # fmt: skip
 

@@ -163,6 +163,10 @@ class Stage:
         yield
         await self.new_operator()
 
+    def cluster_log(self, process: str) -> str:
+        """All that a process has logged."""
+        return (self.folder / "logs" / f"{process}.log").read_text()
+
     def log(self) -> Log:
         """What is logged from now on."""
         return Log(self.folder)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from failurecases import staged
-from stage import DESTINATION, SOURCE, Scene, Stage, until
+from stage import DESTINATION, OTHER, SOURCE, Scene, Stage, Stop, until
 
-from dstk import kube
+from dstk import api, kube
 from dstk.api.conditions import find
 
 EVENTS = kube.EVENTS
@@ -45,6 +45,15 @@ async def events(stage: Stage, name: str) -> set[str]:
     return {event.reason for event in (await found.list_page()).items if event.involved_object.name == name}
 
 
+async def told(stage: Stage, name: str, reason: str) -> None:
+    """Wait for an Event of that reason about an object of that name."""
+
+    async def there() -> bool:
+        return reason in await events(stage, name)
+
+    await until(there, f"an Event says {reason}")
+
+
 async def repaired(scene: Scene, reason: str) -> None:
     """Wait until the Partition says by a condition what was found, and there is an Event."""
     seen: Any = None
@@ -62,6 +71,15 @@ async def repaired(scene: Scene, reason: str) -> None:
 @pytest.fixture(params=["disk", "memory"])
 def keyspace(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+async def over(scene: Scene) -> None:
+    """Wait until its Assignment has ended."""
+
+    async def ended() -> bool:
+        return (await scene.phase()).startswith(("Completed", "Aborted"))
+
+    await until(ended, lambda: f"{scene.name} ends\n{scene.log.text()[-3000:]}")
 
 
 async def edit(scene: Scene, **spec: Any) -> None:
@@ -95,6 +113,99 @@ async def test_a_partition_that_somebody_deletes_comes_back_as_it_was_served(sta
         await repaired(played, "ObjectDeleted")
         await played.serves({played.name: SOURCE})
         await played.finish(False)
+
+
+STEPS = ["operator.before-follow", "operator.before-fence", "operator.after-fence", "operator.before-commit"]
+LATE_STEPS = ["operator.after-commit", "operator.after-promote", "operator.after-proxy"]
+
+
+@pytest.mark.parametrize("point", STEPS)
+async def test_a_partition_deleted_in_the_middle_of_a_move_stays_where_it_is(
+    stage: Stage, keyspace: str, point: str
+) -> None:
+    async with scene(stage, keyspace) as played:
+        played.arm([Stop(point, "hold")])
+        await played.begin()
+        await played.held(Stop(point, "hold"))
+        await stage.partitions.delete(played.name)
+        played.release()
+        await played.ended("Aborted PartitionChanged")
+        await told(stage, played.name, "PartitionChanged")
+        await repaired(played, "ObjectDeleted")
+        await played.serves({played.name: SOURCE})
+        await played.finish(False)
+        await played.let_go()
+
+
+@pytest.mark.parametrize("point", LATE_STEPS)
+async def test_one_deleted_after_the_commit_of_a_move_is_where_it_went(stage: Stage, keyspace: str, point: str) -> None:
+    async with scene(stage, keyspace) as played:
+        played.arm([Stop(point, "hold")])
+        await played.begin()
+        await played.held(Stop(point, "hold"))
+        await stage.partitions.delete(played.name)
+        played.release()
+        await repaired(played, "ObjectDeleted")
+        owner = (await stage.partitions.get(played.name)).spec.primary
+        assert owner in (SOURCE, DESTINATION)
+        await played.serves({played.name: owner})
+        assert await played.phase() in ("Completed", "Aborted PartitionChanged")
+        await played.finish(False)
+        await played.let_go()
+
+
+@pytest.mark.parametrize("primary", [DESTINATION, OTHER, "nowhere", None])
+@pytest.mark.parametrize("point", STEPS)
+async def test_a_primary_set_by_hand_in_the_middle_of_a_move(
+    stage: Stage, keyspace: str, point: str, primary: str | None
+) -> None:
+    async with scene(stage, keyspace) as played:
+        played.arm([Stop(point, "hold")])
+        await played.begin()
+        await played.held(Stop(point, "hold"))
+        before = await stage.partitions.get(played.name)
+        await edit(played, primary=primary, epoch=before.spec.epoch + 1)
+        played.release()
+        await over(played)
+        owner = DESTINATION if await played.phase() == "Completed" else SOURCE
+        await played.serves({played.name: owner})
+        await played.finish(False)
+        await played.let_go()
+
+
+@pytest.mark.parametrize("deed", ["partition", "keyspace", "both"])
+@pytest.mark.parametrize("point", ["operator.after-follow", "operator.after-fence", "operator.after-commit"])
+async def test_what_is_deleted_while_no_operator_runs_and_a_move_is_under_way(
+    stage: Stage, keyspace: str, point: str, deed: str
+) -> None:
+    async with scene(stage, keyspace) as played:
+        played.arm([Stop(point, "hold")])
+        await played.begin()
+        await played.held(Stop(point, "hold"))
+        kept = await stage.keyspaces.get(keyspace)
+        async with stage.without_operator():
+            played.release()
+            if deed != "keyspace":
+                await stage.partitions.delete(played.name)
+            if deed != "partition":
+                await stage.keyspaces.delete(keyspace)
+        try:
+            if deed == "keyspace":
+                await played.says("Stalled KeyspaceGone")
+                await told(stage, played.name, "KeyspaceGone")
+            elif deed == "both":
+                await played.ended("Aborted PartitionChanged")
+        finally:
+            if deed != "partition":
+                await stage.keyspaces.create({"metadata": {"name": keyspace}, "spec": api.to_dict(kept.spec)})
+        await over(played)
+        if deed != "keyspace":
+            await repaired(played, "ObjectDeleted")
+        owner = (await stage.partitions.get(played.name)).spec.primary
+        assert owner in (SOURCE, DESTINATION)
+        await played.serves({played.name: owner})
+        await played.finish(False)
+        await played.let_go()
 
 
 async def test_one_that_is_created_anew_goes_to_the_worker_that_has_the_rows(stage: Stage, keyspace: str) -> None:

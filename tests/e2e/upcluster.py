@@ -18,7 +18,7 @@ from worlds import kubectl as kubectl
 
 START_SECONDS = 120
 STOP_SECONDS = 60
-STEP_SECONDS = 20
+STEP_SECONDS = 120
 
 
 class Up:

@@ -82,6 +82,7 @@ class Cache(Generic[T]):
         self._view = MappingProxyType(self._items)
         self._deleted: OrderedDict[str, int] = OrderedDict()
         self._handlers: list[Callable[[T | None, T | None], None]] = []
+        self._on_missing: list[Callable[[], None]] = []
         self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[str, T]]]] = {}
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._synced = asyncio.Event()
@@ -105,6 +106,10 @@ class Cache(Generic[T]):
 
     def on_change(self, handler: Callable[[T | None, T | None], None]) -> None:
         self._handlers.append(handler)
+
+    def on_missing(self, handler: Callable[[], None]) -> None:
+        """``handler()`` is called whenever the API server says that it has no such kind."""
+        self._on_missing.append(handler)
 
     def index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
         self._indexes[name] = (keys, {})
@@ -179,6 +184,10 @@ class Cache(Generic[T]):
                 self._version = ""
             except ApiError as error:
                 delay = backoff.next()
+                if error.status == 404:
+                    for missing in self._on_missing:
+                        missing()
+                    version = None
                 log.warning("%s: %s; again in %.1f s", self.objects.kind.plural, error, delay)
                 await asyncio.sleep(delay)
             except DstkError as error:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from dstk.errors import ApiError, ConfigError, Conflict, DstkError
 from dstk.kube.connect import Connection
 from dstk.kube.objects import Objects, is_conflict
-from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta
+from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta, ObjectReference
 
 __all__ = ["Election", "ElectionSettings", "first_term"]
 
@@ -83,6 +83,13 @@ class Election:
     def is_held(self) -> bool:
         """Whether nobody else can have the lease yet, by this process' monotonic clock, however long it was paused."""
         return self.term > 0 and self._clock() - self._renewed < self._settings.renew_deadline
+
+    @property
+    def reference(self) -> ObjectReference:
+        """The Lease, for an Event about what has no object of its own. Once it is held."""
+        assert self._lease is not None
+        metadata = self._lease.metadata
+        return ObjectReference(LEASES.api_version, LEASES.kind, metadata.name, metadata.namespace, metadata.uid)
 
     async def acquire(self) -> int:
         """Wait until the lease is ours; the term."""

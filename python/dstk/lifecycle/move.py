@@ -179,6 +179,12 @@ def object_outdated(m: Move) -> bool:
 
 
 @guard
+def source_open(m: Move) -> bool:
+    """The source serves without a fence, which it does not after a commit of ours: somebody has set the owner."""
+    return m.there is not None and m.there.role == "primary" and not m.there.fenced
+
+
+@guard
 def source_proxies(m: Move) -> bool:
     return m.there is not None and m.there.role == "proxy"
 
@@ -485,6 +491,7 @@ Move.table = Transitions(
     at(LOADING, FOLLOWING, PROXYING).when(uncertain).wait("the outcome of the commit"),
     # The commit has happened: only forward, or back by another commit when the destination lost everything.
     before_commit().when(moved & destination_serves & ~source_silent).do(forward, note_owner).go(PROXYING),
+    before_commit().when(moved & source_open & ~destination_serves).do(take_back).stay(),
     before_commit().when(moved & destination_follows & stream_broken & copy_behind).do(follow_on).stay(),
     before_commit().when(moved & destination_follows & copy_complete).do(promote).stay(),
     before_commit().when(moved & destination_follows & stream_broken & source_serves).do(follow_on).stay(),

@@ -67,7 +67,7 @@ class _Repair:
             return () if self._last_owner_is_silent() else None
         held = self.holder.parts[self.name]
         if self.partition is None:
-            return tuple(self._create(self.holder, held))
+            return tuple(self._create(self.holder, held)) or None
         if self.partition.spec.primary == self.holder.name:
             return tuple(self._clear_proxy(self.partition)) or None
         if self._belongs_to_the_owner(self.partition, held):
@@ -100,10 +100,10 @@ class _Repair:
         part = view.parts.get(self.name)
         if part is None:
             return False
-        return part.role == "primary" or held.fenced
+        return part.epoch >= held.epoch if part.role == "primary" else held.fenced
 
     def _create(self, holder: WorkerView, held: PartView) -> Iterator[Action]:
-        """The object as it was, unless others have its keys by now."""
+        """The object as it was, unless others have its keys: then recovery knows what a split or merge has left."""
         if any(self.around.meeting(held.start, held.end)) or not self._fits(held):
             return
         start, end = format_bound(held.start), format_bound(held.end)

@@ -15,6 +15,7 @@ from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
 from dstk.kube import Backoff
 from dstk.lifecycle import actions, decide, touched
+from dstk.lifecycle.bereft import without_keyspace
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import Observed, PartView, WorkerView
 from dstk.lifecycle.operation import lapse_seconds
@@ -27,6 +28,9 @@ from dstk.operator.workers import WorkerLinks
 __all__ = ["Driver"]
 
 log = logging.getLogger(__name__)
+
+UNKNOWN = Keyspace(spec=KeyspaceSpec(key_length=1))
+"""Where nothing of the Keyspace is looked at."""
 
 
 class Driver:
@@ -256,9 +260,12 @@ class Driver:
         keyspace = self._find_keyspace()
         if keyspace is None and (refusal is not None or self._merged_and_cleared()):
             # Refused for this very reason, or has only to say that it is done: nothing of the Keyspace is looked at.
-            keyspace = Keyspace(spec=KeyspaceSpec(key_length=1))
+            keyspace = UNKNOWN
+        cancelled = deleted or assignment.metadata.deletion_timestamp is not None
         if keyspace is None:
-            log.warning("assignment %s: its partitions or their Keyspace are gone; waiting for them", self.name)
+            named = map(self._cluster.partitions.get, (*assignment.spec.partitions, *assignment.spec.creates))
+            partition = next((each for each in named if each is not None), None)
+            await self._lane(without_keyspace(assignment, partition, cancelled, self._now()), Outcome())
             return None
         return Observed(
             assignment=assignment,
@@ -266,7 +273,7 @@ class Driver:
             partitions=dict(self._partitions),
             workers=dict(self._views),
             ahead=self._cluster.ahead(assignment, self.partition_names),
-            cancelled=deleted or assignment.metadata.deletion_timestamp is not None,
+            cancelled=cancelled,
             refusal=refusal,
             uncertain=bool(self._uncertain),
             term=self._term,
@@ -280,12 +287,8 @@ class Driver:
             await self._read_back()
         keyspace = self._find_keyspace()
         partitions = self._cluster.partitions
-        if keyspace is None:
-            spec = self.assignment.spec
-            self.partition_names, self.worker_names = (*spec.partitions, *spec.creates), ()
-        else:
-            names = touched(self.assignment, partitions.items, keyspace)
-            self.partition_names, self.worker_names = names.partitions, names.workers
+        names = touched(self.assignment, partitions.items, keyspace or UNKNOWN)
+        self.partition_names, self.worker_names = names.partitions, names.workers
         self._partitions = {
             name: partition for name in self.partition_names if (partition := partitions.get(name)) is not None
         }
@@ -296,6 +299,8 @@ class Driver:
             name: view.name for view in views for name, part in view.parts.items() if part.role == "primary"
         }
         views = views[: len(self.worker_names)]
+        if keyspace is None:
+            self._keyspace = self._keyspace_of_what_is_held(views)
         self._views = {view.name: self._with_life(view) for view in views}
         self._memory = self._memory.saw((view.name for view in views if not view.reachable), self._now())
         self._fresh = True
@@ -327,6 +332,14 @@ class Driver:
         """The Keyspace of its partitions; the last one known when the object is gone."""
         self._keyspace = self._cluster.keyspace_of(self.assignment) or self._keyspace
         return self._keyspace
+
+    def _keyspace_of_what_is_held(self, views: Iterable[WorkerView]) -> Keyspace | None:
+        """When none of its Partitions has an object: that of what its workers hold of them."""
+        partitions = self._cluster.partitions
+        if any(partitions.get(name) is not None for name in self.partition_names):
+            return None
+        held = (part.keyspace for view in views for name, part in view.parts.items() if name in self.partition_names)
+        return next((found for each in held if (found := self._cluster.keyspaces.get(each)) is not None), None)
 
     def _merged_and_cleared(self) -> bool:
         """The parts are merged, and gone; an operator has ended between that and saying so."""

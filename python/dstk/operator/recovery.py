@@ -110,11 +110,16 @@ class Recovery:
             for name in self._fenced:
                 self._look_at(name)
             self._fenced.clear()
-        if phase is AssignmentPhase.COMPLETED or (new is not None and phase is not AssignmentPhase.ABORTED):
+        if new is not None and not (phase is not None and phase.final):
             return
         if old is None or (new is not None and old.status.phase is phase):
             return
         spec = assignment.spec
+        if phase is AssignmentPhase.COMPLETED:
+            # Nothing is left to do, unless somebody has deleted meanwhile what it served.
+            lost = spec.new_params or spec.move_params
+            if not lost or all(self._cluster.partitions.get(name) for name in spec.partitions):
+                return
         names = {spec.move_params.source, spec.move_params.to} if spec.move_params is not None else set()
         for name in spec.partitions:
             partition = self._cluster.partitions.get(name)

@@ -97,9 +97,16 @@ class RoutePublisher:
             return
         partition = new or old
         assert partition is not None
+        if new is None and self._is_served(partition):
+            return
         self._mark(partition)
         if new is None:
             self._reveal(partition)
+
+    def _is_served(self, gone: Partition) -> bool:
+        """Whether it was deleted by hand: its worker serves on, gets the object back, and is to be found meanwhile."""
+        name = gone.metadata.name
+        return self._workers.holder(name, gone.spec.keyspace) is not None and not any(self._cluster.unfinished(name))
 
     def _reveal(self, gone: Partition) -> None:
         """What the partition covered shows again only if it is said again."""

@@ -9,7 +9,9 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from dstk.api import GROUP
 from dstk.errors import Unavailable
 from dstk.kube import Connection, Election, connect
 from dstk.operator.assigner import Assigner
@@ -104,6 +106,7 @@ class Operator:
             term = await election.take_over()
         log.info("%s runs with term %d", component, term)
         self.metrics.leader.labels(component).set(term)
+        self._say_what_is_missing(election)
         leading.set()
         try:
             if self._settings.leader_election:
@@ -112,6 +115,17 @@ class Operator:
                 await work(term, lambda: True)
         finally:
             await election.release()
+
+    def _say_what_is_missing(self, election: Election) -> None:
+        """An Event on the Lease while the definition of a kind is gone; the operator goes on once it is there again."""
+        cluster = self.cluster
+
+        def say(plural: str) -> None:
+            message = f"there is no definition of {plural}.{GROUP}: apply crds/ again; workers serve what they have"
+            cluster.events.record(election.reference, "Warning", "DefinitionMissing", message)
+
+        for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments):
+            cache.on_missing(partial(say, cache.objects.kind.plural))
 
     async def _reconcile(self, term: int, leads: Callable[[], bool]) -> None:
         settings, cluster = self._settings, self.cluster

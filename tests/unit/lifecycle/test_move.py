@@ -230,6 +230,10 @@ MATRIX = {
         at(FOLLOWING, FENCED, gone("pod2"), AFTER),
         ["pod1: serve p epoch 8", "commit p: primary pod1, epoch 9"],
     ),
+    "somebody else says that it has moved": (
+        at(FOLLOWING, SERVES, CAUGHT_UP, AFTER),
+        ["pod1: serve p epoch 8", "commit p: primary pod1, epoch 9"],
+    ),
     "taken back": (
         at(FOLLOWING, FENCED, gone("pod2"), BACK),
         [

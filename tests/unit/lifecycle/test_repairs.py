@@ -1,0 +1,116 @@
+"""repair, case by case: what somebody has made of an object, who has the rows, and what is done about it."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace as with_
+from scenes import KEYSPACE, lines, partition, worker
+
+from dstk.api import Partition
+from dstk.lifecycle import Around, actions, is_suspect, repair
+from dstk.lifecycle.observed import PartView, WorkerView
+
+OURS = partition("p", "a", "o", "pod1", 7)
+THEIRS = partition("p", "a", "o", "pod2", 8)
+NOWHERE = partition("p", "a", "o", "nowhere", 8)
+NOBODYS = partition("p", "a", "o", None, 8)
+ANEW = partition("p", "a", "o", None, 0, phase=None)
+OTHER_KEYS = partition("p", "a", "z", None, 0, phase=None)
+PROXIED = partition("p", "a", "o", "pod1", 7, proxy="pod2")
+PROXIED_NOWHERE = partition("p", "a", "o", "pod1", 7, proxy="nowhere")
+MERGED = partition("p", "a", "o", None, 7, proxy="pod1")
+CONFIRMED_THERE = with_(THEIRS, status=with_(THEIRS.status, incarnation="uid1/1"))
+
+HELD = PartView("primary", 7, start=b"a\0\0\0", end=b"o\0\0\0")
+FENCED = PartView("primary", 7, start=b"a\0\0\0", end=b"o\0\0\0", fenced=True, fence_token=2)
+SERVED = PartView("primary", 8, start=b"a\0\0\0", end=b"o\0\0\0")
+LATER = PartView("primary", 9, start=b"a\0\0\0", end=b"o\0\0\0")
+COPY = PartView("following", 7, sequence=9, digest=3, caught_up=True)
+LONGER = PartView("primary", 7, start=b"a\0\0\0\0", end=b"o\0\0\0\0")
+
+BACK = ["commit p: primary pod1, epoch 9", "pod1: serve p epoch 9", "p is ready, Repaired"]
+
+CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = {
+    # who is primary
+    "all is well": (OURS, [worker("pod1", p=HELD), worker("pod2")], None),
+    "given to a worker that has not got it": (THEIRS, [worker("pod1", p=HELD), worker("pod2")], BACK),
+    "given to what is no worker": (NOWHERE, [worker("pod1", p=HELD), worker("pod2")], BACK),
+    "given to nobody": (NOBODYS, [worker("pod1", p=HELD), worker("pod2")], BACK),
+    "given to a worker that does not answer": (THEIRS, [worker("pod1", p=HELD)], BACK),
+    "given to a worker that has an unfinished copy": (THEIRS, [worker("pod1", p=HELD), worker("pod2", p=COPY)], BACK),
+    "created anew": (
+        ANEW,
+        [worker("pod1", p=HELD)],
+        ["commit p: primary pod1, epoch 8", "pod1: serve p epoch 8", "p is ready, Repaired"],
+    ),
+    "created anew for other keys": (OTHER_KEYS, [worker("pod1", p=HELD)], []),
+    "set back to an owner of long ago": (
+        OURS,
+        [worker("pod1", p=HELD), worker("pod2", p=LATER)],
+        ["commit p: primary pod2, epoch 10", "pod2: serve p epoch 10", "p is ready, Repaired"],
+    ),
+    # a move that has committed is none of it
+    "moved": (THEIRS, [worker("pod1", p=HELD), worker("pod2", p=SERVED)], None),
+    "moved, the copy is not primary yet": (THEIRS, [worker("pod1", p=FENCED), worker("pod2", p=COPY)], None),
+    "moved, the destination does not answer": (THEIRS, [worker("pod1", p=FENCED)], None),
+    "moved, and lost there": (THEIRS, [worker("pod1", p=FENCED), worker("pod2")], BACK),
+    "merged away": (MERGED, [worker("pod1", p=HELD)], None),
+    "restarted, nobody has the rows": (OURS, [worker("pod1"), worker("pod2")], None),
+    "who had the rows last does not answer": (CONFIRMED_THERE, [worker("pod2")], []),
+    # who passes on
+    "a proxy that does not pass on": (
+        PROXIED,
+        [worker("pod1", p=HELD), worker("pod2")],
+        ["commit p: primary pod1, epoch 7", "p is ready, Repaired"],
+    ),
+    "a proxy that is no worker": (
+        PROXIED_NOWHERE,
+        [worker("pod1", p=HELD)],
+        ["commit p: primary pod1, epoch 7", "p is ready, Repaired"],
+    ),
+    "a proxy that does not answer": (PROXIED, [worker("pod1", p=HELD)], None),
+    "a proxy that passes on": (PROXIED, [worker("pod1", p=HELD), worker("pod2", p=PartView("proxy", 7))], None),
+    # what has no object
+    "deleted": (None, [worker("pod1", p=HELD)], ["create p [a,o) on pod1, epoch 7", "p is ready, Repaired"]),
+    "deleted, an old owner has it too": (
+        None,
+        [worker("pod1", p=HELD), worker("pod2", p=SERVED)],
+        ["create p [a,o) on pod2, epoch 8", "p is ready, Repaired"],
+    ),
+    "deleted, of a Keyspace of other keys": (None, [worker("pod1", p=LONGER)], None),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_object_is_set_right(case: str) -> None:
+    found, seen, expected = CASES[case]
+    steps = repair(found, "p", KEYSPACE, around(seen))
+    assert (None if steps is None else lines(steps)) == expected
+
+
+def around(seen: list[WorkerView], *over: Partition) -> Around:
+    views = {view.name: view for view in seen}
+    return Around(views, {"pod1", "pod2"}, {"uid1"}, lambda start, end: over)
+
+
+def test_what_others_have_keys_of_by_now_does_not_come_back() -> None:
+    assert (
+        repair(None, "p", KEYSPACE, around([worker("pod1", p=HELD)], partition("whole", "a", "z", "pod2", 9))) is None
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_said(case: str) -> None:
+    found, seen, expected = CASES[case]
+    steps = repair(found, "p", KEYSPACE, around(seen)) or ()
+    events = [step for step in steps if isinstance(step, actions.Record)]
+    conditions = [step.condition for step in steps if isinstance(step, actions.SetPartitionStatus)]
+    assert [event.type for event in events] == (["Warning"] if steps else [])
+    assert conditions == ([Partition.REPAIRED] if expected else [])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_some_worker_finds_it_suspect(case: str) -> None:
+    found, seen, expected = CASES[case]
+    suspect = any(is_suspect(found, view, view.parts.get("p"), {"pod1", "pod2"}) for view in seen)
+    assert suspect or expected is None
