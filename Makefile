@@ -62,7 +62,7 @@ test-python: build
 
 # What has to hold at a real API server as well. The failure tables are left to the embedded one: they are about workers.
 KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e --ignore-glob '*/test_failure_table*' \
-	tests/deploy/test_real_api.py tests/deploy/test_restarts.py
+	tests/deploy/test_real_api.py tests/deploy/test_rolling_restarts.py
 
 test-kubernetes: build
 	KUBEBUILDER_ASSETS="$$(tests/realapi/binaries/build)" DSTK_TEST_KUBERNETES=1 \
