@@ -12,7 +12,8 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: help build demo test test-rust test-python test-kubernetes test-cluster lint format generate wheel bench bench-page \
+.PHONY: help build demo test test-rust test-python test-kubernetes test-cluster lint format generate wheel check-wheel \
+	bench bench-page \
 	fuzz sanitize check-interleavings check-instructions simulate soak soak-kills soak-operations clean
 
 help:
@@ -23,7 +24,8 @@ help:
 	@echo 'make lint              formatters, linters, types, layers, generated files'
 	@echo 'make build             the extension in release mode, into .venv'
 	@echo 'make wheel             an abi3 wheel, into dist/'
-	@echo 'make generate          CRDs, protobuf stubs and printed tables, from their sources'
+	@echo 'make check-wheel       that wheel, installed by pip alone where there is no Rust, runs the demo'
+	@echo 'make generate          CRDs, protobuf stubs, printed tables and plain YAML, from their sources'
 	@echo 'make bench             all benchmarks, into build/bench/*.json and docs/benchmarks.md'
 	@echo 'make bench-routing     key lookups beside bisect, numpy, polars and others   (also bench-bulk, bench-partitions, bench-durability, bench-moves, bench-scale)'
 	@echo 'make bench-page        docs/benchmarks.md from the JSON that is there'
@@ -61,7 +63,8 @@ test-python: build
 	$(BIN)/pytest -n 2 --dist loadfile
 
 # What has to hold at a real API server as well. The failure tables are left to the embedded one: they are about workers.
-KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e --ignore-glob '*/test_failure_table*'
+KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e --ignore-glob '*/test_failure_table*' \
+	tests/deploy/test_real_api.py tests/deploy/test_rolling_restarts.py
 
 test-kubernetes: build
 	KUBEBUILDER_ASSETS="$$(tests/realapi/binaries/build)" DSTK_TEST_KUBERNETES=1 \
@@ -109,9 +112,14 @@ generate: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py
 	$(BIN)/python -m dstk.api.generate
 	$(BIN)/python -m dstk.lifecycle.tables
+	$(BIN)/python deploy/render.py
 
 wheel: $(BIN)/maturin
+	rm -f dist/dstk-*.whl
 	$(BIN)/maturin build --release --quiet --out dist
+
+check-wheel: wheel
+	PYTHON=$(PYTHON) deploy/check-wheel dist/dstk-*.whl
 
 # One target a benchmark, which writes build/bench/NAME.json. `make bench` runs them one after another, then the page.
 BENCHES := bench-routing bench-bulk bench-partitions bench-durability bench-moves bench-scale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -29,6 +30,11 @@ def test_what_is_made_from_other_files_is_up_to_date() -> None:
     render = render_module()
     assert (ROOT / "deploy" / "dstk.yaml").read_text() == render.plain()
     assert {path: path.read_text() for path in (CHART / "files" / "crds").iterdir()} == render.definitions()
+
+
+def test_package_crates_and_chart_have_one_version() -> None:
+    versions = subprocess.run([sys.executable, ROOT / "deploy" / "versions.py"], capture_output=True, text=True)
+    assert versions.returncode == 0, versions.stderr
 
 
 def test_definitions_are_ours_and_outlive_the_release(chart: Rendered) -> None:

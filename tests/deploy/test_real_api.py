@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
-from charts import ROOT, Object, rendered
+from charts import CHART, ROOT, Object, rendered
 
 import worlds
 
@@ -101,3 +102,32 @@ def test_its_pods_are_restricted_and_less_would_be_refused(kind: str, name: str)
         del owner["securityContext"][field]
         said = applied(yaml.safe_dump(less)).stderr
         assert 'violates PodSecurity "restricted:latest"' in said, field
+
+
+def test_helm_installs_upgrades_and_uninstalls(helm: str) -> None:
+    """Strategies and definitions are where upgrades and uninstallations of charts go wrong."""
+    where = ["--kubeconfig", str(worlds.plane().kubeconfig), "--namespace", "shop"]
+
+    def run(verb: str, *arguments: str) -> None:
+        subprocess.run([helm, verb, "shop", *arguments, *where], check=True, capture_output=True, text=True)
+
+    def strategy() -> str:
+        return kubectl("get", "-n", "shop", "sts/shop-dstk-worker", "-o", "jsonpath={.spec.updateStrategy}").stdout
+
+    # The definitions may be there already, from `dstk crds` or another test.
+    run("install", str(CHART), "--create-namespace", "--take-ownership")
+    assert strategy() == '{"type":"OnDelete"}'
+    run("upgrade", str(CHART), "--set", "workers.restarts=StatefulSet,workers.spare=0")
+    assert json.loads(strategy())["type"] == "RollingUpdate"
+    run("upgrade", str(CHART), "--set", "operator.replicas=1")
+    assert strategy() == '{"type":"OnDelete"}'
+    assert kubectl("get", "-n", "shop", "pdb", "-o", "name").stdout.split() == [
+        "poddisruptionbudget.policy/shop-dstk-worker"
+    ]
+    run("rollback", "2")
+    assert json.loads(strategy())["type"] == "RollingUpdate"
+    run("uninstall")
+    assert kubectl("get", "-n", "shop", "sts,deploy,role", "-o", "name").stdout == ""
+    assert (
+        "customresourcedefinition.apiextensions.k8s.io/partitions.dstk.io" in kubectl("get", "crd", "-o", "name").stdout
+    )

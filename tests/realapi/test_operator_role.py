@@ -12,7 +12,7 @@ from failurecases import staged
 from stage import OTHER, SOURCE, Scene, Stage, Stop, until
 
 import worlds
-from dstk import api
+from dstk import api, kube
 
 Right = tuple[str, str, str]
 """API group, resource, verb"""
@@ -50,6 +50,7 @@ async def test_the_operator_uses_every_right_that_it_has_and_no_other(stage: Sta
     await deleted_when_its_time_is_over(stage)
     await merged_with_conflicts(stage)
     await lost_twice(stage)
+    await restarted(stage)
     await stage.new_operator()  # which takes the lease over
     unused: set[Right] = set()
 
@@ -125,3 +126,48 @@ async def lost_twice(stage: Stage) -> None:
             return another and now.status.phase is api.PartitionPhase.READY
 
         await until(served, "the partition is served from empty")
+
+
+async def restarted(stage: Stage) -> None:
+    """A StatefulSet that the operator restarts; its one pod is of an old revision and has nothing."""
+    labels = {"set": "idle"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "worker", "image": "none"}]}}
+    sets = kube.Objects(stage.connection, kube.STATEFUL_SETS, stage.cluster.namespace)
+    made = await sets.create(
+        {
+            "metadata": {"name": "idle", "annotations": {api.RESTARTS_ANNOTATION: "Operator"}},
+            "spec": {
+                "replicas": 1,
+                "serviceName": "idle",
+                "selector": {"matchLabels": labels},
+                "template": template,
+                "updateStrategy": {"type": "OnDelete"},
+            },
+        }
+    )
+    await sets.patch_status("idle", {"replicas": 1, "updateRevision": "new"})
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "name": "idle",
+        "uid": made.metadata.uid,
+        "controller": True,
+    }
+    ports = [{"name": name, "containerPort": number} for name, number in (("control", 7071), ("data", 7070))]
+    pods = kube.Objects(stage.connection, kube.PODS, stage.cluster.namespace)
+    await pods.create(
+        {
+            "metadata": {
+                "name": "idle-0",
+                "labels": {**labels, "controller-revision-hash": "old"},
+                "ownerReferences": [owner],
+            },
+            "spec": {"containers": [{"name": "worker", "image": "none", "ports": ports}]},
+        }
+    )
+
+    async def evicted() -> bool:
+        return await pods.find("idle-0") is None
+
+    await until(evicted, "the pod of the old revision is evicted")
+    await sets.delete("idle")

@@ -146,6 +146,9 @@ def test_nobody_is_restarted_while_another_is_away_or_unwell() -> None:
     there = members("r1", "r2", "r2")
     assert restarts(cluster(1, "w-1", workers=there[:2])) == []
     assert restarts(cluster(1, "w-1", workers=[*there[:2], replace(there[2], ready=False)])) == []
+    old_and_unwell = [replace(there[0], ready=False), *there[1:]]
+    assert restarts(cluster(1, "w-0", workers=old_and_unwell)) == [], "it may only be slow, and has rows"
+    assert restarts(cluster(1, "w-1", workers=old_and_unwell)) == [Restart("w-0", "w", empty=True)]
 
 
 @pytest.mark.parametrize(
