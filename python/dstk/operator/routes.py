@@ -11,11 +11,12 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dstk.api import Keyspace, Partition
 from dstk.api.span import span_of
-from dstk.errors import DstkError, InvalidRequest
+from dstk.errors import DstkError, InvalidRequest, Unavailable
 from dstk.kube import Backoff
 from dstk.operator.cluster import KEYSPACE, Cluster
 from dstk.operator.metrics import Metrics
@@ -47,7 +48,10 @@ class _Stream:
 
 
 class RoutePublisher:
-    """Follows the caches and the workers. ``publish_now(partition)`` is for what writers are waiting for."""
+    """Follows the caches and the workers. ``publish_now(partition)`` is for what writers are waiting for.
+
+    ``leads`` says whether this operator still may act: else nothing is pushed.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class RoutePublisher:
         metrics: Metrics,
         settings: OperatorSettings,
         term: int,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
@@ -65,6 +70,7 @@ class RoutePublisher:
         self._delay = settings.route_delay
         self._timeout = settings.control_timeout
         self._term = term
+        self._leads = leads
         self._streams: dict[str, _Stream] = {}
         self._addresses: dict[str, str] = {}
         self._ended: set[asyncio.Task[None]] = set()
@@ -160,9 +166,11 @@ class RoutePublisher:
                     life, stream.full = stream.link.incarnation, True
                     # Another life of the worker has lost what the earlier one was told.
                     while stream.link.incarnation == life:
+                        heard = stream.link.heard
                         await self._push(stream, pusher)
-                        if self._lease() and not stream.link.heard:
-                            # What renews a lease is a push after an acknowledgement.
+                        lease = self._lease()
+                        if lease and stream.link.heard - heard > 2 * lease / RENEWALS:
+                            # A push renews from the acknowledgement before it, which is old.
                             await self._push(stream, pusher)
                         backoff.reset()
                         await self._wait(stream)
@@ -197,6 +205,9 @@ class RoutePublisher:
             update = self._changes(partitions, workers)
             if not update.keyspaces and not update.workers and not self._lease():
                 return
+        if not self._leads():
+            # It would renew leases, and the next operator counts them from when it began to lead.
+            raise Unavailable("the lease was not renewed in time; another operator may be leading")
         self._metrics.pushes.labels("full" if full else "delta").inc()
         await pusher.push(update, timeout_seconds=self._timeout)
         stream.link.heard = time.monotonic()

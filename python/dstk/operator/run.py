@@ -129,7 +129,8 @@ class Operator:
 
     async def _reconcile(self, term: int, leads: Callable[[], bool]) -> None:
         settings, cluster = self._settings, self.cluster
-        routes = RoutePublisher(cluster, self.workers, self.spans, self.metrics, settings, term)
+        self.workers.lead()
+        routes = RoutePublisher(cluster, self.workers, self.spans, self.metrics, settings, term, leads)
         writes = asyncio.Semaphore(settings.max_writes)
         hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now, leads)
         reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)

@@ -73,7 +73,7 @@ class WorkerLinks:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._introduced = asyncio.Event()
-        self._started = time.monotonic()
+        self._leads_since = time.monotonic()
         pods.on_change(self._on_pod)
 
     async def introduced(self) -> None:
@@ -111,12 +111,15 @@ class WorkerLinks:
         return name in self._labels
 
     def unheard_seconds(self, name: str) -> float:
-        """For how long the worker has certainly not taken note of any operator.
-
-        What an operator before this one was told, it was told before this one began.
+        """For how long the worker has certainly not taken note of any operator: since it last did of this one, or since
+        this one leads. It may have heard the one before until then.
         """
         link = self._links.get(name)
-        return time.monotonic() - max(self._started, link.heard if link is not None else 0.0)
+        return time.monotonic() - max(self._leads_since, link.heard if link is not None else 0.0)
+
+    def lead(self) -> None:
+        """This operator has the reconciler's lease from now on."""
+        self._leads_since = time.monotonic()
 
     def holder(self, partition: str, keyspace: str) -> str | None:
         """The worker that reports to be its primary, whatever its object says."""

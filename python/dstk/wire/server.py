@@ -31,9 +31,9 @@ class Handler(Protocol):
     def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
         """Load reports, one every interval."""
 
-    def routes(self, term: int, update: bytes, heard_ago: float | None) -> None:
-        """Apply a serialized ``dstk.v1.RoutesUpdate``. `heard_ago`: seconds since what the operator has heard last was
-        said; None: it has not heard anything of this stream."""
+    async def routes(self, term: int, update: bytes, said: float | None) -> None:
+        """Apply a serialized ``dstk.v1.RoutesUpdate``. `said`: when what the operator has heard last was said, by the
+        monotonic clock; None: it has not heard anything of this stream."""
 
 
 class ControlServer:
@@ -98,9 +98,8 @@ class _Servicer(control_pb2_grpc.ControlServicer):
         said: float | None = None
         async for push in requests:
             # The next push is sent only when the acknowledgement of the one before has come.
-            heard_ago = None if said is None else time.monotonic() - said
             try:
-                self._handler.routes(push.term, push.update.SerializeToString(), heard_ago)
+                await self._handler.routes(push.term, push.update.SerializeToString(), said)
             except errors.DstkError as error:
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
             said = time.monotonic()

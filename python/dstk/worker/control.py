@@ -7,6 +7,7 @@ meant for is checked, before anything else.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,6 +27,8 @@ class Control:
         self._name = name
         self._incarnation = incarnation
         self._data_address = data_address
+        self._routes_term = 0
+        """Of the last operator whose routes were taken: it is on disk."""
         self._stopping = asyncio.Event()
         # Actions that wait (await_applied) or touch many rows must not hold up the event loop, nor each other.
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
@@ -81,11 +84,15 @@ class Control:
             except TimeoutError:
                 continue
 
-    def routes(self, term: int, update: bytes, heard_ago: float | None) -> None:
-        """Take a routing update from the operator of `term`, which heard what was said `heard_ago` seconds ago."""
+    async def routes(self, term: int, update: bytes, said: float | None) -> None:
+        """Take a routing update from the operator of `term`, which heard what was `said` at that time."""
+        if term != self._routes_term:
+            # It is waited for until it is on disk. Later pushes need no thread, which actions may all have.
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._node.see_term, term)
+            self._routes_term = term
         self._node.see_term(term)
-        if heard_ago is not None:
-            self._node.renew(heard_ago)
+        if said is not None:
+            self._node.renew(time.monotonic() - said)
         self._node.apply_routes(update)
 
     def stop(self) -> None:

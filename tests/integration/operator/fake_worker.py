@@ -143,7 +143,7 @@ class FakeWorker:
         role: Any = held.role
         return Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, role)
 
-    def routes(self, term: int, update: bytes, heard_ago: float | None) -> None:
+    async def routes(self, term: int, update: bytes, said: float | None) -> None:
         if term < self.term:
             raise errors.StaleRequest(f"term {term} is older than {self.term}")
         parsed = data_pb2.RoutesUpdate.FromString(update)

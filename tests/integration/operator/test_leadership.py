@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from harness import LONG, World, world
 
 from dstk.errors import Unavailable
 from dstk.kube import LEASES, Election, ElectionSettings, Lease, Objects
+from dstk.operator import Operator
 from dstk.operator.reconciler import FINALIZER
 
 QUICK = ElectionSettings(15.0, 10.0, 0.02)
@@ -22,6 +24,12 @@ def candidate(cluster: World, name: str, seconds: float = 1.0) -> Election:
     """Its clock on the wall shows so many seconds of 2025."""
     wall = DAWN + timedelta(seconds=seconds)
     return Election(cluster.connection, "dstk-reconciler", "default", name, QUICK, wall=lambda: wall)
+
+
+async def leads(operator: Operator, component: str) -> None:
+    async with asyncio.timeout(LONG):
+        while operator.metrics.registry.get_sample_value("dstk_leader_term", {"component": component}) is None:
+            await asyncio.sleep(0.01)
 
 
 async def test_the_second_waits_until_the_first_lets_go_and_gets_a_higher_term() -> None:
@@ -68,9 +76,8 @@ async def test_an_operator_that_loses_its_lease_ends() -> None:
         await cluster.keyspace()
         _, operator, task = cluster.start_operator(election=QUICK)
         leases: Objects[Lease] = Objects(cluster.connection, LEASES, "default")
+        await leads(operator, "reconciler")
         async with asyncio.timeout(LONG):
-            while operator.metrics.registry.get_sample_value("dstk_leader_term", {"component": "reconciler"}) is None:
-                await asyncio.sleep(0.01)
             await leases.patch("dstk-reconciler", {"spec": {"holderIdentity": "usurper"}})
             with pytest.raises(Unavailable, match="taken by usurper"):
                 await task
@@ -103,3 +110,36 @@ async def test_what_was_deleted_while_no_operator_ran_is_brought_to_its_end() ->
             ended = await cluster.ended("half", "Aborted")
         assert ended.status.reason == "Cancelled"
         assert not [call for call in cluster.workers["pod1"].calls if call[0] == "Split"]
+
+
+async def test_a_worker_may_have_heard_another_operator_until_this_one_leads() -> None:
+    """However long this one was there before: else leases were thought to have run out that the other had renewed."""
+    async with world(()) as cluster:
+        first = candidate(cluster, "first")
+        await first.acquire()
+        async with cluster.operating(election=QUICK) as operator:
+            await leads(operator, "assigner")
+            led_by_the_first = time.monotonic()
+            await first.release()
+            await leads(operator, "reconciler")
+            unheard = operator.workers.unheard_seconds("pod1")
+            assert 0 <= unheard <= time.monotonic() - led_by_the_first
+
+
+async def test_an_operator_whose_lease_may_be_over_pushes_no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would renew the leases of workers."""
+    asked = 0
+
+    def is_held(election: Election) -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    monkeypatch.setattr(Election, "is_held", property(is_held))
+    async with world() as cluster:
+        await cluster.keyspace()
+        async with cluster.operating():
+            async with asyncio.timeout(LONG):
+                while asked < 4:
+                    await asyncio.sleep(0.01)
+        assert [worker.routes_seen for worker in cluster.workers.values()] == [[], []]
