@@ -1,6 +1,6 @@
 """Types of the extension module. One class a Rust file in rust/py/src."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, final
 
@@ -186,6 +186,15 @@ class Client:
     def routes(self) -> list[tuple[bytes, bytes, str, int, str]]:
         """The routing table: (start, end, partition, epoch, owner), sorted."""
     def counters(self) -> dict[str, int]: ...
+
+def fault_points() -> dict[str, str]:
+    """The fault points inside this module, and when each is reached."""
+
+def set_fault_hook(hook: Callable[[str, str], None]) -> None:
+    """Have ``hook(point, partition)`` called at every fault point from now on, on whichever thread has come there.
+
+    Partition "": the worker as a whole. What the hook raises, the deed fails with. Raises ConfigError when one is set.
+    """
 
 def check_data(directory: PathLike[str]) -> tuple[str, int, int, int, int, int, int, int]:
     """What a data directory that no worker uses holds, after everything in it has been checked.

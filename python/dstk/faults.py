@@ -12,7 +12,8 @@ name alone. The first process to reach the point removes the file and does what 
 
 ``operator.before-X`` is reached when the operator is about to carry out X, ``operator.after-X`` when it knows that it
 is done; ``worker.before-X`` and ``worker.after-X`` likewise, the latter before the answer
-leaves.
+leaves. ``node.…`` are inside the worker's native part, which reaches them by a hook. Their subject is the partition, or
+the worker where it is about all that it holds. There ``fail`` is what a disk or a connection that fails would be.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from dstk import errors
 
-__all__ = ["COMMANDS", "POINTS", "WRITES", "Armed", "armed", "reach"]
+__all__ = ["COMMANDS", "NODE_POINTS", "POINTS", "WRITES", "Armed", "armed", "reach"]
 
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "be the primary of a partition",
@@ -55,15 +57,46 @@ WRITES: Final[Mapping[str, str]] = {
 }
 """What the operator writes to the Kubernetes API."""
 
+NODE_POINTS: Final[Mapping[str, str]] = {
+    "node.before-log-write": "A group of records is about to be written to the log.",
+    "node.after-log-write": "A group of records is written to the log and not synced.",
+    "node.after-log-sync": "A group of records is on disk, and nobody has been told.",
+    "node.before-log-file": "The log is about to go on in another file, which has no header yet.",
+    "node.after-log-header": "The log's next file has its header, and not its name.",
+    "node.after-log-file": "The log's next file has its name, and no records.",
+    "node.after-spare-rename": "A file that nothing needs is renamed, to be filled ahead for the log.",
+    "node.after-spare-fill": "A file that is made ahead for the log is filled and not synced.",
+    "node.before-checkpoint": "A checkpoint is about to be written; what it is to hold is in the log.",
+    "node.after-checkpoint-rows": "A partition's rows are written for a checkpoint, and no manifest names them.",
+    "node.after-manifest-write": "A new manifest is on disk; the one before it counts.",
+    "node.after-manifest-rename": "The new manifest counts; the log and the rows that it replaces are still there.",
+    "node.after-log-trim": "The log before a checkpoint is let go; rows that nothing names are still there.",
+    "node.after-recovery": "A data directory is read and its log's torn end cut off; nothing is served yet.",
+    "node.before-settle": "What an action does to a partition is done in memory; whether it is on disk nobody knows.",
+    "node.before-send-snapshot": "A source is about to send a snapshot of a partition.",
+    "node.after-send-chunk": "A source has handed some of a snapshot's rows to the network, and not its end.",
+    "node.before-send-entries": "A source is about to send writes of its log.",
+    "node.after-install-chunk": "A follower has taken some of a snapshot's rows; the end has not come.",
+    "node.before-end-snapshot": "A follower has all rows of a snapshot, and has not verified them.",
+    "node.after-end-snapshot": "A follower has loaded a snapshot, and has not said so.",
+    "node.after-apply-entries": "A follower has applied writes of its source's log, and has not said so.",
+    "node.after-pass-on": "Requests are on their way to another worker that they are passed on to; no answer has come.",
+    "node.before-pass-back": "Requests that were passed on are answered, and who asked has not been told.",
+}
+"""Those inside the worker's native part: the list is that of rust/core/src/faults.rs."""
+
 POINTS: Final[Mapping[str, str]] = {
-    f"{who}.{when}-{name}": f"{when.capitalize()} the {who} {verb} {what}."
-    for who, verb, deeds in (
-        ("operator", "tells a worker to", COMMANDS),
-        ("operator", "writes", WRITES),
-        ("worker", "has been told to, and does so:", COMMANDS),
-    )
-    for name, what in deeds.items()
-    for when in ("before", "after")
+    **NODE_POINTS,
+    **{
+        f"{who}.{when}-{name}": f"{when.capitalize()} the {who} {verb} {what}."
+        for who, verb, deeds in (
+            ("operator", "tells a worker to", COMMANDS),
+            ("operator", "writes", WRITES),
+            ("worker", "has been told to, and does so:", COMMANDS),
+        )
+        for name, what in deeds.items()
+        for when in ("before", "after")
+    },
 }
 """Every point there is, and when it is reached."""
 
@@ -109,26 +142,33 @@ class Armed:
 
     async def reach(self, point: str, subject: str = "") -> None:
         """Do what is asked for at this point. Raises Unavailable, or OutcomeUnknown, where it is to fail."""
-        for file in {self._file(point, ""), self._file(point, subject)}:
-            await self._reach(file, point)
+        for seconds in self._strike(point, subject):
+            await asyncio.sleep(seconds)
 
-    async def _reach(self, file: Path, point: str) -> None:
-        try:
-            kind, seconds = self._take(file)
-        except FileNotFoundError:
-            return  # not armed, or another process was there first
-        match kind:
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "pause":
-                await asyncio.sleep(seconds)
-            case "hold":
-                while self._held(file).exists():  # noqa: ASYNC110 - there is no event to wait for
-                    await asyncio.sleep(_LOOK_SECONDS)
-            case _ if ".after-" in point:
-                raise errors.OutcomeUnknown(f"made to fail at {file.name}")
-            case _:
-                raise errors.Unavailable(f"made to fail at {file.name}")
+    def reach_blocking(self, point: str, subject: str = "") -> None:
+        """The same on a thread of its own."""
+        for seconds in self._strike(point, subject):
+            time.sleep(seconds)
+
+    def _strike(self, point: str, subject: str) -> Iterator[float]:
+        """Do what is asked for at this point; the seconds to wait before it goes on."""
+        for file in {self._file(point, ""), self._file(point, subject)}:
+            try:
+                kind, seconds = self._take(file)
+            except FileNotFoundError:
+                continue  # not armed, or another process was there first
+            match kind:
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "pause":
+                    yield seconds
+                case "hold":
+                    while self._held(file).exists():
+                        yield _LOOK_SECONDS
+                case _ if ".after-" in point:
+                    raise errors.OutcomeUnknown(f"made to fail at {file.name}")
+                case _:
+                    raise errors.Unavailable(f"made to fail at {file.name}")
 
     def _take(self, file: Path) -> tuple[str, float]:
         action = file.read_text().strip()

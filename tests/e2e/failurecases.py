@@ -41,6 +41,10 @@ class Case:
     limits: dict[str, float] = field(default_factory=dict)
     said: str = ""
     """Something that has to be in a log in the end."""
+    later: str = ""
+    """Faults that are armed when the first of those that hold has come; then happens what happens meanwhile."""
+    value_bytes: int = 0
+    """Of every row, at the least."""
 
 
 def each_moment(row: str, *deeds: str, action: str = "kill", process: str = "operator") -> list[Case]:
@@ -390,18 +394,22 @@ NOT_PLAYED = {("move", "the rows differ though every write was applied")}
 
 
 @asynccontextmanager
-async def staged(folder: Path) -> AsyncIterator[Stage]:
+async def staged(folder: Path, *worker_limits: str) -> AsyncIterator[Stage]:
     """A stage whose processes have fault points."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DSTK_FAULTS", str(folder / "faults"))
-        async with Stage(folder, faults.Armed(folder / "faults")).running() as running:
+        async with Stage(folder, faults.Armed(folder / "faults"), worker_limits).running() as running:
             yield running
 
 
 def said_of(number: int) -> str:
     """What a test report calls the case."""
     operation, case = CASES[number]
-    return " ".join((f"{number:03}", operation, case.faults, case.keyspace, case.ends))
+    return f"{number:03} {title(operation, case)}"
+
+
+def title(operation: str, case: Case) -> str:
+    return " ".join(filter(None, (operation, case.faults, case.later, case.keyspace, case.ends)))
 
 
 def _owners(operation: str, case: Case) -> dict[str, str]:
@@ -418,11 +426,11 @@ def _owners(operation: str, case: Case) -> dict[str, str]:
     return {"": SOURCE if done else ""}
 
 
-async def play(stage: Stage, number: int) -> None:
-    """Play one case from beginning to end."""
-    operation, case = CASES[number]
+async def play(stage: Stage, number: int, operation: str, case: Case) -> None:
+    """Play one case from beginning to end, with keys that belong to this number."""
     scene = Scene(stage, await stage.connect(case.keyspace), number, operation, case.keyspace)
-    stops = [Stop.of(text) for text in case.faults.split(", ")]
+    scene.rows.value_bytes = case.value_bytes
+    stops = Stop.all_of(case.faults)
     try:
         await stage.limit(case.limits)
         await scene.prepare()
@@ -432,12 +440,13 @@ async def play(stage: Stage, number: int) -> None:
         await scene.begin()
         if case.meanwhile is not None:
             await scene.held(next(stop for stop in stops if stop.action == "hold"))
+            scene.arm(Stop.all_of(case.later))
             await case.meanwhile(scene)
         await scene.ended(case.ends)
         scene.disarm([stop for stop in stops if stop.action == "fail:always"])
         await scene.struck()
         if case.said:
-            assert case.said in scene.log.text()
+            await scene.log.says(case.said)
         owners = _owners(operation, case)
         await scene.serves({scene.name + part: owner for part, owner in owners.items()})
         await scene.loses({scene.name + part for part in owners if case.lost or case.feared})

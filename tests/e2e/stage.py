@@ -47,18 +47,29 @@ async def until(condition: Callable[[], Awaitable[T | None]], what: Callable[[],
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A point, what happens there, and about which object: what follows the case's name in its name."""
+    """A point, what happens there, and about which object: what follows the case's name in its name, or a worker."""
 
     point: str
     action: str
     part: str = ""
+    worker: str = ""
 
     @classmethod
     def of(cls, text: str) -> Stop:
-        """``POINT[PART]=ACTION``, where [PART] may be left out."""
+        """``POINT[PART]=ACTION``, where [PART] may be left out, or ``POINT@WORKER=ACTION``."""
         where, _, action = text.partition("=")
+        where, _, worker = where.partition("@")
         point, _, part = where.rstrip("]").partition("[")
-        return cls(point, action, part)
+        return cls(point, action, part, worker)
+
+    @classmethod
+    def all_of(cls, texts: str) -> list[Stop]:
+        """Those of a list with commas."""
+        return [cls.of(text) for text in texts.split(", ") if text]
+
+    def subject(self, name: str) -> str:
+        """The object's name, in the case of that name."""
+        return self.worker or name + self.part
 
 
 @dataclass(slots=True)
@@ -66,6 +77,7 @@ class Rows:
     """The rows of one case, one writer each: a row that is read is the last acknowledged one, or one in doubt."""
 
     keys: Sequence[bytes]
+    value_bytes: int = 0
     acked: dict[bytes, int] = field(default_factory=dict)
     written: int = 0
     refused: list[str] = field(default_factory=list)
@@ -73,7 +85,7 @@ class Rows:
     async def write(self, client: aio.Client, key: bytes, number: int) -> None:
         """One write; its outcome may stay unknown, it may not fail otherwise."""
         with contextlib.suppress(OutcomeUnknown):
-            await client.put(key, b"%d" % number, timeout=STEP_SECONDS)
+            await client.put(key, (b"%d" % number).ljust(self.value_bytes), timeout=STEP_SECONDS)
             self.acked[key] = number
             self.written += 1
 
@@ -82,17 +94,22 @@ class Rows:
         rows = await asyncio.gather(*(client.get(key, timeout=STEP_SECONDS) for key in self.keys))
         for key, row in zip(self.keys, rows, strict=True):
             assert row is not None, f"{key.hex()} is lost; {self.acked[key]} was acknowledged"
-            assert int(row.value) >= self.acked[key], f"{key.hex()} is {row!r}; {self.acked[key]} was acknowledged"
+            assert int(row.value) >= self.acked[key], (
+                f"{key.hex()} is {int(row.value)}; {self.acked[key]} was acknowledged"
+            )
 
 
 class Stage:
     """A running cluster of three workers with Keyspaces "disk" and "memory", where nothing happens by itself."""
 
-    def __init__(self, folder: Path, points: faults.Armed) -> None:
+    def __init__(self, folder: Path, points: faults.Armed, worker_limits: Sequence[str] = ()) -> None:
+        def command(*given: Any) -> Sequence[str]:
+            return [*worker_command(*given), *(f"--limit={limit}" for limit in worker_limits)]
+
         self.folder = folder
         self._life = folder / "life.json"
         self.points = points
-        self.network = Network(self._pids)
+        self.network = Network(self.pids)
         self._limits: dict[str, float] = {}
         self._tell(self._limits)
         self.cluster = LocalCluster(
@@ -101,9 +118,7 @@ class Stage:
             settings=worlds.settings(
                 folder,
                 operator_command=self._operator_command,
-                workers=WorkerSettings(
-                    command=self.network.interpose(worker_command), backoff=CrashBackoff(0.02, 0.02)
-                ),
+                workers=WorkerSettings(command=self.network.interpose(command), backoff=CrashBackoff(0.02, 0.02)),
                 backoff=CrashBackoff(0.05, 0.05),
             ),
         )
@@ -130,7 +145,8 @@ class Stage:
                 await connection.close()
         await self.network.stop()
 
-    def _pids(self) -> dict[str, int]:
+    def pids(self) -> dict[str, int]:
+        """The workers' processes."""
         workers = self.cluster.workers
         pids = {name: workers.pid(name) for name in (SOURCE, DESTINATION, OTHER)} if workers is not None else {}
         return {name: pid for name, pid in pids.items() if pid is not None}
@@ -219,13 +235,13 @@ class Scene:
         self.keyspace = keyspace
         self.log = stage.log()
         self._number = number
-        self._at: Stop | None = None
+        self.at: Stop | None = None
         self._stops: list[Stop] = []
         self.source = SOURCE
         first = number.to_bytes(2, "big")
         self.rows = Rows([first + bytes([each * 256 // KEYS]) + b"\1".ljust(13, b"\0") for each in range(KEYS)])
         self._stop = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self.writers: list[asyncio.Task[None]] = []
         self.client = client
 
     # Before it
@@ -246,7 +262,7 @@ class Scene:
         await self.assign(self.name + "-new", {"type": "New", "newParams": {"partitions": names, "primary": SOURCE}})
         await self.ended("Completed", self.name + "-new")
         await asyncio.gather(*(self.rows.write(self.client, key, 0) for key in self.rows.keys))
-        self._tasks = [asyncio.create_task(self._write(keys)) for keys in (self.rows.keys[::2], self.rows.keys[1::2])]
+        self.writers = [asyncio.create_task(self._write(keys)) for keys in (self.rows.keys[::2], self.rows.keys[1::2])]
 
     async def create_partition(self, name: str, start: str, end: str) -> None:
         spec = {"keyspace": self.keyspace, "range": {"start": start, "end": end}}
@@ -266,27 +282,27 @@ class Scene:
         """These, for the objects of this case alone."""
         self._stops += stops
         for stop in stops:
-            self.stage.points.arm(stop.point, stop.action, self.name + stop.part)
+            self.stage.points.arm(stop.point, stop.action, stop.subject(self.name))
 
     def disarm(self, stops: Sequence[Stop]) -> None:
         """No longer these."""
         for stop in stops:
-            self.stage.points.disarm(stop.point, self.name + stop.part)
+            self.stage.points.disarm(stop.point, stop.subject(self.name))
 
     async def held(self, stop: Stop) -> None:
         """Wait until a process waits there."""
 
         async def there() -> bool:
-            return self.stage.points.is_held(stop.point, self.name + stop.part)
+            return self.stage.points.is_held(stop.point, stop.subject(self.name))
 
         await until(there, lambda: f"{stop} is reached\n{self.log.text()[-6000:]}")
-        self._at = stop
+        self.at = stop
 
     def release(self) -> None:
         """What is held goes on."""
-        if self._at is not None:
-            self.stage.points.release(self._at.point, self.name + self._at.part)
-            self._at = None
+        if self.at is not None:
+            self.stage.points.release(self.at.point, self.at.subject(self.name))
+            self.at = None
 
     async def begin(self) -> None:
         """Create the Assignment."""
@@ -375,7 +391,7 @@ class Scene:
 
     async def finish(self, lost: bool) -> None:
         """The writers, which have gone on all the time, stop; what was acknowledged is there, unless it may be lost."""
-        if not self._tasks or lost:
+        if not self.writers or lost:
             await self.quiet()
             await asyncio.gather(*(self.rows.write(self.client, key, 1 << 30) for key in self.rows.keys))
         elif not self._stop.is_set():
@@ -383,7 +399,7 @@ class Scene:
             goal = self.rows.written + 2 * KEYS
 
             async def reached() -> bool:
-                for task in self._tasks:
+                for task in self.writers:
                     if task.done():
                         task.result()
                 return self.rows.written >= goal
@@ -395,15 +411,15 @@ class Scene:
     async def quiet(self) -> None:
         """No writes any more."""
         self._stop.set()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self.writers)
 
     async def close(self) -> None:
         """Whatever came of it."""
         self.release()
         self.disarm(self._stops)
-        for task in self._tasks:
+        for task in self.writers:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.writers, return_exceptions=True)
         await self.client.close()
 
     async def loses(self, names: set[str]) -> None:

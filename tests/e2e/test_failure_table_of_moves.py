@@ -21,4 +21,4 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
     "number", [number for number, (operation, _) in enumerate(CASES) if operation == "move"], ids=said_of
 )
 async def test_it_ends_right(stage: Stage, number: int) -> None:
-    await play(stage, number)
+    await play(stage, number, *CASES[number])

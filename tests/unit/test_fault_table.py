@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 
-from dstk import faults
+from dstk import _core, faults
 from dstk.errors import ConfigError, OutcomeUnknown, Unavailable
 from dstk.lifecycle import actions
 
@@ -34,7 +34,11 @@ def test_every_action_and_every_command_has_its_points() -> None:
     assert set(faults.WRITES) == writes
     by_operator = {f"operator.{when}-{name}" for name in commands | writes for when in ("before", "after")}
     by_worker = {f"worker.{when}-{name}" for name in commands for when in ("before", "after")}
-    assert set(faults.POINTS) == by_operator | by_worker
+    assert set(faults.POINTS) == by_operator | by_worker | set(faults.NODE_POINTS)
+
+
+def test_the_points_of_the_node_are_those_that_it_has() -> None:
+    assert _core.fault_points() == faults.NODE_POINTS
 
 
 def test_every_point_is_described_by_a_sentence_of_its_own() -> None:
@@ -86,6 +90,19 @@ async def test_what_is_held_goes_on_once_it_is_released(armed: faults.Armed) -> 
     assert not held.done()
     armed.release("worker.before-fence", "p1")
     await held
+
+
+async def test_a_thread_is_held_and_goes_on_as_a_task_does(armed: faults.Armed) -> None:
+    armed.arm("node.after-log-write", "hold", "w1")
+    held = asyncio.create_task(asyncio.to_thread(armed.reach_blocking, "node.after-log-write", "w1"))
+    while not armed.is_held("node.after-log-write", "w1"):
+        await asyncio.sleep(0)
+    armed.release("node.after-log-write", "w1")
+    await held
+    armed.arm("node.after-log-write", "fail", "w1")
+    with pytest.raises(OutcomeUnknown, match="w1"):
+        armed.reach_blocking("node.after-log-write", "w1")
+    armed.reach_blocking("node.after-log-write", "w1")
 
 
 @pytest.mark.parametrize("action", ["die", "pause", "pause:soon", "fail:twice", "hold:1", ""])

@@ -8,8 +8,8 @@ import logging
 import os
 from pathlib import Path
 
-from dstk import errors
-from dstk._core import Node
+from dstk import errors, faults
+from dstk._core import Node, set_fault_hook
 from dstk.wire import ControlServer
 from dstk.worker.control import Control
 from dstk.worker.metrics import MetricsServer
@@ -28,6 +28,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     the disk fails.
     """
     incarnation = new_incarnation(settings.pod_uid)
+    if faults.armed is not None:
+        _reach_node_points(faults.armed, settings.name)
     limits = settings.limits if settings.data_dir is None else {**settings.limits, "data_dir": str(settings.data_dir)}
     node = Node(settings.name, incarnation, limits)
     data_address = _advertised(node.listen(settings.data_address), settings)
@@ -56,6 +58,11 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         if metrics is not None:
             metrics.stop()
     log.info("worker %s has stopped", settings.name)
+
+
+def _reach_node_points(armed: faults.Armed, name: str) -> None:
+    """Before there is a node: starting has points, too."""
+    set_fault_hook(lambda point, partition: armed.reach_blocking(point, partition or name))
 
 
 async def _until(stop: asyncio.Event, node: Node) -> None:

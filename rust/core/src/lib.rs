@@ -1,6 +1,7 @@
 //! The range core: keys, range index and routing, store, log, snapshot codec, diff. No sockets, no clock, no Python.
 pub mod digest;
 pub mod disk;
+pub mod faults;
 pub mod frame;
 pub mod index;
 pub mod key;

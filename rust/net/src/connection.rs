@@ -1,9 +1,11 @@
 //! One bidirectional stream to a worker: what waits leaves as one message, answers come back by id.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dstk_core::faults::Point;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
@@ -12,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::codec::{BatchWriter, read_replies};
+use crate::faults::reach;
 use crate::operation::{Operation, Reply, Verb};
 use crate::settings::ConnectionSettings;
 use crate::wire::data_client::DataClient;
@@ -29,6 +32,8 @@ pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// An operation under way, and who wants to know how it ends.
 pub trait Call: Send + 'static {
+    /// What is reached when such calls have left, and when answers have come and nobody has been told; none: nothing.
+    const POINTS: Option<[Point; 2]> = None;
     /// What is asked.
     fn operation(&self) -> &Operation;
     /// Of which keyspace.
@@ -335,6 +340,11 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
                     ));
                 }
             };
+            if let Some([_, answered]) = C::POINTS
+                && let Err(error) = reach(answered, "").await
+            {
+                return SessionEnd::broken(error.to_string());
+            }
             let items = match read_replies(&replies, is_get) {
                 Ok(items) => items,
                 Err(error) => {
@@ -361,14 +371,17 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
             }
         }
     };
-    // A worker that takes no more has answers under way still: only the end of those tells what came of the rest.
     let sending = async {
-        send(shared, pending, messages).await;
+        if let Err(error) = send(shared, pending, messages).await {
+            return SessionEnd::broken(error.to_string());
+        }
+        // A worker that takes no more has answers under way still: only the end of those tells what came of the rest.
         tokio::time::sleep(shared.settings.keepalive).await;
+        SessionEnd::broken(format!("connection to {address} broke"))
     };
     tokio::select! {
         end = receive => end,
-        () = sending => SessionEnd::broken(format!("connection to {address} broke")),
+        end = sending => end,
     }
 }
 
@@ -377,7 +390,7 @@ async fn send<C: Call>(
     shared: &Shared<C>,
     pending: &Mutex<Pending<C>>,
     messages: mpsc::Sender<Batch>,
-) {
+) -> io::Result<()> {
     let mut writer = BatchWriter::default();
     let mut calls = Vec::new();
     loop {
@@ -386,7 +399,7 @@ async fn send<C: Call>(
         tokio::task::yield_now().await;
         while !shared.queue.lock().calls.is_empty() {
             let Ok(permit) = messages.reserve().await else {
-                return;
+                return Ok(());
             };
             let now = Instant::now();
             shared
@@ -412,6 +425,9 @@ async fn send<C: Call>(
             }
             if !writer.is_empty() {
                 permit.send(writer.take(&keyspace, hops));
+                if let Some([sent, _]) = C::POINTS {
+                    reach(sent, "").await?;
+                }
             }
         }
     }

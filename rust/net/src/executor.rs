@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use dstk_core::faults::Point;
 use dstk_core::node::{Node, Outcome, Shard};
 use dstk_core::partition::{
     Code as CoreCode, Nanos, Op, Reply as CoreReply, Target, Verdict, Waiter,
@@ -407,6 +408,8 @@ impl Passed {
 }
 
 impl Call for Passed {
+    const POINTS: Option<[Point; 2]> = Some([Point::AfterPassOn, Point::BeforePassBack]);
+
     fn operation(&self) -> &Operation {
         &self.asked.operation
     }

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod connection;
 pub mod error;
 mod executor;
+mod faults;
 mod listener;
 pub mod operation;
 pub mod peers;

@@ -5,6 +5,7 @@ mod arrow;
 mod client;
 mod completion;
 mod errors;
+mod faults;
 mod keys_in;
 mod node;
 mod range_index;
@@ -16,6 +17,8 @@ mod wake;
 mod _core {
     #[pymodule_export]
     use crate::client::PyClient;
+    #[pymodule_export]
+    use crate::faults::{fault_points, set_fault_hook};
     #[pymodule_export]
     use crate::node::{PyNode, PyPartitionState, check_data};
     #[pymodule_export]

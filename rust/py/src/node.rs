@@ -21,6 +21,13 @@ pub(crate) struct PyNode {
     worker: Worker,
 }
 
+impl Drop for PyNode {
+    /// Threads that end now may need the interpreter to do so, where a hook for fault points is set.
+    fn drop(&mut self) {
+        Python::attach(|py| py.detach(|| self.node().close()));
+    }
+}
+
 /// What a partition costs, as Python sees it: keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median
 /// key, role.
 type Load<'py> = (

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::record::{PartitionId, RecordError, Writer, text};
 use super::segment::{Position, sync_dir};
 use super::wal::Wal;
+use crate::faults::{Point, reach};
 use crate::frame::{self, Reader};
 use crate::key::Bounds;
 use crate::snapshot::{ChunkDecoder, ChunkEncoder, MAX_CHUNK_BYTES};
@@ -123,13 +124,25 @@ impl Manifest {
         })
     }
 
-    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        let new = dir.join(NEW_NAME);
-        let mut file = File::create(&new)?;
+    /// Puts it in its place, in a directory that holds nothing yet.
+    pub(super) fn begin(&self, dir: &Path) -> io::Result<()> {
+        self.write(dir)?;
+        Self::replace(dir)
+    }
+
+    /// Writes it beside the one that counts.
+    fn write(&self, dir: &Path) -> io::Result<()> {
+        let mut file = File::create(dir.join(NEW_NAME))?;
         file.write_all(&self.encode())?;
         file.sync_all()?;
-        fs::rename(&new, dir.join(NAME))?;
-        sync_dir(dir)
+        reach(Point::AfterManifestWrite, "")
+    }
+
+    /// Has the one that was written last count. When this fails, either may.
+    fn replace(dir: &Path) -> io::Result<()> {
+        fs::rename(dir.join(NEW_NAME), dir.join(NAME))?;
+        sync_dir(dir)?;
+        reach(Point::AfterManifestRename, "")
     }
 }
 
@@ -244,14 +257,26 @@ impl Checkpointer {
             .wait(last.max(now))
             .map_err(|reason| io::Error::other(reason.to_string()))?;
         let mut state = self.state.lock();
-        let saved = self.write(&mut state, parts, next_id, term, now);
-        if saved.is_err() {
+        if let Some(reason) = self.wal.failure() {
+            return Err(io::Error::other(reason.to_string()));
+        }
+        let written = self.write(&mut state, parts, next_id, term, now);
+        let (manifest, bytes) = written.inspect_err(|_| {
             // What was written for nothing takes room that may be wanting.
             remove_all_but(&self.dir, &state.manifest);
-        }
-        saved
+        })?;
+        // Which manifest counts is not known when this fails: only a new start may remove what the other names.
+        Manifest::replace(&self.dir).inspect_err(|error| {
+            self.wal.fail(&format!("{}: {error}", self.dir.display()));
+        })?;
+        self.wal.trim(manifest.from);
+        (state.manifest, state.bytes, state.at) = (manifest, bytes, now);
+        reach(Point::AfterLogTrim, "")?;
+        remove_all_but(&self.dir, &state.manifest);
+        Ok(())
     }
 
+    /// All of a checkpoint, beside the one before it, which still counts; and the bytes of its rows.
     fn write(
         &self,
         state: &mut State,
@@ -259,7 +284,8 @@ impl Checkpointer {
         next_id: PartitionId,
         term: u64,
         now: Position,
-    ) -> io::Result<()> {
+    ) -> io::Result<(Manifest, u64)> {
+        reach(Point::BeforeCheckpoint, "")?;
         let mut manifest = Manifest {
             worker: self.worker.clone(),
             term,
@@ -297,6 +323,7 @@ impl Checkpointer {
                     let file = state.next_file;
                     state.next_file += 1;
                     write_rows(&rows_path(&self.dir, file), &part.tree)?;
+                    reach(Point::AfterCheckpointRows, &part.name)?;
                     Some(file)
                 }
             };
@@ -319,10 +346,7 @@ impl Checkpointer {
         }
         sync_dir(&self.dir)?;
         manifest.write(&self.dir)?;
-        self.wal.trim(manifest.from);
-        (state.manifest, state.bytes, state.at) = (manifest, bytes, now);
-        remove_all_but(&self.dir, &state.manifest);
-        Ok(())
+        Ok((manifest, bytes))
     }
 }
 

@@ -28,6 +28,7 @@ use recover::Recovered;
 use wal::Begin;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::faults::{Point, reach};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A worker's data directory, open.
@@ -78,12 +79,16 @@ impl Disk {
             // From the first day on the directory says whose it is.
             true => {
                 let manifest = Manifest::of(worker);
-                manifest.write(dir).map_err(io)?;
+                manifest.begin(dir).map_err(io)?;
                 manifest
             }
         };
+        // An earlier life may have renamed the manifest and not synced that: it must not be taken back once what only the
+        // one before it needs is gone.
+        segment::sync_dir(dir).map_err(io)?;
         recover::cut(dir, &segments).map_err(io)?;
         checkpoint::remove_all_but(dir, &manifest);
+        reach(Point::AfterRecovery, "").map_err(io)?;
         let begin = Begin {
             capacity: settings.segment_bytes,
             number,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::faults::{Point, reach};
 use crate::frame::Reader;
 
 /// A place in the log: bytes of records before it.
@@ -65,6 +66,7 @@ impl Segment {
         header.extend_from_slice(&checksum.to_le_bytes());
         file.write_all_at(&header, 0)?;
         file.sync_data()?;
+        reach(Point::AfterLogHeader, "")?;
         std::fs::rename(prepared, path(dir, number))?;
         sync_dir(dir)?;
         Ok(Self {

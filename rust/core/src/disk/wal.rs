@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::segment::{self, BLOCK_HEADER_BYTES, Position, Segment};
+use crate::faults::{Point, reach};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
@@ -274,6 +275,11 @@ impl Wal {
         self.shared.failure.lock().clone()
     }
 
+    /// Nothing is written any more, as when the log's own files fail: only a new start finds out what is on disk.
+    pub(super) fn fail(&self, reason: &str) {
+        self.shared.fail(reason);
+    }
+
     /// Whether there is no room for another file of the log.
     pub(super) fn is_short(&self) -> bool {
         self.shared.files.lock().shortage.is_some()
@@ -338,8 +344,7 @@ impl Shared {
     }
 
     fn fail(&self, reason: &str) {
-        let reason: Arc<str> = reason.into();
-        *self.failure.lock() = Some(Arc::clone(&reason));
+        let reason = Arc::clone(self.failure.lock().get_or_insert_with(|| reason.into()));
         self.files.lock().closing = true;
         self.files_changed.notify_all();
         let waiting = {
@@ -395,12 +400,18 @@ impl Writer {
 
     /// One block, on disk before the next is begun: so only the last one can be torn.
     fn write(&mut self, block: &mut [u8]) -> io::Result<()> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the log has failed"));
+        }
+        reach(Point::BeforeLogWrite, "")?;
         let mut current = match self.current.take() {
             Some(current) if current.fits(block.len()) => current,
             full => self.roll(full)?,
         };
         current.write(block, self.next)?;
+        reach(Point::AfterLogWrite, "")?;
         current.sync()?;
+        reach(Point::AfterLogSync, "")?;
         self.current = Some(current);
         self.next += (block.len() - BLOCK_HEADER_BYTES) as u64;
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
@@ -421,6 +432,9 @@ impl Writer {
                 if let Some(ready) = files.ready.take() {
                     break ready;
                 }
+                if files.closing {
+                    return Err(io::Error::other("the log has failed"));
+                }
                 if let Some(shortage) = files.shortage.as_ref().filter(|_| files.last) {
                     return Err(io::Error::other(shortage.clone()));
                 }
@@ -429,7 +443,9 @@ impl Writer {
         };
         self.number += 1;
         let (dir, capacity, salt) = (&shared.dir, shared.capacity, shared.salt);
+        reach(Point::BeforeLogFile, "")?;
         let next = Segment::begin(dir, &prepared, self.number, self.next, capacity, salt)?;
+        reach(Point::AfterLogFile, "")?;
         // Only now: before, the file is nobody else's.
         shared.files_changed.notify_all();
         shared.room.fetch_sub(left, Ordering::Relaxed);
@@ -480,17 +496,22 @@ fn prepare_all(shared: &Shared) {
 /// A file of the log's size that is on disk: a free one, or a new one.
 fn prepare(shared: &Shared, number: u64, free: Option<PathBuf>) -> io::Result<PathBuf> {
     let path = shared.dir.join(format!("{SPARE}{number}"));
-    if let Some(free) = free {
-        fs::rename(free, &path)?;
-        // Before it is written over: it must not be found under its old name.
-        segment::sync_dir(&shared.dir)?;
-    }
-    let result = fill(&path, shared.capacity);
+    let result = reuse(shared, free, &path).and_then(|()| fill(&path, shared.capacity));
     if result.is_err() {
         // Half a file helps nobody, and its room may.
         let _ = fs::remove_file(&path);
     }
     result.map(|()| path)
+}
+
+fn reuse(shared: &Shared, free: Option<PathBuf>, path: &Path) -> io::Result<()> {
+    let Some(free) = free else {
+        return Ok(());
+    };
+    fs::rename(free, path)?;
+    reach(Point::AfterSpareRename, "")?;
+    // Before it is written over: it must not be found under its old name.
+    segment::sync_dir(&shared.dir)
 }
 
 /// Files that an earlier life made ahead, with their numbers.
@@ -524,6 +545,7 @@ fn fill(path: &Path, capacity: u64) -> io::Result<()> {
         file.write_all(&zeros[..bytes as usize])?;
         length += bytes;
     }
+    reach(Point::AfterSpareFill, "")?;
     File::sync_all(&file)
 }
 

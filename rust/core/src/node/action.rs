@@ -9,7 +9,8 @@ use super::cell::Cell;
 use super::following::{FollowSpec, Followed};
 use super::refusal::Refusal;
 use super::shard::{Holding, Shard, not_here};
-use crate::disk::{Disk, Journal, Record};
+use crate::disk::{Disk, Journal, Position, Record};
+use crate::faults::{Point, reach};
 use crate::key::Bounds;
 use crate::partition::{
     Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
@@ -70,7 +71,7 @@ impl Node {
             }
             (cell.state(&held, now), held.settled_at())
         };
-        self.context.settle(settled)?;
+        self.settle(partition, settled)?;
         Ok(state)
     }
 
@@ -130,7 +131,7 @@ impl Node {
         if runs && held.epoch == epoch {
             let (state, settled) = (cell.state(&held, now), held.settled_at());
             drop((held, holding));
-            self.context.settle(settled)?;
+            self.settle(partition, settled)?;
             return Ok(Followed { state, start: None });
         }
         // Rows of the range that the old stream was loading are kept, whatever comes of them: digests tell.
@@ -166,7 +167,7 @@ impl Node {
         };
         let (state, settled) = (cell.state(&held, now), held.settled_at());
         drop((held, holding));
-        self.context.settle(settled)?;
+        self.settle(partition, settled)?;
         Ok(Followed {
             state,
             start: Some(start),
@@ -271,7 +272,7 @@ impl Node {
         let now = held.proxying.as_ref().map_or(0, |proxying| proxying.last);
         let (state, settled) = (cell.state(&held, now), held.settled_at());
         drop(held);
-        self.context.settle(settled)?;
+        self.settle(partition, settled)?;
         Ok(state)
     }
 
@@ -442,7 +443,16 @@ impl Node {
         cell.changed.notify_all();
         drop((held, holding));
         drop_in_background(rows);
-        self.context.settle(settled)
+        self.settle(partition, settled)
+    }
+
+    /// Blocks until what an action has done to `partition` is on disk, which is up to `position`; 0: it is nothing.
+    pub(super) fn settle(&self, partition: &str, position: Position) -> Result<(), Refusal> {
+        if position == 0 {
+            return Ok(());
+        }
+        reach(Point::BeforeSettle, partition).map_err(|error| Refusal::Limit(error.to_string()))?;
+        self.context.settle(position)
     }
 
     fn with<T>(
@@ -458,7 +468,7 @@ impl Node {
             let mut held = cell.partition.lock();
             (act(cell, &mut held)?, held.settled_at())
         };
-        self.context.settle(settled)?;
+        self.settle(partition, settled)?;
         Ok(done)
     }
 

@@ -43,7 +43,7 @@ impl Node {
             holding.repeated(&shard, &[(partition, parent_epoch)], names, epoch, clock())
         {
             drop(holding);
-            return self.settled(states);
+            return self.settled(partition, states);
         }
         let parent = Arc::clone(holding.get(keyspace, partition)?);
         let pieces = pieces(&parent.bounds, keys, names)?;
@@ -107,7 +107,7 @@ impl Node {
         });
         self.splits.fetch_add(1, Ordering::Relaxed);
         drop(holding);
-        self.announce(&children, clock())
+        self.announce(partition, &children, clock())
     }
 
     /// Joins the parts, which are in key order and may have gaps between them that nobody holds, into one primary at
@@ -132,7 +132,7 @@ impl Node {
         let repeated = holding.repeated(&shard, parts, &[partition], epoch, clock());
         if let Some(states) = repeated {
             drop(holding);
-            let state = self.settled(states)?.into_iter().next();
+            let state = self.settled(partition, states)?.into_iter().next();
             return state.ok_or_else(|| not_here(keyspace, partition));
         }
         let cells = parts
@@ -206,14 +206,19 @@ impl Node {
         });
         self.merges.fetch_add(1, Ordering::Relaxed);
         drop(holding);
-        let mut states = self.announce(&whole, clock())?;
+        let mut states = self.announce(partition, &whole, clock())?;
         states.pop().ok_or_else(|| not_here(keyspace, partition))
     }
 
     /// The states of new partitions, after they are on disk and the routes have been told of them.
-    fn announce(&self, cells: &[Arc<Cell>], now: Nanos) -> Result<Vec<PartitionState>, Refusal> {
+    fn announce(
+        &self,
+        partition: &str,
+        cells: &[Arc<Cell>],
+        now: Nanos,
+    ) -> Result<Vec<PartitionState>, Refusal> {
         let states = cells.iter().map(|cell| cell.settling_state(now));
-        let states = self.settled(states.collect())?;
+        let states = self.settled(partition, states.collect())?;
         for state in &states {
             // It may have gone on since: what it has become is told by whoever did that.
             if state.role == Role::Primary {
@@ -223,13 +228,14 @@ impl Node {
         Ok(states)
     }
 
-    /// The states once they are on disk.
+    /// The states once they are on disk. `partition`: whose action it was.
     fn settled(
         &self,
+        partition: &str,
         states: Vec<(PartitionState, Position)>,
     ) -> Result<Vec<PartitionState>, Refusal> {
         let last = states.iter().map(|(_, at)| *at).max();
-        self.context.settle(last.unwrap_or(0))?;
+        self.settle(partition, last.unwrap_or(0))?;
         Ok(states.into_iter().map(|(state, _)| state).collect())
     }
 }

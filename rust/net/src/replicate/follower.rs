@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dstk_core::faults::Point;
 use dstk_core::node::{FollowError, FollowSpec, FollowStream, Node};
 use dstk_core::snapshot::ChunkDecoder;
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use super::{
     read_entries,
 };
 use crate::connection::{causes, status_text};
+use crate::faults;
 use crate::settings::WorkerSettings;
 use crate::wire::data_client::DataClient;
 use crate::wire::replicate_message::Message;
@@ -147,7 +149,7 @@ impl Follower {
                 })?
                 .map_err(broken)?
                 .ok_or_else(|| End::Broken(format!("{address} ended the stream")))?;
-            if let Some(sequence) = self.take(stream, &mut decoder, message)? {
+            if let Some(sequence) = self.take(stream, &mut decoder, message).await? {
                 // Fails only when the stream is over, which the next read says.
                 let _ = applied.send(sequence);
                 *progressed = true;
@@ -156,7 +158,7 @@ impl Follower {
     }
 
     /// Feeds one message to the node; the sequence to acknowledge, if it is a new one.
-    fn take(
+    async fn take(
         &self,
         stream: &FollowStream,
         decoder: &mut ChunkDecoder,
@@ -174,20 +176,27 @@ impl Follower {
             }
             Some(Message::Drop(range)) => stream.drop_range(&range.start, &range.end)?,
             Some(Message::Chunk(bytes)) => {
-                let chunk = decoder.decode(&bytes).map_err(|error| damaged(&error))?;
-                stream.install_chunk(&chunk)?;
+                {
+                    let chunk = decoder.decode(&bytes).map_err(|error| damaged(&error))?;
+                    stream.install_chunk(&chunk)?;
+                }
                 add(&self.counters.chunks_installed, 1);
                 add(&self.counters.chunk_bytes_installed, bytes.len());
+                self.reach(Point::AfterInstallChunk).await?;
             }
             Some(Message::SnapshotEnd(end)) => {
+                self.reach(Point::BeforeEndSnapshot).await?;
                 stream.end_snapshot(end.sequence, end.rows, end.digest)?;
+                self.reach(Point::AfterEndSnapshot).await?;
                 return Ok(Some(end.sequence));
             }
             Some(Message::Entries(entries)) => {
                 let effects = read_entries(&entries, self.spec.key_length)
                     .map_err(|error| damaged(&error))?;
                 add(&self.counters.entries_applied, effects.len());
-                return Ok(Some(stream.apply(entries.first, effects)?));
+                let applied = stream.apply(entries.first, effects)?;
+                self.reach(Point::AfterApplyEntries).await?;
+                return Ok(Some(applied));
             }
             Some(Message::Source(state)) => stream.source_state(state.sequence, state.fenced)?,
             Some(Message::Failed(reason)) => {
@@ -197,6 +206,12 @@ impl Follower {
             None => {}
         }
         Ok(None)
+    }
+
+    async fn reach(&self, point: Point) -> Result<(), End> {
+        faults::reach(point, &self.spec.partition)
+            .await
+            .map_err(|error| End::Broken(error.to_string()))
     }
 
     fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use dstk_core::faults::Point;
 use dstk_core::log::LogBatch;
 use dstk_core::node::{LogReader, Next, Refusal, SnapshotPlan, SourceState};
 use dstk_core::snapshot::{ChunkEncoder, Compression};
@@ -13,6 +14,7 @@ use tonic::{Status, Streaming};
 
 use super::{ReplicationCounters, add, write_entries};
 use crate::executor::Executor;
+use crate::faults;
 use crate::wire::replicate_message::Message;
 use crate::wire::{
     self, DropRange, ReplicateMessage, ReplicateRequest, SnapshotEnd, SnapshotStart,
@@ -55,6 +57,7 @@ pub(crate) async fn serve(
     let mut tick = interval_at(Instant::now() + period, period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut source = Source {
+        partition: &first.partition,
         counters,
         messages,
         tick,
@@ -93,6 +96,7 @@ fn open(executor: &Executor, first: &ReplicateRequest) -> Result<SnapshotPlan, S
 }
 
 struct Source<'a> {
+    partition: &'a str,
     counters: &'a ReplicationCounters,
     messages: &'a Messages,
     tick: Interval,
@@ -101,6 +105,10 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    async fn reach(&self, point: Point) -> Result<(), Over> {
+        faults::reach(point, self.partition).await.map_err(|_| Over)
+    }
+
     async fn send(&self, message: Message) -> Result<(), Over> {
         self.messages
             .send(Ok(ReplicateMessage {
@@ -129,6 +137,7 @@ impl Source<'_> {
             bytes_to_send,
             reader,
         } = plan;
+        self.reach(Point::BeforeSendSnapshot).await?;
         self.send(Message::SnapshotStart(SnapshotStart {
             sequence,
             rows,
@@ -146,6 +155,7 @@ impl Source<'_> {
                 add(&self.counters.chunks_sent, 1);
                 add(&self.counters.chunk_bytes_sent, chunk.len());
                 self.send(Message::Chunk(chunk.into())).await?;
+                self.reach(Point::AfterSendChunk).await?;
                 if due(&mut self.tick)
                     && let Some(state) = reader.source_state()
                 {
@@ -179,6 +189,7 @@ impl Source<'_> {
                     Next::Batch(batch) => {
                         window.sent(&batch);
                         add(&self.counters.entries_sent, batch.effects.len());
+                        self.reach(Point::BeforeSendEntries).await?;
                         self.send(Message::Entries(write_entries(&batch))).await?;
                     }
                     Next::Empty => break,
