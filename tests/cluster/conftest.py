@@ -33,6 +33,7 @@ def cluster() -> Iterator[Cluster]:
     cluster.kubectl("create", "namespace", cluster.namespace)
     try:
         values = {
+            "crds.install": str(not had_definitions).lower(),
             "image.repository": repository,
             "image.tag": tag,
             "workers.replicas": REPLICAS,
