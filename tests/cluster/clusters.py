@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -192,8 +192,15 @@ class Load:
 
     def operations(self) -> int:
         """Answered so far."""
-        lines = self.cluster.kubectl("logs", self.name, "--tail=2").splitlines()
-        return max((json.loads(line).get("operations", 0) for line in lines), default=0)
+        return max((each.get("operations", 0) for each in self._told(5)), default=0)
+
+    def _told(self, lines: int) -> list[dict[str, Any]]:
+        """What it has told last. Errors are in the log too, and the last line may be half written."""
+        told = []
+        for line in self.cluster.kubectl("logs", self.name, f"--tail={lines}").splitlines():
+            with suppress(json.JSONDecodeError):
+                told.append(json.loads(line))
+        return [each for each in told if isinstance(each, dict)]
 
     def goes_on(self, more: int = 200) -> None:
         """Wait until so many more operations have been answered."""
@@ -209,8 +216,7 @@ class Load:
             return phase in ("Succeeded", "Failed")
 
         until(ended, f"{self.name} ends")
-        last = self.cluster.kubectl("logs", self.name, "--tail=1")
-        report: dict[str, Any] = json.loads(last)["final"]
+        (report,) = [each["final"] for each in self._told(5) if "final" in each]
         report["longest_wait_seconds"] = round(max((wait for _, wait in report.pop("slow")), default=0.0), 3)
         return report
 

@@ -55,6 +55,8 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if not os.environ.get("KEEP"):
             cluster.helm("uninstall", "test", "--ignore-not-found")
+            # Without an operator nobody takes from the workers what they would wait to be rid of.
+            cluster.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", check=False)
             # Objects with finalizers are in it, and no operator is there any more.
             cluster.kubectl("delete", "namespace", cluster.namespace, "--timeout=120s")
             if not had_definitions:

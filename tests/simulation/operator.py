@@ -24,7 +24,6 @@ from dstk.api import (
     Partition,
     PartitionPhase,
     PartitionSpec,
-    Step,
 )
 from dstk.api.conditions import with_condition
 from dstk.api.partition import PartitionStatus
@@ -521,7 +520,7 @@ class Driver:
     """The loop around ``decide`` for one Assignment; see ``dstk.operator.driver``."""
 
     def __init__(self, operator: Operator, assignment: Assignment) -> None:
-        self.assignment = self._stored = assignment
+        self.assignment = assignment
         self.named = {*assignment.spec.partitions, *assignment.spec.creates}
         self.worker_names: tuple[str, ...] = ()
         self._operator = operator
@@ -589,8 +588,6 @@ class Driver:
                     yield from self._lanes(action, outcome)
                 elif not isinstance(action, actions.Wait):
                     yield from self._act(action, outcome)
-            if waits and self.assignment.status.step != self._stored.status.step:
-                yield from self._carry_out(actions.SetStatus(self.assignment.status), outcome)
         finally:
             self._take_in(outcome)
         if not waits:
@@ -610,19 +607,9 @@ class Driver:
             raise failed
 
     def _act(self, action: actions.Action, outcome: Outcome) -> Steps:
-        if isinstance(action, actions.SetStatus):
-            phases = (self._stored.status.phase, action.status.phase)
-            running = phases == (AssignmentPhase.RUNNING, AssignmentPhase.RUNNING)
-            passing = action.status.step is Step.FOLLOWING and self.assignment.status.step is not Step.FOLLOWING
-            if running and passing:
-                self.assignment = with_(self.assignment, status=action.status)
-                return
-        yield from self._carry_out(action, outcome)
-
-    def _carry_out(self, action: actions.Action, outcome: Outcome) -> Steps:
         operator, failed = self._operator, True
         try:
-            yield from operator.carry_out(self._stored, action, outcome)
+            yield from operator.carry_out(self.assignment, action, outcome)
             failed = False
         except Uncertain:
             assert isinstance(action, actions.Commit)
@@ -633,7 +620,7 @@ class Driver:
         if isinstance(action, actions.SetStatus):
             current = operator.assignments.get(self.assignment.metadata.name)
             if current is not None and current.metadata.uid == self.assignment.metadata.uid:
-                self.assignment = self._stored = current
+                self.assignment = current
             else:
                 self.assignment = with_(self.assignment, status=action.status)
 
@@ -662,9 +649,7 @@ class Driver:
         current = operator.assignments.get(name)
         deleted = current is None or current.metadata.uid != uid
         if not deleted:
-            if current.metadata.resource_version != self._stored.metadata.resource_version:
-                self.assignment = current
-            self._stored = current
+            self.assignment = current
         if not self._fresh:
             yield from self._look()
         assignment = self.assignment

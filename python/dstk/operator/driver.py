@@ -53,9 +53,6 @@ class Driver:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.assignment = assignment
-        """With the status that was decided on last, which may be ahead of what the API server holds."""
-        self._stored = assignment
-        """As the API server holds it."""
         self.partition_names: tuple[str, ...] = ()
         self.worker_names: tuple[str, ...] = ()
         self._cluster = cluster
@@ -150,8 +147,6 @@ class Driver:
         outcome = self._outcome = Outcome()
         try:
             await self._lane(decided, outcome)
-            if pause is not None and self.assignment.status.step != self._stored.status.step:
-                await self._carry_out(actions.SetStatus(self.assignment.status), outcome)
         finally:
             self._take_in(outcome)
         if pause is None:
@@ -160,18 +155,11 @@ class Driver:
         return min(pause, self._patience.next())
 
     async def _act(self, action: actions.Action, outcome: Outcome) -> None:
-        if isinstance(action, actions.SetStatus):
-            if self._only_progress(action):
-                return
-            if self._is_passing(action):
-                self.assignment = msgspec.structs.replace(self.assignment, status=action.status)
-                return
-        await self._carry_out(action, outcome)
-
-    async def _carry_out(self, action: actions.Action, outcome: Outcome) -> None:
+        if isinstance(action, actions.SetStatus) and self._only_progress(action):
+            return
         failed = True
         try:
-            await self._hands.carry_out(self._stored, action, outcome)
+            await self._hands.carry_out(self.assignment, action, outcome)
             failed = False
         except CommitUncertain:
             assert isinstance(action, actions.Commit)
@@ -183,16 +171,9 @@ class Driver:
             self._progress_written = self._now()
             current = self._cluster.assignments.get(self.name)
             if current is not None and current.metadata.uid == self.assignment.metadata.uid:
-                self.assignment = self._stored = current
+                self.assignment = current
             else:
                 self.assignment = msgspec.structs.replace(self.assignment, status=action.status)
-
-    def _is_passing(self, action: actions.SetStatus) -> bool:
-        """Is it the step to following? It often takes no time, so it is written when the driver waits there: nothing
-        has happened until then that is not looked for at the step before as well."""
-        phases = (self._stored.status.phase, action.status.phase)
-        running = phases == (AssignmentPhase.RUNNING, AssignmentPhase.RUNNING)
-        return running and action.status.step is Step.FOLLOWING and self.assignment.status.step is not Step.FOLLOWING
 
     async def _lane(self, steps: Iterable[actions.Action], outcome: Outcome) -> None:
         """One after the other, up to the first failure.
@@ -250,9 +231,7 @@ class Driver:
         current = self._cluster.assignments.get(self.name)
         deleted = current is None or current.metadata.uid != self.assignment.metadata.uid
         if current is not None and not deleted:
-            if current.metadata.resource_version != self._stored.metadata.resource_version:
-                self.assignment = current
-            self._stored = current
+            self.assignment = current
         assignment = self.assignment
         if not self._fresh:
             await self._look()

@@ -231,7 +231,9 @@ async def test_kubectl_apply_names_the_field_of_every_refusal(ours: Api, run: Ku
         name = object_["metadata"]["name"] if len(object_["metadata"]["name"]) > 1 else f"bad-{number}"
         documents.append({**object_, "metadata": {"name": name}})
         told[name] = says
-    done = await run("apply", "-f", "-", input="\n---\n".join(map(json.dumps, documents)), ok=False)
+    # As YAML, which every kubectl takes apart at the dashes.
+    given = "".join(f"---\n{json.dumps(document)}\n" for document in documents)
+    done = await run("apply", "-f", "-", input=given, ok=False)
     assert done.code != 0
     assert done.out == ""
     refusals = done.err.splitlines()

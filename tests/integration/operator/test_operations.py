@@ -42,6 +42,7 @@ async def test_split(cluster: World) -> None:
 
     assert cluster.steps("s1", "split") == [
         step("loading", "primary", "loading", "following"),
+        step("following", "primary", "following", "following"),
         step("completed", "disconnected", "primary", "primary"),
     ]
     await cluster.gone("part")
@@ -64,6 +65,7 @@ async def test_merge(cluster: World) -> None:
 
     assert cluster.steps("m1", "merge") == [
         step("loading", "loading", "primary"),
+        step("following", "following", "primary"),
         step("proxying", "primary", "proxy"),
         step("completed", "primary", "disconnected"),
     ]
@@ -85,6 +87,7 @@ async def test_move(cluster: World) -> None:
 
     assert cluster.steps("m1", "move") == [
         step("loading", "primary", "loading"),
+        step("following", "primary", "following"),
         step("proxying", "proxy", "primary"),
         step("completed", "disconnected", "primary"),
     ]
