@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition, Step
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
 from dstk.kube import Backoff
@@ -321,7 +321,7 @@ class Driver:
         """Note in which life a worker was last seen to hold something of this Assignment; in another it is gone, unless
         its rows are on disk."""
         keyspace = self._keyspace
-        if keyspace is not None and keyspace.spec.durability is Durability.DISK:
+        if keyspace is not None and keyspace.spec.durable:
             return view
         if view.reachable and any(part.role != "disconnected" for part in view.parts.values()):
             self._lives[view.name] = view.incarnation
