@@ -119,7 +119,7 @@ class Driver:
                 pause = backoff.next()
                 self._fresh = False
                 log.info("assignment %s: %s; again in %.2f s", self.name, error, pause)
-            except Exception:
+            except Exception:  # It would leave its Assignment without a driver, which holds up its partitions for ever.
                 pause = backoff.next()
                 self._fresh = False
                 log.exception("assignment %s: unexpected error; again in %.2f s", self.name, pause)
