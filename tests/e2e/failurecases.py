@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from stage import DESTINATION, KEYS, OTHER, SOURCE, Scene, Stage, Stop, until
+from stage import DESTINATION, KEYS, OTHER, SOURCE, Scene, Stage, Stop
 
 from dstk import faults
 from dstk.testing.network import Silence
+from waiting import until
 
 Meanwhile = Callable[[Scene], Awaitable[None]]
 

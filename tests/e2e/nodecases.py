@@ -9,7 +9,9 @@ import asyncio
 from typing import Any
 
 from failurecases import Case, Meanwhile, kill, write_on
-from stage import DESTINATION, SOURCE, Scene, Stop, until
+from stage import DESTINATION, SOURCE, Scene, Stop
+
+from waiting import until
 
 WORKER_LIMITS = ("checkpoint_bytes=1048576", "log_segment_bytes=16777216")
 """The smallest: a case comes to checkpoints and to files of the log in a second or so."""

@@ -7,7 +7,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from dstk.local.cluster import LocalCluster
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings, worker_command
 from dstk.testing.network import Network
+from waiting import until
 
 T = TypeVar("T")
 
@@ -32,17 +33,6 @@ ASSIGNMENTS = kube.Kind(api.API_VERSION, "Assignment", "assignments", api.Assign
 SOURCE, DESTINATION, OTHER = "worker-0", "worker-1", "worker-2"
 KEYS = 32
 """Rows of each case."""
-
-
-async def until(condition: Callable[[], Awaitable[T | None]], what: Callable[[], str] | str) -> T:
-    """Wait until it gives something true, and that."""
-    try:
-        async with asyncio.timeout(STEP_SECONDS):
-            while not (value := await condition()):
-                await asyncio.sleep(0.01)
-            return value
-    except TimeoutError:
-        raise AssertionError(f"waited {STEP_SECONDS} s in vain: {what if isinstance(what, str) else what()}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +264,7 @@ class Scene:
             number += 1
             for key in keys:
                 await self.rows.write(self.client, key, number)
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # a pace: the cases are for what is held and forwarded, not for load
 
     # It
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from failurecases import staged
-from stage import DESTINATION, OTHER, SOURCE, Scene, Stage, Stop, until
+from stage import DESTINATION, OTHER, SOURCE, Scene, Stage, Stop
 
 from dstk import api, kube
 from dstk.api.conditions import find
+from waiting import until
 
 EVENTS = kube.EVENTS
 NUMBERS = iter(range(1, 100))

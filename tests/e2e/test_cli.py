@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from upcluster import Up, up, wait_for
+from upcluster import Up, up
 
 from dstk import api, kube
 from dstk.cli.parser import build_parser
+from waiting import wait_until
 
 KEYSPACES = kube.Kind(api.API_VERSION, "Keyspace", "keyspaces", api.Keyspace)
 
@@ -176,7 +177,7 @@ def test_status_tells_the_rows_and_takes_a_folder(cluster: Up) -> None:
         partition = next((item for item in shown if item["status"].get("rows")), None)
         return partition is not None
 
-    wait_for(rows, "status shows the row")
+    wait_until(rows, "status shows the row")
     assert partition is not None
     lines = cluster.data("status").stdout.splitlines()
     assert any(partition["metadata"]["name"] in line and line.split()[-1].isdecimal() for line in lines)
@@ -203,7 +204,7 @@ def test_a_killed_up_leaves_no_process_and_starts_again_from_its_folder(tmp_path
                 for item in shown
             ] == [("ready", ["DataLost"])] * 2
 
-        wait_for(lost, "both partitions are served again and say that their rows are lost")
+        wait_until(lost, "both partitions are served again and say that their rows are lost")
         assert again.data("get", "user/1").returncode == 1
         assert again.data("put", "user/1", "anew").returncode == 0
 

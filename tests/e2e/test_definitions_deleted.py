@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from failurecases import staged
-from stage import SOURCE, Scene, Stage, until
+from stage import SOURCE, Scene, Stage
 from test_bad_input import repaired, told
 
 from dstk import api, kube
 from dstk.errors import ApiError
+from waiting import until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any, TypeVar
 
 import pytest
-from upcluster import STEP_SECONDS
 
 import worlds
 from dstk import aio, api, kube
 from dstk.errors import DstkError, OutcomeUnknown
 from dstk.local.cluster import LocalCluster
 from dstk.testing.load import LoadSettings, VerifyingLoad
+from waiting import until, until_true
 
 T = TypeVar("T")
 
@@ -74,17 +75,6 @@ class Objects:
                 "spec": {"type": "InterWorkerMove", "moveParams": params},
             }
         )
-
-
-async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
-    """Wait until it gives something true, and that."""
-    try:
-        async with asyncio.timeout(STEP_SECONDS):
-            while not (value := await condition()):
-                await asyncio.sleep(0.01)
-            return value
-    except TimeoutError:
-        raise AssertionError(f"waited {STEP_SECONDS} s in vain: {what}") from None
 
 
 @pytest.fixture
@@ -218,10 +208,15 @@ async def test_a_killed_worker_loses_nothing_that_is_on_disk(
     before = await objects.partitions()
     for round_ in range(3):
         acknowledged: dict[bytes, int] = {}
+        writes: Counter[int] = Counter()
         stop = asyncio.Event()
 
         async def write(
-            writer: int, round_: int = round_, acknowledged: dict[bytes, int] = acknowledged, stop: asyncio.Event = stop
+            writer: int,
+            round_: int = round_,
+            acknowledged: dict[bytes, int] = acknowledged,
+            writes: Counter[int] = writes,
+            stop: asyncio.Event = stop,
         ) -> None:
             number = 0
             while not stop.is_set():
@@ -230,11 +225,19 @@ async def test_a_killed_worker_loses_nothing_that_is_on_disk(
                 key = key[:16].ljust(16, b"\0")
                 with contextlib.suppress(OutcomeUnknown):
                     acknowledged[key] = await client.put(key, b"%d" % number)
+                    writes[number % 6] += 1
+
+        async def written_everywhere(times: int, writes: Counter[int] = writes) -> None:
+            """More of each partition than there are writers: not all were under way before."""
+            goal = {number: writes[number] + times for number in range(6)}
+            await until_true(
+                lambda: all(writes[number] >= goal[number] for number in goal), "all partitions are written"
+            )
 
         writers = [asyncio.create_task(write(writer)) for writer in range(16)]
-        await asyncio.sleep(0.3)
+        await written_everywhere(50)
         cluster.kill_worker("worker-1")
-        await asyncio.sleep(0.7)
+        await written_everywhere(20)
         stop.set()
         await asyncio.gather(*writers)
         assert len(acknowledged) > 100

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import worlds
+from waiting import wait_until
 from worlds import kubectl as kubectl
 
 START_SECONDS = 120
@@ -65,10 +66,7 @@ class Up:
         self.killed = True
         self.process.kill()
         self.process.wait()
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.processes():
-            assert time.monotonic() < deadline, f"left behind: {self.processes()}"
-            time.sleep(0.02)
+        wait_until(lambda: not self.processes(), lambda: f"left behind: {self.processes()}")
 
     def processes(self) -> list[int]:
         """Processes that run with this folder on their command line."""
@@ -83,14 +81,6 @@ class Up:
                 if str(self.folder).encode() in command and state != "Z":
                     found.append(int(entry.name))
         return found
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + STEP_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 from failurecases import staged
-from stage import OTHER, SOURCE, Scene, Stage, Stop, until
+from stage import OTHER, SOURCE, Scene, Stage, Stop
 
 import worlds
 from dstk import api, kube
+from waiting import until
 
 Right = tuple[str, str, str]
 """API group, resource, verb"""

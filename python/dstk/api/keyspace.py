@@ -245,6 +245,11 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
     ] = OnLoss.RECREATE
 
     @property
+    def durable(self) -> bool:
+        """Whether rows outlive the process that serves them."""
+        return self.durability is Durability.DISK
+
+    @property
     def worker_lease(self) -> float:
         """For how many seconds a worker serves after the operator was heard; 0: for ever."""
         return float(self.lease_seconds) if self.failover is Failover.LEASE else 0.0

@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from dstk.api.assignment import Assignment, AssignmentSpec, MergeParams, MoveParams, NewParams, SplitParams
-from dstk.api.keyspace import Durability, Failover, Keyspace
+from dstk.api.keyspace import Keyspace
 from dstk.api.partition import KeyRange, Partition
 from dstk.api.span import Span, span_of
 from dstk.errors import InvalidRequest
 from dstk.keys import parse_bound
 
-__all__ = ["Meeting", "Refusal", "check", "check_partition", "unsupported"]
+__all__ = ["Meeting", "Refusal", "check", "check_partition"]
 
 Meeting: TypeAlias = Callable[[str, bytes, bytes], Iterable[str]]
 """(keyspace, start, end) → names of the Partitions of the keyspace that have a key in [start, end)."""
@@ -136,17 +136,6 @@ def check_partition(
     return None
 
 
-def unsupported(keyspace: Keyspace) -> Refusal | None:
-    """What the Keyspace asks for and cannot have. Better refused aloud than served with less."""
-    if keyspace.spec.failover is Failover.LEASE and keyspace.spec.durability is Durability.DISK:
-        return Refusal(
-            "FailoverNotSupported",
-            "failover Lease is for durability Memory: with Disk the rows are where the worker was; set failover to "
-            "Confirmed",
-        )
-    return None
-
-
 def _check_spec(spec: AssignmentSpec, around: _Around) -> None:
     given = [params for params in (spec.new_params, spec.split_params, spec.merge_params, spec.move_params) if params]
     if len(given) != 1:
@@ -173,9 +162,6 @@ def _check_new(new: NewParams, around: _Around) -> None:
             hint = "it is there already" if owner == new.primary else "InterWorkerMove takes it to another pod"
             raise _Refused("AlreadyAssigned", f'pod "{owner}" serves Partition "{name}"; {hint}')
         _check_range(partition, around)
-        refusal = unsupported(around.keyspace(partition))
-        if refusal is not None:
-            raise _Refused(refusal.reason, refusal.message)
 
 
 def _check_range(partition: Partition, around: _Around) -> None:

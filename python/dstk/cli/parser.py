@@ -63,6 +63,10 @@ def build_parser() -> Parser:
     operator.add_argument("--metrics-address", metavar="HOST:PORT", help="serve /metrics and /healthz here")
     operator.add_argument("--worker-selector", default="", metavar="LABELS", help="label selector of worker pods")
     operator.add_argument("--lease-seconds", type=float, default=15.0, metavar="S", help="leader election")
+    operator.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=VALUE",
+        help="a limit of operations, e.g. deadline_seconds=600; a wrong name tells which there are",
+    )  # fmt: skip
     operator.add_argument("--no-leader-election", action="store_true", help="for when it is the only operator")
     operator.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     operator.set_defaults(run=_lazy("processes", "operator"))

@@ -63,6 +63,7 @@ def operator(arguments: argparse.Namespace) -> int:
         metrics_address=arguments.metrics_address,
         worker_selector=arguments.worker_selector,
         election=kube.ElectionSettings.of(arguments.lease_seconds),
+        limits=operating.limits_of(dict(map(_limit, arguments.limit))),
     )
     return _until_signal(lambda stop: operating.run(settings, stop, ends_within(_END_SECONDS)))
 

@@ -283,7 +283,7 @@ class Cache(Generic[T]):
         for handler in self._handlers:
             try:
                 handler(old, new)
-            except Exception:
+            except Exception:  # The others have to hear of it, and the watch has to go on.
                 log.exception("handler of %s %s failed", self.objects.kind.kind, name)
         self._wake(name)
 

@@ -279,7 +279,7 @@ def fenced(m: Move) -> bool:
 def fence_is_ours(m: Move) -> bool:
     """The source has granted it to this driver, and nobody has been granted another since."""
     there, memory = m.there, m.observed.memory
-    granted = there is not None and there.fence_token in (0, memory.fence_token)
+    granted = there is not None and there.fence_token == memory.fence_token
     return granted and m.sealed(m.source) and memory.fenced_at is not None
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Partition, Progress, Step
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, Progress, Step
 from dstk.api.span import Span, span_of
-from dstk.lifecycle.actions import Action, Command, Commit, Fence, Serve, Tell, Touch, Unfence
+from dstk.lifecycle.actions import Action, Command, Commit, Fence, Tell, Touch, Unfence
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.lifecycle.pieces import serve
 from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guard
 
 __all__ = ["ADMISSION", "Operation", "cancelled", "late", "serving", "silent", "silent_for_long", "uncertain"]
@@ -53,7 +54,7 @@ class Operation(ABC):
     @property
     def durable(self) -> bool:
         """Whether rows outlive the process that serves them."""
-        return self.observed.keyspace.spec.durability is Durability.DISK
+        return self.observed.keyspace.spec.durable
 
     @property
     def lease_seconds(self) -> float:
@@ -151,13 +152,8 @@ class Operation(ABC):
         return Tell(worker.name, worker.incarnation, keyspace, partition, epoch, command)
 
     def serve(self, worker: WorkerView, partition: Partition, epoch: int) -> Tell:
-        span = self.span(partition)
-        return self.tell(
-            worker,
-            partition.metadata.name,
-            epoch,
-            Serve(span.start, span.end, self.key_length, self.durable, self.lease_seconds),
-        )
+        command = serve(self.observed.keyspace, self.span(partition))
+        return self.tell(worker, partition.metadata.name, epoch, command)
 
     def lift(self, worker: WorkerView, part: PartView | None, partition: Partition) -> Iterable[Action]:
         """Lift the fence so that no commit, of whichever operator, can come after it.

@@ -9,8 +9,9 @@ from itertools import pairwise
 from dstk.api import Assignment, KeyRange, Keyspace, Partition, child_name
 from dstk.api.span import Span, span_of
 from dstk.keys import parse_bound
+from dstk.lifecycle.actions import Serve
 
-__all__ = ["Piece", "epoch_after_loss", "in_key_order", "merged_name", "pieces_of", "whole_of"]
+__all__ = ["Piece", "epoch_after_loss", "in_key_order", "merged_name", "pieces_of", "serve", "whole_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ def epoch_after_loss(epoch: int) -> int:
     still be under way: this is above theirs. One that was never served has no children.
     """
     return epoch + 2 if epoch else 1
+
+
+def serve(keyspace: Keyspace, span: Span) -> Serve:
+    """What a worker is told that is to serve these keys."""
+    spec = keyspace.spec
+    return Serve(span.start, span.end, spec.key_length, spec.durable, spec.worker_lease)
 
 
 def in_key_order(parts: Sequence[Partition], keyspace: Keyspace) -> list[Partition]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from dstk.api import Durability, Keyspace, OnLoss, Partition, PartitionPhase, child_name
+from dstk.api import Keyspace, OnLoss, Partition, PartitionPhase, child_name
 from dstk.api.span import Span, span_of
 from dstk.keys import format_bound
 from dstk.lifecycle.actions import (
@@ -24,14 +24,13 @@ from dstk.lifecycle.actions import (
     Proxy,
     Record,
     Release,
-    Serve,
     SetPartitionStatus,
     Tell,
     Touch,
     Unfence,
 )
 from dstk.lifecycle.observed import PartView, WorkerView
-from dstk.lifecycle.pieces import epoch_after_loss
+from dstk.lifecycle.pieces import epoch_after_loss, serve
 
 __all__ = ["recover"]
 
@@ -204,7 +203,7 @@ class _Recovery:
     def _held_back(self, object_: Partition) -> str:
         """Why a range whose rows are missing is not served from empty; "": it is."""
         spec, name = self.keyspace.spec, self.worker.name
-        if spec.durability is Durability.DISK:
+        if spec.durable:
             return (
                 f"{name} has not got the rows in its data directory; nothing is served that was lost unawares: give it "
                 f"its volume back, or delete {object_.metadata.name} to begin anew"
@@ -251,10 +250,7 @@ class _Recovery:
         return Commit(meta.name, meta.resource_version, self.worker.name, object_.spec.proxy or "", epoch)
 
     def _serve(self, object_: Partition, epoch: int) -> Iterator[Action]:
-        span = self._span(object_)
-        durable = self.keyspace.spec.durability is Durability.DISK
-        command = Serve(span.start, span.end, self.keyspace.spec.key_length, durable, self.keyspace.spec.worker_lease)
-        yield self._tell(object_.metadata.name, epoch, command)
+        yield self._tell(object_.metadata.name, epoch, serve(self.keyspace, self._span(object_)))
         yield SetPartitionStatus(object_.metadata.name, PartitionPhase.READY, self.worker.incarnation)
 
     def _tell(self, name: str, epoch: int, command: Command) -> Tell:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dstk.api import Durability, Keyspace, Partition, PartitionPhase
+from dstk.api import Keyspace, Partition, PartitionPhase
 from dstk.api.span import Span, span_of
 from dstk.keys import format_bound
-from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, Serve, SetPartitionStatus, Tell
+from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
 from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.lifecycle.pieces import serve
 
 __all__ = ["Around", "is_suspect", "repair"]
 
@@ -144,9 +145,7 @@ class _Repair:
         return all(len(bound) in (0, self.keyspace.spec.key_length) for bound in (held.start, held.end))
 
     def _serve(self, holder: WorkerView, held: PartView, epoch: int) -> Action:
-        spec = self.keyspace.spec
-        durable = spec.durability is Durability.DISK
-        command = Serve(held.start, held.end, spec.key_length, durable, spec.worker_lease)
+        command = serve(self.keyspace, Span(held.start, held.end))
         return Tell(holder.name, holder.incarnation, self.keyspace.metadata.name, self.name, epoch, command)
 
     def _say(self, holder: WorkerView, reason: str, message: str) -> Iterator[Action]:

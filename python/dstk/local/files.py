@@ -7,7 +7,9 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
@@ -24,10 +26,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-async def poll(condition: Callable[[], Awaitable[bool]], interval_seconds: float) -> None:
-    """Wait for something that only another process can bring about, and that nobody tells us of."""
-    while not await condition():  # noqa: ASYNC110 - there is no event to wait for
+async def poll(condition: Callable[[], Awaitable[T | None]], interval_seconds: float) -> T:
+    """Wait for something that only another process can bring about, and that nobody tells us of: until `condition`
+    gives something true, and that."""
+    while not (value := await condition()):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(interval_seconds)
+    return value
 
 
 async def read_when_written(path: Path, interval_seconds: float = 0.02) -> Any:

@@ -1,6 +1,6 @@
 """The operator: the Assigner, which proposes Assignments, and the AssignmentReconciler, which carries them out."""
 
 from dstk.operator.run import Operator, run
-from dstk.operator.settings import COMPONENTS, OperatorSettings
+from dstk.operator.settings import COMPONENTS, OperatorSettings, limits_of
 
-__all__ = ["COMPONENTS", "Operator", "OperatorSettings", "run"]
+__all__ = ["COMPONENTS", "Operator", "OperatorSettings", "limits_of", "run"]

@@ -22,10 +22,10 @@ from dstk.api import (
     to_dict,
 )
 from dstk.api.conditions import with_condition
-from dstk.api.validation import Refusal, check_partition, unsupported
+from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError, DstkError
 from dstk.kube import STATEFUL_SETS, Cache, is_not_found
-from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
+from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, PRIMARY, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.reconciler import FINALIZER
 from dstk.operator.sets import REVISION_LABEL, owner_of, worker_set
@@ -91,7 +91,7 @@ class Assigner:
                 except DstkError as error:
                     self._dirty = True
                     log.warning("planning: %s", error)
-                except Exception:
+                except Exception:  # One odd object must not end the operator: it would at every start.
                     self._dirty = True
                     log.exception("planning failed")
             idle += 1
@@ -102,11 +102,7 @@ class Assigner:
         """Look once, plan once, create what is planned, and say on the Keyspaces how it stands."""
         await self._validate()
         orphaned = self._orphaned()
-        served = [
-            keyspace
-            for keyspace in self._cluster.keyspaces
-            if unsupported(keyspace) is None and keyspace.metadata.name not in orphaned
-        ]
+        served = [keyspace for keyspace in self._cluster.keyspaces if keyspace.metadata.name not in orphaned]
         started = time.perf_counter()
         planned = plan(self._look(served), self._now())
         took = time.perf_counter() - started
@@ -300,19 +296,13 @@ class Assigner:
             if name in cut:
                 done = self._condition(Keyspace.CUT, True, "Created", "the initial Partitions exist", generation)
                 conditions = with_condition(conditions, done)
-            refusal = unsupported(keyspace)
-            if refusal is not None:
-                state = self._condition(READY, False, refusal.reason, refusal.message, generation)
-            elif name in orphaned:
+            if name in orphaned:
                 message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
                 state = self._condition(READY, False, "RowsHeld", message, generation)
             elif partitions and ready == len(partitions):
                 state = self._condition(READY, True, "Served", "every partition is served", generation)
             else:
                 state = self._condition(READY, False, "NotServed", "not every partition is served", generation)
-            if refusal is not None and not keyspace.status.conditions:
-                about = reference(KEYSPACES, keyspace)
-                self._cluster.events.record(about, "Warning", refusal.reason, refusal.message)
             conditions = with_condition(conditions, state)
             status = replace(keyspace.status, partitions=len(partitions), ready=ready, conditions=conditions)
             await self._write_status(keyspace, difference(to_dict(keyspace.status), to_dict(status)))

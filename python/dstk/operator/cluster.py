@@ -36,6 +36,7 @@ __all__ = [
     "KEYSPACES",
     "PARTITIONS",
     "PRIMARY",
+    "WORKER",
     "Cluster",
     "is_approved",
     "is_finished",
@@ -52,6 +53,7 @@ UNFINISHED = "unfinished"
 OPEN = "open"
 KEYSPACE = "keyspace"
 PRIMARY = "primary"
+WORKER = "worker"
 
 
 def is_finished(assignment: Assignment) -> bool:
@@ -77,7 +79,8 @@ def reference(
 class Cluster:
     """The caches, indexed so that no decision scans a whole kind.
 
-    ``partitions`` by keyspace and by primary; ``assignments`` that are not finished by each partition they name.
+    ``partitions`` by keyspace, by primary, and by each worker they name; ``assignments`` that are not finished by each
+    partition they name.
     An Assignment whose driver runs is in charge of its partitions until the driver ends, also when the object is gone:
     somebody has removed its finalizer.
     """
@@ -104,6 +107,7 @@ class Cluster:
         self.events = EventRecorder(Objects(connection, EVENTS, namespace, on_write), "dstk-operator")
         self.partitions.index(KEYSPACE, lambda partition: (partition.spec.keyspace,))
         self.partitions.index(PRIMARY, lambda partition: (partition.spec.primary or "",))
+        self.partitions.index(WORKER, _workers_named)
         self.assignments.index(UNFINISHED, _partitions_while_unfinished)
         self.assignments.index(OPEN, lambda assignment: () if is_finished(assignment) else ("",))
         self._driven: set[str] = set()
@@ -192,6 +196,10 @@ class Cluster:
 def _order(assignment: Assignment) -> tuple[float, str]:
     created = assignment.metadata.creation_timestamp
     return (created.timestamp() if created else 0.0, assignment.metadata.name)
+
+
+def _workers_named(partition: Partition) -> tuple[str, ...]:
+    return tuple(filter(None, (partition.spec.primary, partition.spec.proxy)))
 
 
 def _partitions_while_unfinished(assignment: Assignment) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Durability, Keyspace, KeyspaceSpec, Partition, Step
+from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
 from dstk.kube import Backoff
@@ -116,7 +116,7 @@ class Driver:
                 pause = backoff.next()
                 self._fresh = False
                 log.info("assignment %s: %s; again in %.2f s", self.name, error, pause)
-            except Exception:
+            except Exception:  # It would leave its Assignment without a driver, which holds up its partitions for ever.
                 pause = backoff.next()
                 self._fresh = False
                 log.exception("assignment %s: unexpected error; again in %.2f s", self.name, pause)
@@ -300,7 +300,7 @@ class Driver:
         """Note in which life a worker was last seen to hold something of this Assignment; in another it is gone, unless
         its rows are on disk."""
         keyspace = self._keyspace
-        if keyspace is not None and keyspace.spec.durability is Durability.DISK:
+        if keyspace is not None and keyspace.spec.durable:
             return view
         if view.reachable and any(part.role != "disconnected" for part in view.parts.values()):
             self._lives[view.name] = view.incarnation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
 from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
@@ -12,7 +12,7 @@ from dstk.errors import DstkError
 from dstk.kube import Backoff
 from dstk.lifecycle import Around, actions, is_suspect, recover, repair, touched
 from dstk.lifecycle.observed import WorkerView
-from dstk.operator.cluster import Cluster
+from dstk.operator.cluster import WORKER, Cluster
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
@@ -141,7 +141,7 @@ class Recovery:
                 except DstkError as error:
                     pause = backoff.next()
                     log.info("worker %s is not in line yet: %s; again in %.1f s", name, error, pause)
-                except Exception:
+                except Exception:  # What one worker brings about must not end the recovery of the others.
                     pause = backoff.next()
                     log.exception("worker %s could not be brought in line; again in %.1f s", name, pause)
                 await asyncio.sleep(pause or backoff.next())
@@ -153,16 +153,16 @@ class Recovery:
     async def _step(self, name: str) -> bool:
         """Whether there was anything to do."""
         objects = dict(self._cluster.partitions.items)
+        concerned = set(self._cluster.partitions.by(WORKER, name))
         view = await self._workers.look(name, None)
         if not view.reachable:
             return False
+        concerned.update(view.parts)
         mine: dict[str, dict[str, Partition]] = {}
-        for partition in objects.values():
-            spec = partition.spec
-            if name in (spec.primary, spec.proxy) or partition.metadata.name in view.parts:
-                mine.setdefault(spec.keyspace, {})[partition.metadata.name] = partition
+        for partition in (objects[each] for each in concerned if each in objects):
+            mine.setdefault(partition.spec.keyspace, {})[partition.metadata.name] = partition
         addresses = {link.name: link.data_address for link in self._workers}
-        suspects = self._suspects(objects, view)
+        suspects = self._suspects(concerned, objects, view)
         views = await self._views(view, suspects)
         busy = self._busy()
         if any(part.fenced and partition in busy for partition, part in view.parts.items()):
@@ -189,10 +189,10 @@ class Recovery:
                 raise result
         return True
 
-    def _suspects(self, objects: Mapping[str, Partition], view: WorkerView) -> dict[str, str]:
-        """Partitions whose object does not go with what the worker holds, and their keyspaces."""
+    def _suspects(self, names: Iterable[str], objects: Mapping[str, Partition], view: WorkerView) -> dict[str, str]:
+        """Of these Partitions those whose object does not go with what the worker holds, and their keyspaces."""
         found: dict[str, str] = {}
-        for name in {*objects, *view.parts}:
+        for name in names:
             partition, part = objects.get(name), view.parts.get(name)
             if is_suspect(partition, view, part, self._workers.labels):
                 found[name] = partition.spec.keyspace if partition is not None else part.keyspace if part else ""

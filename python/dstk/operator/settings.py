@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from dstk.errors import ConfigError
 from dstk.kube import CacheSettings, ElectionSettings
 from dstk.lifecycle.observed import Limits
 
-__all__ = ["COMPONENTS", "OperatorSettings"]
+__all__ = ["COMPONENTS", "OperatorSettings", "limits_of"]
 
 COMPONENTS = ("assigner", "reconciler")
 
@@ -67,3 +69,23 @@ class OperatorSettings:
 
     def runs(self, component: str) -> bool:
         return component in self.components
+
+
+def limits_of(given: Mapping[str, int | float | str]) -> Limits:
+    """The limits of operations, with those that are given. Raises ConfigError for one that does not exist or cannot be.
+
+    Counts are whole and at least 1, `fence_lag_writes` at least 0; seconds are from 0.001 to a year.
+    """
+    checked: dict[str, Any] = {}
+    defaults = {each.name: each.default for each in fields(Limits)}
+    for name, value in given.items():
+        if name not in defaults:
+            raise ConfigError(f"the operator has no limit {name!r}; there are {', '.join(sorted(defaults))}")
+        if isinstance(defaults[name], int):
+            lowest = 0 if name == "fence_lag_writes" else 1
+            if not isinstance(value, int) or value < lowest:
+                raise ConfigError(f"{name} takes a whole number from {lowest}, not {value!r}")
+        elif isinstance(value, str) or not 0.001 <= value <= 31_536_000:
+            raise ConfigError(f"{name} takes seconds from 0.001 to 31536000, not {value!r}")
+        checked[name] = value
+    return Limits(**checked)

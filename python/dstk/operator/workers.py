@@ -232,7 +232,7 @@ class WorkerLinks:
                 log.info("worker %s ended its load reports", link.name)
             except DstkError as error:
                 log.log(logging.INFO if link.reachable else logging.DEBUG, "worker %s: %s", link.name, error)
-            except Exception:
+            except Exception:  # Nobody waits for this task: without it the worker would count as silent for ever.
                 log.exception("link to worker %s failed", link.name)
             if link.reachable:
                 link.reachable = False

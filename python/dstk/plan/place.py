@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 
-from dstk.api import AssignmentSpec, AssignmentType, Durability, NewParams, OnLoss
+from dstk.api import AssignmentSpec, AssignmentType, NewParams, OnLoss
 from dstk.plan.coverage import Coverage
 from dstk.plan.draft import Draft
 from dstk.plan.view import Part, View
@@ -63,22 +63,17 @@ def _orphans(draft: Draft) -> list[Part]:
     """Free partitions whose pod is gone and has had its time to come back; with Disk, the rows are where it was."""
     view = draft.view
     spec = view.keyspace.spec
-    if spec.durability is not Durability.MEMORY or spec.on_loss is not OnLoss.RECREATE:
+    if spec.durable or spec.on_loss is not OnLoss.RECREATE:
         return []
-    return [part for part in view.parts if _is_orphan(part, view) and draft.free(part)]
+    lost = {name for name, since in view.absent.items() if view.now - since >= view.policy.replace_after_seconds}
+    lost = (lost - view.pods) | _lapsed(view)
+    return [part for part in view.parts if part.primary in lost and draft.free(part)]
 
 
-def _has_lapsed(name: str, view: View) -> bool:
-    """Whether the worker has been silent for longer than its lease, and then some: the reconciler knows for certain."""
+def _lapsed(view: View) -> set[str]:
+    """Workers that have been silent for longer than the lease, and then some: the reconciler knows for certain."""
     lease = view.keyspace.spec.worker_lease
-    silent = {worker.name: worker.silent_since for worker in view.workers}.get(name)
-    return bool(lease) and silent is not None and view.now - silent >= 1.5 * lease + 2.0
-
-
-def _is_orphan(part: Part, view: View) -> bool:
-    if part.primary is None:
-        return False
-    if part.primary in view.pods:
-        return _has_lapsed(part.primary, view)
-    since = view.absent.get(part.primary)
-    return since is not None and view.now - since >= view.policy.replace_after_seconds
+    if not lease:
+        return set()
+    silent = ((worker.name, worker.silent_since) for worker in view.workers)
+    return {name for name, since in silent if since is not None and view.now - since >= 1.5 * lease + 2.0}

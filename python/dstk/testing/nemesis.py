@@ -13,11 +13,12 @@ import random
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from dstk import kube
 from dstk.errors import ConfigError, DstkError
@@ -63,72 +64,32 @@ class Target:
         return {name: pid for name, pid in found.items() if pid is not None} | self.clients
 
 
-class Fault(Protocol):
+@dataclass(slots=True)
+class Fault(ABC):
     """Something that goes wrong from start() to stop(). `parties`: whom it hits; no two faults hit one at a time."""
 
     kind: ClassVar[str]
     seconds: ClassVar[tuple[float, float]]
     """How long it lasts, at least and at most."""
     parties: frozenset[str]
+    target: Target
 
     @classmethod
+    @abstractmethod
     async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
         """One of its kind against somebody who is not busy; None when there is nobody."""
 
+    @abstractmethod
     async def start(self) -> None: ...
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Nothing, where it is over by itself."""
+        return
 
 
 def _one(chance: random.Random, names: Sequence[str], busy: Collection[str]) -> str | None:
     free = [name for name in names if name not in busy]
     return chance.choice(free) if free else None
-
-
-@dataclass(slots=True)
-class WorkerKill:
-    """SIGKILL; the runner starts the worker again, with the same data directory."""
-
-    kind: ClassVar[str] = "worker-kill"
-    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    parties: frozenset[str]
-    target: Target
-
-    @classmethod
-    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
-        name = _one(chance, target.workers(), busy)
-        return cls(frozenset({name}), target) if name else None
-
-    async def start(self) -> None:
-        (name,) = self.parties
-        self.target.cluster.kill_worker(name)
-
-    async def stop(self) -> None:
-        return
-
-
-@dataclass(slots=True)
-class WorkerPause:
-    """SIGSTOP, and SIGCONT some seconds later: a worker that is slow beyond all measure, then goes on as if nothing
-    had happened."""
-
-    kind: ClassVar[str] = "worker-pause"
-    seconds: ClassVar[tuple[float, float]] = (0.3, 6.0)
-    parties: frozenset[str]
-    target: Target
-
-    @classmethod
-    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
-        name = _one(chance, target.workers(), busy)
-        return cls(frozenset({name}), target) if name else None
-
-    async def start(self) -> None:
-        (name,) = self.parties
-        self.target.cluster.kill_worker(name, signal.SIGSTOP)
-
-    async def stop(self) -> None:
-        (name,) = self.parties
-        self.target.cluster.kill_worker(name, signal.SIGCONT)
 
 
 async def _leading(target: Target, busy: Collection[str]) -> str | None:
@@ -155,185 +116,183 @@ def _number(operator: str) -> int:
 
 
 @dataclass(slots=True)
-class OperatorKill:
+class _Signalled(Fault):
+    """A process gets a signal, and another when that is over."""
+
+    signals: ClassVar[tuple[signal.Signals, signal.Signals | None]] = (signal.SIGKILL, None)
+
+    @abstractmethod
+    def send(self, number: signal.Signals) -> None: ...
+
+    async def start(self) -> None:
+        self.send(self.signals[0])
+
+    async def stop(self) -> None:
+        if self.signals[1] is not None:
+            self.send(self.signals[1])
+
+
+@dataclass(slots=True)
+class WorkerKill(_Signalled):
+    """SIGKILL; the runner starts the worker again, with the same data directory."""
+
+    kind: ClassVar[str] = "worker-kill"
+    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        name = _one(chance, target.workers(), busy)
+        return cls(frozenset({name}), target) if name else None
+
+    def send(self, number: signal.Signals) -> None:
+        (name,) = self.parties
+        self.target.cluster.kill_worker(name, number)
+
+
+@dataclass(slots=True)
+class WorkerPause(WorkerKill):
+    """SIGSTOP, and SIGCONT some seconds later: a worker that is slow beyond all measure, then goes on as if nothing
+    had happened."""
+
+    kind: ClassVar[str] = "worker-pause"
+    seconds: ClassVar[tuple[float, float]] = (0.3, 6.0)
+    signals: ClassVar[tuple[signal.Signals, signal.Signals | None]] = (signal.SIGSTOP, signal.SIGCONT)
+
+
+@dataclass(slots=True)
+class OperatorKill(_Signalled):
     """SIGKILL of the operator that leads, in the middle of whatever it does; it is started again."""
 
     kind: ClassVar[str] = "operator-kill"
     seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    parties: frozenset[str]
-    target: Target
 
     @classmethod
     async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
         name = await _leading(target, busy)
         return cls(frozenset({name}), target) if name else None
 
-    async def start(self) -> None:
+    def send(self, number: signal.Signals) -> None:
         (name,) = self.parties
-        self.target.cluster.kill_operator(which=_number(name))
-
-    async def stop(self) -> None:
-        return
+        self.target.cluster.kill_operator(number, which=_number(name))
 
 
 @dataclass(slots=True)
-class OperatorPause:
+class OperatorPause(OperatorKill):
     """SIGSTOP of the operator that leads for longer than its lease: another takes over, then the old one wakes up in
     the middle of what it was about to do."""
 
     kind: ClassVar[str] = "operator-pause"
     seconds: ClassVar[tuple[float, float]] = (1.5, 3.0)
     """Leases."""
-    parties: frozenset[str]
-    target: Target
-
-    @classmethod
-    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
-        name = await _leading(target, busy)
-        return cls(frozenset({name}), target) if name else None
-
-    async def start(self) -> None:
-        (name,) = self.parties
-        self.target.cluster.kill_operator(signal.SIGSTOP, which=_number(name))
-
-    async def stop(self) -> None:
-        (name,) = self.parties
-        self.target.cluster.kill_operator(signal.SIGCONT, which=_number(name))
+    signals: ClassVar[tuple[signal.Signals, signal.Signals | None]] = (signal.SIGSTOP, signal.SIGCONT)
 
 
 @dataclass(slots=True)
-class CutLeader:
+class ApiRestart(_Signalled):
+    """SIGKILL of the API server; it is started again with its objects."""
+
+    kind: ClassVar[str] = "api-restart"
+    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @classmethod
+    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
+        return None if API in busy else cls(frozenset({API}), target)
+
+    def send(self, number: signal.Signals) -> None:
+        self.target.cluster.kill_api(number)
+
+
+@dataclass(slots=True)
+class ApiPause(ApiRestart):
+    """SIGSTOP of the API server, and SIGCONT: calls hang, and are carried out late."""
+
+    kind: ClassVar[str] = "api-pause"
+    seconds: ClassVar[tuple[float, float]] = (0.3, 6.0)
+    signals: ClassVar[tuple[signal.Signals, signal.Signals | None]] = (signal.SIGSTOP, signal.SIGCONT)
+
+
+@dataclass(slots=True)
+class _Cut(Fault):
+    """Nothing goes between two parties; `loud`: connections are reset, else they fall silent."""
+
+    loud: bool
+    cut: Cut | None = None
+
+    @property
+    @abstractmethod
+    def ends(self) -> tuple[str, str]:
+        """Between whom."""
+
+    async def start(self) -> None:
+        self.cut = self.target.network.cut(*self.ends, "loud" if self.loud else "silent")
+
+    async def stop(self) -> None:
+        if self.cut is not None:
+            self.target.network.heal(self.cut)
+
+
+@dataclass(slots=True)
+class CutLeader(_Cut):
     """Between the operator that leads and the API server, for longer than its lease: another takes over, and what the
     old one was writing may arrive afterwards."""
 
     kind: ClassVar[str] = "cut-leader"
     seconds: ClassVar[tuple[float, float]] = (1.5, 3.0)
     """Leases."""
-    parties: frozenset[str]
-    target: Target
-    loud: bool
-    cut: Cut | None = None
 
     @classmethod
     async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
         name = await _leading(target, busy)
         return cls(frozenset({name}), target, chance.random() < 0.3) if name else None
 
-    async def start(self) -> None:
+    @property
+    def ends(self) -> tuple[str, str]:
         (name,) = self.parties
-        self.cut = self.target.network.cut(API, name, "loud" if self.loud else "silent")
-
-    async def stop(self) -> None:
-        if self.cut is not None:
-            self.target.network.heal(self.cut)
+        return API, name
 
 
 @dataclass(slots=True)
-class ApiPause:
-    """SIGSTOP of the API server, and SIGCONT: calls hang, and are carried out late."""
+class _CutWorker(_Cut):
+    """Between a worker and one of the `others`."""
 
-    kind: ClassVar[str] = "api-pause"
-    seconds: ClassVar[tuple[float, float]] = (0.3, 6.0)
-    parties: frozenset[str]
-    target: Target
-
-    @classmethod
-    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
-        return None if "api" in busy else cls(frozenset({"api"}), target)
-
-    async def start(self) -> None:
-        self.target.cluster.kill_api(signal.SIGSTOP)
-
-    async def stop(self) -> None:
-        self.target.cluster.kill_api(signal.SIGCONT)
-
-
-@dataclass(slots=True)
-class ApiRestart:
-    """SIGKILL of the API server; it is started again with its objects."""
-
-    kind: ClassVar[str] = "api-restart"
-    seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    parties: frozenset[str]
-    target: Target
-
-    @classmethod
-    async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
-        return None if "api" in busy else cls(frozenset({"api"}), target)
-
-    async def start(self) -> None:
-        self.target.cluster.kill_api()
-
-    async def stop(self) -> None:
-        return
-
-
-@dataclass(slots=True)
-class _NetworkCut:
-    """Nothing goes between two parties."""
-
-    kind: ClassVar[str] = ""
     seconds: ClassVar[tuple[float, float]] = (0.5, 8.0)
-    parties: frozenset[str]
-    target: Target
-    loud: bool
-    cut: Cut | None = None
-
-    @classmethod
-    def others(cls, target: Target) -> list[str]:
-        """With whom a worker may be cut off from."""
-        raise NotImplementedError
+    others: ClassVar[Callable[[Target], Iterable[str]]]
 
     @classmethod
     async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
-        pairs = [
-            frozenset((worker, other)) for worker in target.workers() for other in cls.others(target) if worker != other
-        ]
-        links = ["/".join(sorted(pair)) for pair in pairs]
-        chosen = _one(chance, sorted(set(links)), busy)
+        pairs = {(worker, other) for worker in target.workers() for other in cls.others(target) if worker != other}
+        chosen = _one(chance, sorted({"/".join(sorted(pair)) for pair in pairs}), busy)
         return cls(frozenset({chosen}), target, chance.random() < 0.3) if chosen else None
 
-    async def start(self) -> None:
+    @property
+    def ends(self) -> tuple[str, str]:
         (link,) = self.parties
-        one, other = link.split("/")
-        self.cut = self.target.network.cut(one, other, "loud" if self.loud else "silent")
-
-    async def stop(self) -> None:
-        if self.cut is not None:
-            self.target.network.heal(self.cut)
+        one, _, other = link.partition("/")
+        return one, other
 
 
 @dataclass(slots=True)
-class CutWorkers(_NetworkCut):
+class CutWorkers(_CutWorker):
     """Between two workers: replication and forwarding."""
 
     kind: ClassVar[str] = "cut-workers"
-
-    @classmethod
-    def others(cls, target: Target) -> list[str]:
-        return target.workers()
+    others: ClassVar[Callable[[Target], Iterable[str]]] = Target.workers
 
 
 @dataclass(slots=True)
-class CutOperator(_NetworkCut):
+class CutOperator(_CutWorker):
     """Between an operator and a worker: control calls linger, and arrive late."""
 
     kind: ClassVar[str] = "cut-operator"
-
-    @classmethod
-    def others(cls, target: Target) -> list[str]:
-        return target.operators()
+    others: ClassVar[Callable[[Target], Iterable[str]]] = Target.operators
 
 
 @dataclass(slots=True)
-class CutClient(_NetworkCut):
+class CutClient(_CutWorker):
     """Between a client and a worker."""
 
     kind: ClassVar[str] = "cut-client"
-
-    @classmethod
-    def others(cls, target: Target) -> list[str]:
-        return sorted(target.clients)
+    others: ClassVar[Callable[[Target], Iterable[str]]] = lambda target: target.clients
 
 
 @dataclass(slots=True)
@@ -377,19 +336,18 @@ class Volume:
 
 
 @dataclass(slots=True)
-class DiskFull:
+class DiskFull(Fault):
     """The data directory of one worker has no room, then has room again."""
 
     kind: ClassVar[str] = "disk-full"
     seconds: ClassVar[tuple[float, float]] = (1.0, 5.0)
-    parties: frozenset[str]
     volume: Volume
 
     @classmethod
     async def aim(cls, target: Target, chance: random.Random, busy: Collection[str]) -> Fault | None:
         if target.volume is None or "disk" in busy:
             return None
-        return cls(frozenset({"disk"}), target.volume)
+        return cls(frozenset({"disk"}), target, target.volume)
 
     async def start(self) -> None:
         await asyncio.to_thread(self.volume.fill)

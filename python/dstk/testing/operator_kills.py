@@ -195,12 +195,14 @@ class OperatorKills:
 
     async def _aim(self, fault_type: type[Fault]) -> tuple[Fault, str]:
         """A fault that hits the leader, once there is one whose process runs, and the leader's identity."""
-        while True:
+
+        async def aimed() -> tuple[Fault, str] | None:
             leader, fault = await self._leader(), await fault_type.aim(self._target, self._chance, ())
             processes = self._target.processes()
-            if fault is not None and any(f"_{processes.get(name)}_" in leader for name in fault.parties):
-                return fault, leader
-            await asyncio.sleep(0.03)
+            hits = fault is not None and any(f"_{processes.get(name)}_" in leader for name in fault.parties)
+            return (fault, leader) if fault is not None and hits else None
+
+        return await poll(aimed, 0.03)
 
     async def _leader(self) -> str:
         """Its identity; "": there is none."""

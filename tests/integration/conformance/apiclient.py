@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
 
 from conformance.crd import WIDGET_PATH
+from waiting import WAIT_SECONDS, until
 
-WAIT_SECONDS = 60
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -151,10 +151,17 @@ class Api:
             assert response.status == 200, await response.text()
             yield Stream(response)
 
+    async def until(self, path: str, holds: Callable[[Answer], bool]) -> Answer:
+        """GET until the answer is such; that answer."""
+
+        async def answered() -> Answer | None:
+            answer = await self.get(path)
+            return answer if holds(answer) else None
+
+        return await until(answered, path)
+
     async def until_gone(self, path: str) -> None:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (await self.get(path)).code != 404:
-                await asyncio.sleep(0.02)
+        await self.until(path, lambda answer: answer.code == 404)
 
     async def define(self, definition: dict[str, Any]) -> None:
         """Create a definition, unless it is there, and wait until it is established and served."""
@@ -163,9 +170,7 @@ class Api:
         assert answer.code in (201, 409), answer.body
         spec = definition["spec"]
         served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (await self.get(served)).code != 200:
-                await asyncio.sleep(0.05)
+        await self.until(served, lambda answer: answer.code == 200)
 
     async def make_namespace(self) -> None:
         await self.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})

@@ -65,10 +65,8 @@ async def test_discovery_in_one_document(api: Api) -> None:
 
 
 async def test_openapi_describes_the_kind(api: Api) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while "apis/conformance.dstk.io/v1" not in (index := (await api.get("/openapi/v3")).body["paths"]):
-            await asyncio.sleep(0.05)
-    path, _, query = index["apis/conformance.dstk.io/v1"]["serverRelativeURL"].partition("?")
+    described = await api.until("/openapi/v3", lambda answer: "apis/conformance.dstk.io/v1" in answer.body["paths"])
+    path, _, query = described.body["paths"]["apis/conformance.dstk.io/v1"]["serverRelativeURL"].partition("?")
     document = (await api.get(path, **dict([query.split("=", 1)]))).body
     kind = {"group": "conformance.dstk.io", "kind": "Widget", "version": "v1"}
     schemas = document["components"]["schemas"].values()
@@ -125,9 +123,7 @@ async def test_dependents_go_with_their_owner(api: Api) -> None:
     await api.delete(f"{api.widgets}/owner")
     await api.until_gone(f"{api.widgets}/child")
     await api.until_gone(f"{api.widgets}/grandchild")
-    async with asyncio.timeout(WAIT_SECONDS):
-        while len((left := await api.get(f"{api.widgets}/shared")).body["metadata"]["ownerReferences"]) > 1:
-            await asyncio.sleep(0.02)
+    left = await api.until(f"{api.widgets}/shared", lambda one: len(one.body["metadata"]["ownerReferences"]) == 1)
     assert left.body["metadata"]["ownerReferences"][0]["uid"] == other["metadata"]["uid"]
 
 
@@ -148,9 +144,7 @@ async def test_foreground_waits_for_the_dependents(api: Api) -> None:
     await api.create(api.widgets, child)
     answer = await api.delete(f"{api.widgets}/owner", {"propagationPolicy": "Foreground"})
     assert "foregroundDeletion" in answer.body["metadata"]["finalizers"]
-    async with asyncio.timeout(WAIT_SECONDS):
-        while "deletionTimestamp" not in (await api.get(f"{api.widgets}/child")).body["metadata"]:
-            await asyncio.sleep(0.02)
+    await api.until(f"{api.widgets}/child", lambda one: "deletionTimestamp" in one.body["metadata"])
     assert (await api.get(f"{api.widgets}/owner")).code == 200
     await api.patch(f"{api.widgets}/child", {"metadata": {"finalizers": None}})
     await api.until_gone(f"{api.widgets}/owner")

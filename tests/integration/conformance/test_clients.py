@@ -13,8 +13,9 @@ from kubernetes import config as blocking_config
 from kubernetes.aio import client, config, watch
 from kubernetes.dynamic import DynamicClient
 
-from conformance.apiclient import WAIT_SECONDS, Api
+from conformance.apiclient import Api
 from conformance.crd import GROUP, widget
+from waiting import WAIT_SECONDS, until, until_true
 
 
 async def test_the_asyncio_client(api: Api, kubeconfig: Path) -> None:
@@ -129,16 +130,11 @@ async def test_a_kopf_operator_with_daemons(api: Api, kubeconfig: Path, tmp_path
 
 
 async def until_said(log: Path, text: str) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while text not in await asyncio.to_thread(log.read_text):
-            await asyncio.sleep(0.05)
+    await until_true(lambda: text in log.read_text(), text)
 
 
 async def until_phase(api: Api, name: str, phase: str, log: Path) -> None:
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (await api.get(f"{api.widgets}/{name}")).body.get("status", {}).get("phase") != phase:
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        said = await asyncio.to_thread(log.read_text)
-        raise AssertionError(f"{name} never got the phase {phase!r}; the operator said:\n{said}") from None
+    async def has_it() -> bool:
+        return bool((await api.get(f"{api.widgets}/{name}")).body.get("status", {}).get("phase") == phase)
+
+    await until(has_it, lambda: f"{name} is to get the phase {phase!r}; the operator said:\n{log.read_text()}")

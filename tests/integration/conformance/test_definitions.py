@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from typing import Any
 
 import pytest
 
-from conformance.apiclient import WAIT_SECONDS, Api
+from conformance.apiclient import Api
 from conformance.crd import WIDGETS, widget
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -197,9 +196,7 @@ async def test_a_changed_schema_applies_to_the_next_write(api: Api) -> None:
 
 async def until_spec(api: Api, path: str, spec: dict[str, Any]) -> None:
     """A real server serves a changed schema a moment after it has stored it."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while (await api.get(f"{path}/g")).body["spec"] != spec:
-            await asyncio.sleep(0.05)
+    await api.until(f"{path}/g", lambda answer: answer.body["spec"] == spec)
 
 
 async def test_rules_see_optional_parts_lists_and_text(api: Api) -> None:

@@ -130,9 +130,7 @@ async def test_delete_waits_for_finalizers(api: Api, run: Kubectl) -> None:
     body["metadata"]["finalizers"] = ["dstk.io/held"]
     await api.create(api.widgets, body)
     deleting = asyncio.create_task(run("delete", "widget", "a"))
-    async with asyncio.timeout(WAIT_SECONDS):
-        while "deletionTimestamp" not in (await api.get(f"{api.widgets}/a")).body["metadata"]:
-            await asyncio.sleep(0.02)
+    await api.until(f"{api.widgets}/a", lambda one: "deletionTimestamp" in one.body["metadata"])
     assert not deleting.done()
     await api.patch(f"{api.widgets}/a", {"metadata": {"finalizers": None}})
     await deleting

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dstk.local.runner import Life
 from localcluster import fake_operator, fake_worker
-
-WAIT_SECONDS = 60
 
 
 def fake_worker_command(life: Life) -> Sequence[str]:
@@ -38,13 +35,3 @@ def running_with(word: str) -> list[int]:
         if word.encode() in command and state != "Z":
             found.append(int(entry.name))
     return found
-
-
-async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
-    """Wait for a condition, a generous time."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.02)

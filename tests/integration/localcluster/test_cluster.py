@@ -18,7 +18,8 @@ from dstk.errors import ConfigError, Unavailable
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings
-from localcluster.processes import fake_operator_command, fake_worker_command, running_with, until
+from localcluster.processes import fake_operator_command, fake_worker_command, running_with
+from waiting import until, until_true
 
 BACKOFF = CrashBackoff(first=0.01, longest=0.05)
 SETTINGS = ClusterSettings(
@@ -78,7 +79,7 @@ async def test_a_killed_worker_moves_to_new_endpoints(cluster: LocalCluster) -> 
         written = json.loads((cluster.directory / "endpoints.json").read_text())["workers"]
         return "worker-1" in written and written["worker-1"] != before
 
-    await until(moved)
+    await until_true(moved)
 
 
 async def test_the_operator_can_be_restarted_and_killed(cluster: LocalCluster) -> None:
@@ -126,7 +127,7 @@ async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: py
 
 async def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
     starting = asyncio.create_task(LocalCluster(tmp_path, workers=2, settings=SETTINGS).start())
-    await until(lambda: len(running_with(str(tmp_path))) >= 2)
+    await until_true(lambda: len(running_with(str(tmp_path))) >= 2)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -138,4 +139,4 @@ async def test_sigterm_to_a_worker_is_a_restart_too(cluster: LocalCluster) -> No
     before = cluster.workers.uid("worker-0")
     cluster.kill_worker("worker-0", signal.SIGTERM)
     workers = cluster.workers
-    await until(lambda: workers.uid("worker-0") != before and "worker-0" in workers.endpoints())
+    await until_true(lambda: workers.uid("worker-0") != before and "worker-0" in workers.endpoints())

@@ -19,7 +19,8 @@ from dstk.local.apiserver import ApiServer
 from dstk.local.kubeconfig import write_kubeconfig
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSet, WorkerSettings
-from localcluster.processes import WAIT_SECONDS, fake_worker_command, running_with, until
+from localcluster.processes import fake_worker_command, running_with
+from waiting import WAIT_SECONDS, until_true
 
 SETTINGS = WorkerSettings(command=fake_worker_command, backoff=CrashBackoff(first=0.01, longest=0.05))
 PODS: kube.Kind[dict[str, Any]] = kube.Kind("v1", "Pod", "pods", dict)
@@ -54,7 +55,7 @@ async def workers(connection: kube.Connection, tmp_path: Path) -> AsyncIterator[
 
 
 async def until_replaced(workers: WorkerSet, name: str, uid: str) -> None:
-    await until(lambda: workers.uid(name) != uid and name in workers.endpoints())
+    await until_true(lambda: workers.uid(name) != uid and name in workers.endpoints())
 
 
 async def test_each_worker_has_a_pod_with_its_real_ports(
@@ -129,7 +130,7 @@ async def test_one_that_ignores_sigterm_is_killed_with_all_it_started(
         await running.ready()
     assert len(running_with(str(tmp_path))) == 2
     await running.stop()
-    await until(lambda: running_with(str(tmp_path)) == [])
+    await until_true(lambda: running_with(str(tmp_path)) == [])
 
 
 async def test_a_worker_that_never_starts_is_reported_with_its_log(
@@ -170,10 +171,10 @@ async def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None
     assert parent.stdout is not None
     async with asyncio.timeout(WAIT_SECONDS):
         assert await parent.stdout.readline() == b"started\n"
-    await until(lambda: len(running_with(mark)) == 3)
+    await until_true(lambda: len(running_with(mark)) == 3)
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
-    await until(lambda: running_with(mark) == [])
+    await until_true(lambda: running_with(mark) == [])
 
 
 @pytest.mark.parametrize(

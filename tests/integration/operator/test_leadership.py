@@ -13,6 +13,7 @@ from dstk.errors import Unavailable
 from dstk.kube import LEASES, Election, ElectionSettings, Lease, Objects
 from dstk.operator import Operator
 from dstk.operator.reconciler import FINALIZER
+from waiting import until_true
 
 QUICK = ElectionSettings(15.0, 10.0, 0.02)
 
@@ -27,9 +28,8 @@ def candidate(cluster: World, name: str, seconds: float = 1.0) -> Election:
 
 
 async def leads(operator: Operator, component: str) -> None:
-    async with asyncio.timeout(LONG):
-        while operator.metrics.registry.get_sample_value("dstk_leader_term", {"component": component}) is None:
-            await asyncio.sleep(0.01)
+    found = operator.metrics.registry
+    await until_true(lambda: found.get_sample_value("dstk_leader_term", {"component": component}) is not None)
 
 
 async def test_the_second_waits_until_the_first_lets_go_and_gets_a_higher_term() -> None:
@@ -139,7 +139,5 @@ async def test_an_operator_whose_lease_may_be_over_pushes_no_routes(monkeypatch:
     async with world() as cluster:
         await cluster.keyspace()
         async with cluster.operating():
-            async with asyncio.timeout(LONG):
-                while asked < 4:
-                    await asyncio.sleep(0.01)
+            await until_true(lambda: asked >= 4)
         assert [worker.routes_seen for worker in cluster.workers.values()] == [[], []]

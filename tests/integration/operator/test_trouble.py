@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from harness import World, world
 
 from dstk.api import MoveStatus
 from dstk.lifecycle import actions
+from waiting import until_true
 
 MOVE = {"moveParams": {"partition": "part", "from": "pod1", "to": "pod2"}}
 SPLIT = {"splitParams": {"partition": "part", "splitKey": "e", "names": ["low", "high"]}}
@@ -141,9 +140,7 @@ async def test_a_destination_that_loses_its_copy_aborts_the_move() -> None:
         async with cluster.operating():
             await cluster.assign("m1", "InterWorkerMove", **MOVE)
             await cluster.until("m1", lambda item: item.status.move is not None)
-            async with asyncio.timeout(60):
-                while "part" not in cluster.workers["pod2"].held:
-                    await asyncio.sleep(0.01)
+            await until_true(lambda: "part" in cluster.workers["pod2"].held)
             await cluster.workers["pod2"].stop()
             await cluster.pods.delete("pod2")
             aborted = await cluster.ended("m1", "Aborted")

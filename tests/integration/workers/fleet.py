@@ -14,10 +14,10 @@ from pathlib import Path
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.wire import ControlClient, KeyspaceRoutes, Request, Route, RoutesUpdate
+from waiting import until, until_true
 
 KEY_LENGTH = 16
 KEYSPACE = "default"
-START_SECONDS = 60
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Fleet:
             held.start, held.end, KEY_LENGTH, source.name, source.addresses["data"], source.incarnation
         )
         await to.tell(partition, epoch, follow)
-        await self.until(lambda: self._caught_up(partition, to))
+        await until(lambda: self._caught_up(partition, to))
         held = await source.part(partition)
         fenced = (await source.tell(partition, epoch, actions.Fence(held.fence_token + 1)))[partition]
         await to.tell(partition, epoch, actions.AwaitApplied(fenced.sequence, 30.0))
@@ -95,13 +95,6 @@ class Fleet:
         part = await worker.part(partition)
         assert not part.follow_error, part.follow_error
         return part.role == "following"
-
-    @staticmethod
-    async def until(condition: object, seconds: float = 60.0) -> None:
-        """Wait until the asynchronous condition holds."""
-        async with asyncio.timeout(seconds):
-            while not await condition():  # type: ignore[operator]
-                await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -132,10 +125,12 @@ async def start(folder: Path, name: str, processes: list[asyncio.subprocess.Proc
         "--ready-file", str(ready), *arguments,
     )  # fmt: skip
     processes.append(process)
-    async with asyncio.timeout(START_SECONDS):
-        while not ready.exists():
-            assert process.returncode is None, f"{name} ended with code {process.returncode} before it was ready"
-            await asyncio.sleep(0.02)
+
+    def is_ready() -> bool:
+        assert process.returncode is None, f"{name} ended with code {process.returncode} before it was ready"
+        return ready.exists()
+
+    await until_true(is_ready)
     addresses = json.loads(ready.read_text())
     control = ControlClient(addresses["control"])
     status = await control.status([])

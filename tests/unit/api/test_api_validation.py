@@ -21,8 +21,6 @@ KEYSPACES = {
         },
     ),
 }
-for name, asks in (("leased", {"failover": "Lease", "durability": "Disk"}),):
-    KEYSPACES[name] = decode(Keyspace, {"metadata": {"name": name}, "spec": {"keyLength": 4, **asks}})
 WORKERS: dict[str, dict[str, str]] = {"w-0": {}, "w-1": {}}
 
 
@@ -47,7 +45,6 @@ PARTITIONS = {
         partition("upside-down", "0x62", "a"),
         partition("lost", "a", "b", keyspace="nowhere"),
         partition("choosy", "a", "b", keyspace="picky"),
-        partition("on-lease", "a", "b", keyspace="leased"),
         partition("hex", "0x7a", "0x7c", "w-0", epoch=1),
     )
 }
@@ -99,7 +96,6 @@ REFUSED = {
     "an unknown pod": (new("t-z", primary="w-7"), "UnknownWorker", "known: w-0, w-1"),
     "a pod that the keyspace does not select": (new("choosy"), "WorkerNotSelected", "app=kv"),
     "an unknown keyspace": (new("lost"), "UnknownKeyspace", '"nowhere"'),
-    "failover by lease": (new("on-lease"), "FailoverNotSupported", "Confirmed"),
     "bounds longer than the keys": (new("long"), "InvalidRange", '"long"'),
     "start not below end in bytes": (new("upside-down"), "InvalidRange", "not below"),
     "what a pod serves already": (new("a-e"), "AlreadyAssigned", "it is there already"),

@@ -108,6 +108,17 @@ async def test_everything_is_listed_again_now_and_then_for_what_a_watch_has_lost
         assert cache.lists == 2
 
 
+async def test_after_a_definition_was_deleted_everything_is_listed_anew() -> None:
+    """What went with it, no watch tells."""
+    missing = event("ERROR", {"kind": "Status", "code": 404, "reason": "NotFound", "message": "not found"})
+    api = ScriptedApi(
+        lists=deque([([pod("a", 1)], "1", ""), ([pod("b", 7)], "7", "")]), watches=deque([[missing], [None]])
+    )
+    async with cached(api) as cache:
+        await cache.wait_for("b", is_at(7), LONG)
+        assert cache.get("a") is None
+
+
 async def test_handlers_see_every_change_once() -> None:
     api = ScriptedApi(
         lists=deque([([pod("a", 1)], "1", "")]),
