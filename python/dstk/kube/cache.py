@@ -187,7 +187,7 @@ class Cache(Generic[T]):
                 if error.status == 404:
                     for missing in self._on_missing:
                         missing()
-                    version = None
+                    self._version = ""
                 log.warning("%s: %s; again in %.1f s", self.objects.kind.plural, error, delay)
                 await asyncio.sleep(delay)
             except DstkError as error:

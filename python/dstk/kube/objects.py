@@ -200,9 +200,9 @@ class Objects(Generic[T]):
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Changes after ``resource_version``, bookmarks included, until the server ends the stream.
 
-        That the server has begun counts as a bookmark. Raises Expired when that version is too old, Unavailable when the
-        stream breaks, Silent when nothing at all came for ``idle_seconds``: a server that has nothing to tell need not
-        send bookmarks.
+        That the server has begun counts as a bookmark. Raises Expired when that version is too old, Unavailable when
+        the stream breaks, Silent when nothing at all came for ``idle_seconds``: a server that has nothing to tell need
+        not send bookmarks.
         """
         query = {
             "watch": "true",
