@@ -192,12 +192,12 @@ class Load:
 
     def operations(self) -> int:
         """Answered so far."""
-        return max((each.get("operations", 0) for each in self._told(5)), default=0)
+        return max((each.get("operations", 0) for each in self._told("--tail=5")), default=0)
 
-    def _told(self, lines: int) -> list[dict[str, Any]]:
-        """What it has told last. Errors are in the log too, and the last line may be half written."""
+    def _told(self, *arguments: str) -> list[dict[str, Any]]:
+        """What it has told. Errors are in the log too, and the last line may be half written."""
         told = []
-        for line in self.cluster.kubectl("logs", self.name, f"--tail={lines}").splitlines():
+        for line in self.cluster.kubectl("logs", self.name, *arguments).splitlines():
             with suppress(json.JSONDecodeError):
                 told.append(json.loads(line))
         return [each for each in told if isinstance(each, dict)]
@@ -216,7 +216,8 @@ class Load:
             return phase in ("Succeeded", "Failed")
 
         until(ended, f"{self.name} ends")
-        (report,) = [each["final"] for each in self._told(5) if "final" in each]
+        # A long line is several of the log's, of which a tail would be a part.
+        (report,) = [each["final"] for each in self._told() if "final" in each]
         report["longest_wait_seconds"] = round(max((wait for _, wait in report.pop("slow")), default=0.0), 3)
         return report
 

@@ -60,6 +60,9 @@ def test_the_first_example(cluster: Cluster) -> None:
             until(lambda: phase() in ("Completed", "Aborted"), f"{name} ends")
             assert phase() == expected
     assert {each["metadata"]["name"] for each in cluster.partitions("default")} == {"subpart1", "subpart2"}
+    # A worker with partitions that the Assigner may not move is not restarted.
+    patch = json.dumps({"spec": {"policy": {"mode": "Auto"}}})
+    cluster.kubectl("patch", "keyspace", "default", "--type=merge", "--patch", patch)
 
 
 def test_split_move_and_merge_under_load(cluster: Cluster, note: Callable[..., None]) -> None:
