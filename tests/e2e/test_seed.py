@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from upcluster import Up, kubectl, up, wait_for
+from upcluster import Up, kubectl, up
+
+from waiting import wait_until
 
 KEYSPACE = """
 apiVersion: dstk.io/v1alpha1
@@ -87,7 +89,7 @@ class Watch:
         self.lines: list[str] = []
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
-        wait_for(lambda: bool(self.lines), "kubectl get -w shows what is there")
+        wait_until(lambda: bool(self.lines), "kubectl get -w shows what is there")
 
     def _read(self) -> None:
         assert self._process.stdout is not None
