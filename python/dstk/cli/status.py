@@ -53,9 +53,9 @@ async def _read(
     arguments: argparse.Namespace,
 ) -> tuple[list[api.Keyspace], list[api.Partition], list[api.Assignment]]:
     async with connected(arguments) as (connection, namespace):
-        keyspaces = await _all(kube.Objects(connection, KEYSPACES, namespace))
-        partitions = await _all(kube.Objects(connection, PARTITIONS, namespace))
-        assignments = await _all(kube.Objects(connection, ASSIGNMENTS, namespace))
+        keyspaces = await kube.Objects(connection, KEYSPACES, namespace).list_all()
+        partitions = await kube.Objects(connection, PARTITIONS, namespace).list_all()
+        assignments = await kube.Objects(connection, ASSIGNMENTS, namespace).list_all()
     partitions.sort(key=lambda item: (item.spec.keyspace, _first_key(item), item.metadata.name))
     return keyspaces, partitions, assignments
 
@@ -63,17 +63,6 @@ async def _read(
 def _first_key(partition: api.Partition) -> bytes:
     start = partition.spec.range.start
     return bytes.fromhex(start[2:]) if start.startswith("0x") else start.encode()
-
-
-async def _all(objects: kube.Objects[T]) -> list[T]:
-    items: list[T] = []
-    cursor = ""
-    while True:
-        page = await objects.list_page(cursor=cursor)
-        items += page.items
-        cursor = page.cursor
-        if not cursor:
-            return items
 
 
 def _keyspaces(keyspaces: list[api.Keyspace]) -> Table:

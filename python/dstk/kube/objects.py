@@ -135,6 +135,17 @@ class Objects(Generic[T]):
         decode = self._decoder.decode
         return ListPage([decode(item) for item in page.items], page.metadata.resource_version, page.metadata.continue_)
 
+    async def list_all(self) -> list[T]:
+        """Every object, page by page. Raises Expired when that takes too long."""
+        items: list[T] = []
+        cursor = ""
+        while True:
+            page = await self.list_page(cursor=cursor)
+            items += page.items
+            cursor = page.cursor
+            if not cursor:
+                return items
+
     async def create(self, body: Mapping[str, Any] | msgspec.Struct) -> T:
         """Create the object. apiVersion and kind are filled in. Raises ApiError 409 AlreadyExists."""
         built = _builtins(body)

@@ -29,7 +29,7 @@ from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings
 from dstk.testing.invariants import uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad, key_of
-from dstk.testing.operations import PARTITIONS, everything
+from dstk.testing.operations import PARTITIONS
 from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, restless_worker
 
 __all__ = ["KillSettings", "kill_loop", "main"]
@@ -122,19 +122,19 @@ async def kill_loop(settings: KillSettings, folder: Path) -> dict[str, Any]:
         partitions = kube.Objects(connection, PARTITIONS, connection.namespace)
 
         async def served() -> bool:
-            return not uncovered(await everything(partitions), KEY_LENGTH)
+            return not uncovered(await partitions.list_all(), KEY_LENGTH)
 
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await poll(served, 0.05)
-            owned = await everything(partitions)
+            owned = await partitions.list_all()
         finally:
             await connection.close()
         addresses = [worker["data"] for worker in cluster.endpoints()["workers"].values()]
         client_settings = dstk.ClientSettings(timeout_seconds=settings.call_seconds)
         async with aio.connect(addresses, settings=client_settings) as client:
             lanes = []
-            for number, worker in enumerate(sorted({each.spec.primary for each in owned})):
+            for number, worker in enumerate(sorted({each.spec.primary for each in owned if each.spec.primary})):
                 spans = [span_of(each.spec.range, KEY_LENGTH) for each in owned if each.spec.primary == worker]
                 load = VerifyingLoad(
                     client,

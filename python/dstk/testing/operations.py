@@ -128,7 +128,7 @@ class Operations:
     async def unfinished(self) -> list[api.Assignment]:
         """What has not ended. Raises DstkError when the API server does not answer."""
         objects = kube.Objects(self.connection, ASSIGNMENTS, self.connection.namespace)
-        found = await everything(objects)
+        found = await objects.list_all()
         for each in found:
             self._note(each)
         present = {each.metadata.name for each in found}
@@ -143,7 +143,7 @@ class Operations:
 
     async def _look(self, chance: random.Random) -> None:
         objects = kube.Objects(self.connection, ASSIGNMENTS, self.connection.namespace)
-        found = await everything(objects)
+        found = await objects.list_all()
         for each in found:
             self._note(each)
             if each.finished and each.metadata.name.startswith("soak-"):
@@ -154,7 +154,7 @@ class Operations:
             self.cancelled += 1
         if len(running) >= self.at_once:
             return
-        partitions = await everything(kube.Objects(self.connection, PARTITIONS, self.connection.namespace))
+        partitions = await kube.Objects(self.connection, PARTITIONS, self.connection.namespace).list_all()
         busy = {name for each in running for name in each.spec.partitions}
         spec = next_operation(
             chance, held(partitions, self.key_length), self.workers(), self.cuts, busy=busy, most=self.most
@@ -175,15 +175,3 @@ class Operations:
     def _note(self, each: api.Assignment) -> None:
         status = each.status
         self.phases[each.metadata.name] = f"{status.phase or 'Pending'} {status.reason}".strip()
-
-
-async def everything(objects: kube.Objects[Any]) -> list[Any]:
-    """All objects of a kind, page by page."""
-    found: list[Any] = []
-    cursor = ""
-    while True:
-        page = await objects.list_page(cursor=cursor)
-        found += page.items
-        cursor = page.cursor
-        if not cursor:
-            return found

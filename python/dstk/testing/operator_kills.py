@@ -28,7 +28,7 @@ from dstk.local.files import poll
 from dstk.testing.invariants import Watcher, uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad
 from dstk.testing.nemesis import KINDS, RECONCILER_LEASE, CutLeader, Fault, OperatorKill, OperatorPause, Target
-from dstk.testing.operations import ASSIGNMENTS, PARTITIONS, everything, held, next_operation
+from dstk.testing.operations import ASSIGNMENTS, PARTITIONS, held, next_operation
 from dstk.testing.shared import shared_key
 from dstk.testing.soak import KEY_LENGTH, SoakSettings, conclude, faulty_cluster
 
@@ -130,11 +130,11 @@ class OperatorKills:
 
     async def served(self) -> bool:
         """Every key has one partition, and it is ready."""
-        return not uncovered(await everything(self._partitions), KEY_LENGTH)
+        return not uncovered(await self._partitions.list_all(), KEY_LENGTH)
 
     async def batch(self) -> None:
         """Some operations at once, a strike, and what came of them."""
-        before = await everything(self._partitions)
+        before = await self._partitions.list_all()
         names = await self._create(before)
         aim, step = self._chance.choice(names), self._chance.choice(STEPS[:-1])
         await self._reached(aim, step)
@@ -143,7 +143,7 @@ class OperatorKills:
         await self._strike()
         ended = await self._ended(names)
         self.tally.wrong += await self._settled()
-        self._judge(ended, met, before, await everything(self._partitions))
+        self._judge(ended, met, before, await self._partitions.list_all())
         for each in ended:
             await self._assignments.delete(each.metadata.name, uid=each.metadata.uid)
 
@@ -165,7 +165,7 @@ class OperatorKills:
         return names
 
     async def _ours(self, names: Sequence[str]) -> list[api.Assignment]:
-        return [each for each in await everything(self._assignments) if each.metadata.name in names]
+        return [each for each in await self._assignments.list_all() if each.metadata.name in names]
 
     async def _reached(self, name: str, step: str) -> None:
         """Wait until the operation is at that step, or past it."""
@@ -223,7 +223,7 @@ class OperatorKills:
     async def _settled(self) -> list[str]:
         """What is wrong with the partitions when the time is over; nothing as soon as nothing is."""
         deadline = time.monotonic() + self._settings.end_seconds
-        while wrong := uncovered(await everything(self._partitions), KEY_LENGTH):
+        while wrong := uncovered(await self._partitions.list_all(), KEY_LENGTH):
             if time.monotonic() > deadline:
                 return wrong
             await asyncio.sleep(0.03)

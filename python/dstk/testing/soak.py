@@ -35,7 +35,7 @@ from dstk.testing.invariants import Owners, Watcher, uncovered
 from dstk.testing.linearizability import Judgement, Operation, check
 from dstk.testing.nemesis import API, KINDS, DiskFull, Nemesis, Target, Volume, kinds_for, operator_command, schedule
 from dstk.testing.network import Network
-from dstk.testing.operations import PARTITIONS, Operations, everything
+from dstk.testing.operations import PARTITIONS, Operations
 from dstk.testing.process import LoadProcess
 from dstk.testing.recorder import recorded
 from dstk.testing.shared import shared_key
@@ -338,7 +338,7 @@ class Trial:
         return not uncovered(await self._partitions(), KEY_LENGTH)
 
     async def _partitions(self) -> list[api.Partition]:
-        return await everything(kube.Objects(self._connection, PARTITIONS, self._connection.namespace))
+        return await kube.Objects(self._connection, PARTITIONS, self._connection.namespace).list_all()
 
     def _uids(self) -> dict[str, str]:
         """Each worker's present life."""

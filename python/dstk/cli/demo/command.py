@@ -180,27 +180,15 @@ class Demo:
 
     async def _held(self) -> list[Held]:
         found: list[Held] = []
-        cursor = ""
-        while True:
-            page = await self._partitions.list_page(cursor=cursor)
-            for item in page.items:
-                bounds = item.spec.range
-                if item.spec.primary:
-                    start, end = (keys.parse_bound(bound, KEY_LENGTH) for bound in (bounds.start, bounds.end))
-                    found.append(Held(item.metadata.name, start, end, item.spec.primary))
-            cursor = page.cursor
-            if not cursor:
-                return sorted(found, key=lambda held: held.start)
+        for item in await self._partitions.list_all():
+            bounds = item.spec.range
+            if item.spec.primary:
+                start, end = (keys.parse_bound(bound, KEY_LENGTH) for bound in (bounds.start, bounds.end))
+                found.append(Held(item.metadata.name, start, end, item.spec.primary))
+        return sorted(found, key=lambda held: held.start)
 
     async def _result(self, report: dict[str, Any], done: Done) -> dict[str, Any]:
-        rows = []
-        cursor = ""
-        while True:
-            page = await self._assignments.list_page(cursor=cursor)
-            rows += [self._row(item, report["slow"]) for item in page.items]
-            cursor = page.cursor
-            if not cursor:
-                break
+        rows = [self._row(item, report["slow"]) for item in await self._assignments.list_all()]
         completed = {row["type"] for row in rows if row["phase"] == "Completed"}
         operations = report["acked_writes"] + report["reads"] + report["scans"]
         return {
