@@ -163,15 +163,15 @@ class RoutePublisher:
         while True:
             try:
                 with contextlib.closing(stream.link.client.routes(self._term)) as pusher:
-                    life, stream.full = stream.link.incarnation, True
+                    life, stream.full, heard = stream.link.incarnation, True, 0.0
                     # Another life of the worker has lost what the earlier one was told.
                     while stream.link.incarnation == life:
-                        heard = stream.link.heard
                         await self._push(stream, pusher)
                         lease = self._lease()
                         if lease and stream.link.heard - heard > 2 * lease / RENEWALS:
-                            # A push renews from the acknowledgement before it, which is old.
+                            # A push renews from the acknowledgement before it on this stream, which is old or none.
                             await self._push(stream, pusher)
+                        heard = stream.link.heard
                         backoff.reset()
                         await self._wait(stream)
             except DstkError as error:
