@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from failurecases import staged
-from stage import SOURCE, Scene, Stage
+from stage import ASSIGNMENTS, SOURCE, Scene, Stage
 from test_bad_input import repaired, told
 
 from dstk import api, kube
@@ -20,6 +21,7 @@ async def test_definitions_that_are_deleted_and_come_back(tmp_path: Path) -> Non
         played = Scene(stage, await stage.connect("disk"), 1, "move", "disk")
         await played.prepare()
         operator = stage.cluster.operator_pids()
+        await let_go_of_what_other_tests_left(stage)
         kept = [await stage.keyspaces.get(name) for name in ("disk", "memory")]
         for definition in api.crds():
             await kube.request(stage.connection, "DELETE", f"{DEFINITIONS}/{definition['metadata']['name']}")
@@ -49,6 +51,16 @@ async def test_definitions_that_are_deleted_and_come_back(tmp_path: Path) -> Non
         await played.ended("Completed")
         await played.let_go()
         await played.close()
+
+
+async def let_go_of_what_other_tests_left(stage: Stage) -> None:
+    """Definitions go when all their objects have, in every namespace; elsewhere no operator is left to let them go."""
+    everywhere = f"/apis/{api.API_VERSION}/assignments"
+    for item in json.loads(await kube.request(stage.connection, "GET", everywhere))["items"]:
+        namespace = item["metadata"]["namespace"]
+        if namespace != stage.cluster.namespace and item["metadata"].get("finalizers"):
+            others = kube.Objects(stage.connection, ASSIGNMENTS, namespace)
+            await others.patch(item["metadata"]["name"], {"metadata": {"finalizers": None}})
 
 
 async def gone(stage: Stage) -> bool:

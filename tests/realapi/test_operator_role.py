@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from failurecases import staged
 from stage import OTHER, SOURCE, Scene, Stage, Stop
 
@@ -20,10 +19,9 @@ Right = tuple[str, str, str]
 
 
 def granted() -> set[Right]:
-    """All but what it needs to restart workers, which tests/deploy plays."""
     return {
         (group, resource, verb)
-        for rule in yaml.safe_load((worlds.CHART_FILES / "operator-role-rules.yaml").read_text())
+        for rule in worlds.rules()
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
