@@ -62,8 +62,9 @@ test-rust:
 test-python: build
 	$(BIN)/pytest -n 2 --dist loadfile
 
-# What has to hold at a real API server as well. The failure tables are left to the embedded one: they are about workers.
-KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e --ignore-glob '*/test_failure_table*' --ignore-glob '*/test_node_points*' \
+# What has to hold at a real API server as well. What is about workers alone is left to the embedded one.
+KUBERNETES_TESTS := tests/realapi tests/integration/conformance tests/e2e \
+	--ignore-glob '*/test_failure_table*' --ignore-glob '*/test_node_points*' \
 	tests/deploy/test_real_api.py tests/deploy/test_rolling_restarts.py
 
 test-kubernetes: build
