@@ -6,6 +6,7 @@ The durability is Disk: a worker that was killed comes back with what it has ack
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from failurecases import Case, Meanwhile, kill, write_on
@@ -18,6 +19,9 @@ WORKER_LIMITS = ("checkpoint_bytes=1048576", "log_segment_bytes=16777216")
 
 BIG = 64 << 10
 """Bytes of a value, where a case needs many."""
+
+PATIENT = {"fence_tries": 50, "follow_tries": 50}
+"""A worker's restart costs tries, and how many depends on the machine; when there are no more the failure tables have."""
 
 DIES = "this worker ends"
 
@@ -109,7 +113,7 @@ SPLIT = [
     *each(LOG, "fail", said=DIES),
     *each(LOG, "hold", meanwhile=nothing_is_acknowledged),
     *each(FLIP, "kill", first=quiet),
-    *each(FLIP, "fail", first=quiet),
+    *each(FLIP, "fail", first=quiet, said=DIES),
     *each(LOG_FILES, "kill", value_bytes=BIG),
     *each(LOG_FILES, "fail", value_bytes=BIG, said=DIES),
     *each(CHECKPOINT + MANIFEST, "kill", value_bytes=BIG),
@@ -123,9 +127,9 @@ SPLIT = [
     Case("", f"{START[2]}=fail", value_bytes=BIG),
 ]
 
-MERGE = [*each(FLIP, "kill", first=quiet), *each(FLIP, "fail", first=quiet)]
+MERGE = [*each(FLIP, "kill", first=quiet), *each(FLIP, "fail", first=quiet, said=DIES)]
 
-NEW = [*each(["node.before-settle"], "kill"), *each(["node.before-settle"], "fail")]
+NEW = [*each(["node.before-settle"], "kill"), *each(["node.before-settle"], "fail", said=DIES)]
 
 MOVE = [
     *each(SEND, "kill", value_bytes=BIG),
@@ -138,9 +142,9 @@ MOVE = [
     *each(TAKE, "hold", value_bytes=BIG, meanwhile=kill(SOURCE)),
     Case("", "operator.after-follow=hold", meanwhile=source_forgets_what_it_has_sent),
     *[
-        Case("", f"operator.before-{deed}=hold", meanwhile=go_on, later=f"node.before-settle={action}")
+        Case("", f"operator.before-{deed}=hold", meanwhile=go_on, later=f"node.before-settle={action}", said=said)
         for deed in ("follow", "fence", "promote", "proxy", "release")
-        for action in ("kill", "fail")
+        for action, said in (("kill", ""), ("fail", DIES))
     ],
     *[
         Case("", "operator.before-commit=hold", meanwhile=writers_wait, later=f"{point}={action}")
@@ -155,7 +159,7 @@ MOVE = [
 ]
 
 CASES = [
-    (operation, case)
+    (operation, replace(case, limits=PATIENT))
     for operation, cases in (("new", NEW), ("split", SPLIT), ("merge", MERGE), ("move", MOVE))
     for case in cases
 ]

@@ -346,7 +346,7 @@ class Scene:
             return seen == "gone" or seen.startswith(("Completed", "Aborted"))
 
         await until(over, lambda: f"{name or self.name} ends; it is {seen}\n{self.log.text()[-6000:]}")
-        assert seen == wanted, self.log.text()[-6000:]
+        assert seen == wanted, f"{name or self.name} is {seen}, not {wanted}\n{self.log.text()[-6000:]}"
 
     async def says(self, phase: str) -> None:
         """Wait until the Assignment says that on its way."""

@@ -276,7 +276,7 @@ impl Wal {
     }
 
     /// Nothing is written any more, as when the log's own files fail: only a new start finds out what is on disk.
-    pub(super) fn fail(&self, reason: &str) {
+    pub(crate) fn fail(&self, reason: &str) {
         self.shared.fail(reason);
     }
 

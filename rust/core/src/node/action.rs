@@ -448,10 +448,12 @@ impl Node {
 
     /// Blocks until what an action has done to `partition` is on disk, which is up to `position`; 0: it is nothing.
     pub(super) fn settle(&self, partition: &str, position: Position) -> Result<(), Refusal> {
-        if position == 0 {
-            return Ok(());
+        let disk = self.context.disk.as_ref().filter(|_| position > 0);
+        if let Some(disk) = disk
+            && let Err(error) = reach(Point::BeforeSettle, partition)
+        {
+            disk.wal.fail(&error.to_string());
         }
-        reach(Point::BeforeSettle, partition).map_err(|error| Refusal::Limit(error.to_string()))?;
         self.context.settle(position)
     }
 
