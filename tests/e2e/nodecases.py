@@ -71,6 +71,24 @@ def held_in(point: str, meanwhile: Meanwhile) -> Meanwhile:
     return held
 
 
+async def struck(scene: Scene) -> None:
+    await scene.struck()
+    scene.release()
+
+
+def held_at(point: str, meanwhile: Meanwhile) -> Meanwhile:
+    """The operator waits until that has happened at this point, too."""
+
+    async def held(scene: Scene) -> None:
+        operator = scene.at
+        await scene.held(Stop.of(f"{point}=hold"))
+        await meanwhile(scene)
+        scene.at = operator
+        scene.release()
+
+    return held
+
+
 async def source_forgets_what_it_has_sent(scene: Scene) -> None:
     """The source dies with writes that its follower may have and its own disk has not."""
     log = Stop.of(f"node.before-log-write@{SOURCE}=hold")
@@ -100,11 +118,10 @@ CHECKPOINT = [
 ]
 MANIFEST = on(SOURCE, "after-manifest-rename")
 START = on(SOURCE, "after-recovery", "after-spare-rename", "after-spare-fill")
-SEND = [f"node.{point}" for point in ("before-send-snapshot", "after-send-chunk", "before-send-entries")]
-TAKE = [
-    f"node.{point}"
-    for point in ("after-install-chunk", "before-end-snapshot", "after-end-snapshot", "after-apply-entries")
-]
+SEND = [f"node.{point}" for point in ("before-send-snapshot", "after-send-chunk")]
+TAKE = [f"node.{point}" for point in ("after-install-chunk", "before-end-snapshot", "after-end-snapshot")]
+ENTRIES = {"node.before-send-entries": DESTINATION, "node.after-apply-entries": SOURCE}
+"""With the worker at the other end."""
 PASS_ON = on(SOURCE, "after-pass-on", "before-pass-back")
 FLIP = [*LOG, "node.before-settle"]
 
@@ -140,6 +157,17 @@ MOVE = [
     *each(TAKE, "fail", value_bytes=BIG),
     *each(TAKE, "hold", value_bytes=BIG, meanwhile=write_on),
     *each(TAKE, "hold", value_bytes=BIG, meanwhile=kill(SOURCE)),
+    # Before the fence there are certain to be writes after the snapshot.
+    *[
+        Case("", "operator.before-fence=hold", meanwhile=struck, later=f"{point}={action}")
+        for point in ENTRIES
+        for action in ("kill", "fail")
+    ],
+    *[
+        Case("", "operator.before-fence=hold", meanwhile=held_at(point, meanwhile), later=f"{point}=hold")
+        for point, other in ENTRIES.items()
+        for meanwhile in (write_on, kill(other))
+    ],
     Case("", "operator.after-follow=hold", meanwhile=source_forgets_what_it_has_sent),
     *[
         Case("", f"operator.before-{deed}=hold", meanwhile=go_on, later=f"node.before-settle={action}", said=said)
