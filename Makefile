@@ -72,7 +72,8 @@ test-kubernetes: build
 		$(BIN)/pytest -n 2 --dist loadfile $(KUBERNETES_TESTS)
 
 # On whatever cluster KUBECONFIG names; the cluster has to have IMAGE. KUBECTL, HELM: other commands than the usual ones.
-# NODE: a command that runs another as root on the only node, for what breaks the cluster itself.
+# NODE: a command that runs another as root on the only node, for what breaks the cluster itself. NODE_PIDS: a folder
+# whose files apiserver and etcd say their processes, which are killed and have to come back by themselves.
 test-cluster: build
 	IMAGE="$(or $(IMAGE),$(error name the image: make test-cluster IMAGE=…))" \
 		HELM="$${HELM:-$$(deploy/helm-binary)}" $(BIN)/pytest -x tests/cluster

@@ -28,12 +28,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from dstk import api, kube
-from dstk.errors import ApiError
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.files import poll
 from dstk.operator.reconciler import FINALIZER
 from dstk.testing.control_plane import ControlPlane, binaries
-from dstk.testing.operations import everything
 from dstk.wire import Request
 from dstk.wire.v1 import data_pb2
 from report import ROOT, Report, Row
@@ -73,7 +71,7 @@ class Worker(FakeWorker):
         self.told.setdefault(request.partition, time.monotonic())
         return await super().act(request)
 
-    def routes(self, term: int, update: bytes, heard_ago: float | None) -> None:
+    async def routes(self, term: int, update: bytes, said: float | None) -> None:
         self.term = max(self.term, term)
         parsed = data_pb2.RoutesUpdate.FromString(update)
         if parsed.full:
@@ -85,10 +83,10 @@ class Worker(FakeWorker):
 class World:
     """One API server with its objects, and the workers."""
 
-    kubeconfig: Path
     operator_kubeconfig: Path
     connection: kube.Connection
-    plane: ControlPlane | None
+    plane: ControlPlane | None = None
+    """None: the embedded API."""
     fleet: Fleet = field(default_factory=Fleet)
     workers: list[Worker] = field(default_factory=list)
 
@@ -152,40 +150,19 @@ class World:
 @asynccontextmanager
 async def real_world(folder: Path) -> AsyncIterator[World]:
     """etcd and kube-apiserver."""
-    with ControlPlane(folder, binaries()) as plane:
-        rules = yaml.safe_load(RULES.read_text())
-        tenant = plane.tenant(NAMESPACE, rules)
-        connection = await kube.connect(plane.kubeconfig)
-        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        for definition in api.crds():
-            name = definition["metadata"]["name"]
-            await kube.apply(connection, f"{path}/{name}", definition, manager="bench")
-        await connection.close()
-        connection = await kube.connect(tenant.kubeconfig)
-        partitions = kube.Objects(connection, kind("Partition", "partitions", api.Partition), NAMESPACE)
-        await poll(lambda: served(partitions), 0.1)
-        world = World(tenant.kubeconfig, tenant.operator_kubeconfig, connection, plane)
-        try:
+    with ControlPlane(folder / "plane", binaries()) as plane:
+        tenant = plane.tenant(NAMESPACE, yaml.safe_load(RULES.read_text()))
+        async with bare_world(folder, ClusterSettings(operator=False, api=tenant), tenant.operator_kubeconfig) as world:
+            world.plane = plane
             yield world
-        finally:
-            await world.close()
-
-
-async def served(objects: kube.Objects[Any]) -> bool:
-    """Whether the API server has taken the definition in."""
-    try:
-        await objects.list_page(limit=1)
-    except ApiError:
-        return False
-    return True
 
 
 @asynccontextmanager
-async def embedded_world(folder: Path) -> AsyncIterator[World]:
-    """The embedded API, without operator and workers of its own."""
-    async with LocalCluster(folder, workers=0, settings=ClusterSettings(operator=False)) as cluster:
+async def bare_world(folder: Path, settings: ClusterSettings, operator_kubeconfig: Path | None) -> AsyncIterator[World]:
+    """An API server with dstk's definitions, without operator and workers of its own."""
+    async with LocalCluster(folder, workers=0, settings=settings) as cluster:
         connection = await kube.connect(cluster.kubeconfig)
-        world = World(cluster.kubeconfig, cluster.kubeconfig, connection, None)
+        world = World(operator_kubeconfig or cluster.kubeconfig, connection)
         try:
             yield world
         finally:
@@ -287,7 +264,7 @@ async def assign(world: World, operator: Operator, specs: Sequence[tuple[str, di
     began = time.monotonic()
     names: list[str] = []
 
-    async def create(number: int, partition: str, spec: dict[str, Any]) -> None:
+    async def create(partition: str, spec: dict[str, Any]) -> None:
         # As the Assigner creates it.
         metadata = {"generateName": "bench-", "finalizers": [FINALIZER]}
         made = await world.assignments.create({"metadata": metadata, "spec": spec})
@@ -295,11 +272,11 @@ async def assign(world: World, operator: Operator, specs: Sequence[tuple[str, di
         names.append(made.metadata.name)
 
     async with asyncio.TaskGroup() as tasks:
-        for number, (partition, spec) in enumerate(specs):
-            tasks.create_task(create(number, partition, spec))
+        for partition, spec in specs:
+            tasks.create_task(create(partition, spec))
 
     async def ended() -> bool:
-        found = {each.metadata.name: each for each in await everything(world.assignments)}
+        found = {each.metadata.name: each for each in await world.assignments.list_all()}
         for name in names:
             phase = found[name].status.phase
             if phase is not None and phase.final and phase is not api.AssignmentPhase.COMPLETED:
@@ -356,6 +333,16 @@ def halves(number: int) -> list[str]:
     return [f"{name_of(number)}-low", f"{name_of(number)}-high"]
 
 
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What is to be reached; None: nothing."""
+
+    ready: float
+    mib: float | None = None
+    move_writes: float | None = None
+    split_writes: float | None = None
+
+
 async def measure(report: Report, world: World, where: str, partitions: int, folder: Path, goals: Goals) -> None:
     """One API server, from the operator's start."""
     case = f"{partitions:,} Partitions, {where}"
@@ -389,23 +376,13 @@ async def measure(report: Report, world: World, where: str, partitions: int, fol
         report.add(Row("operator: resident memory, after all", case, "MiB", operator.resident_mib, goal=goals.mib))
 
 
-@dataclass(frozen=True, slots=True)
-class Goals:
-    """What is to be reached; None: nothing."""
-
-    ready: float
-    mib: float | None = None
-    move_writes: float | None = None
-    split_writes: float | None = None
-
-
 async def run(report: Report, real: int, embedded: int, folder: Path) -> None:
     """Both API servers, one after the other; 0 Partitions: not that one."""
     if real:
         async with real_world(folder / "real") as world:
             await measure(report, world, "kube-apiserver", real, folder, Goals(30, 400, 8, 6))
     if embedded:
-        async with embedded_world(folder / "embedded") as world:
+        async with bare_world(folder / "embedded", ClusterSettings(operator=False), None) as world:
             await measure(report, world, "embedded API", embedded, folder, Goals(120))
 
 

@@ -33,9 +33,15 @@ async def until_true(condition: Callable[[], bool], what: str = "") -> None:
     await until(holds, what)
 
 
-def wait_until(condition: Callable[[], bool], what: Callable[[], str] | str = "") -> None:
+def wait_until(
+    condition: Callable[[], bool],
+    what: Callable[[], str] | str = "",
+    *,
+    seconds: float = WAIT_SECONDS,
+    look: float = LOOK_SECONDS,
+) -> None:
     """The same where no event loop runs."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what if isinstance(what, str) else what()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look)

@@ -7,30 +7,33 @@ import os
 import secrets
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
 LONG = 300.0
 """Seconds; a bound against hanging, not a measure."""
+_LOOK_SECONDS = 0.3
+"""Each look is a kubectl."""
 
 T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = LONG) -> T:
     """The first truth that `condition` gives."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {seconds:g} s: {what}")
-        time.sleep(0.3)
+    found: list[T] = []
+
+    def holds() -> bool:
+        found[:] = [condition()]
+        return bool(found[0])
+
+    wait_until(holds, f"after {seconds:g} s: {what}", seconds=seconds, look=_LOOK_SECONDS)
+    return found[0]
 
 
 @dataclass(slots=True)
@@ -62,20 +65,6 @@ class Cluster:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
-    def patiently(self, *arguments: str) -> str:
-        """The same once the API server answers: it has been ended on purpose."""
-        said: list[str] = []
-
-        def answered() -> bool:
-            try:
-                said.append(self.kubectl(*arguments))
-            except AssertionError:
-                return False
-            return True
-
-        until(answered, f"kubectl {' '.join(arguments)} is answered")
-        return said[-1]
-
     def helm(self, *arguments: str) -> str:
         command = [*self.helm_command, "--namespace", self.namespace, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * LONG)
@@ -99,9 +88,6 @@ class Cluster:
 
     def partitions(self, keyspace: str) -> list[dict[str, Any]]:
         return [each for each in self.get("partitions") if each["spec"]["keyspace"] == keyspace]
-
-    def primaries(self, keyspace: str) -> set[str]:
-        return {each["spec"].get("primary", "") for each in self.partitions(keyspace)}
 
     def ready(self, keyspace: str) -> bool:
         """Whether every partition says that it is."""

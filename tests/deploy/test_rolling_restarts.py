@@ -20,6 +20,7 @@ import worlds
 from dstk import aio, kube
 from dstk.api import Assignment, AssignmentPhase, AssignmentType, Partition
 from dstk.local.cluster import LocalCluster
+from dstk.local.files import poll
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS
 from dstk.testing.load import LoadSettings, VerifyingLoad
 
@@ -27,6 +28,7 @@ BUDGETS: kube.Kind[dict[str, Any]] = kube.Kind("policy/v1", "PodDisruptionBudget
 PARTITION_COUNT = 12
 LONG = 240.0
 """Seconds; a bound against hanging, not a measure."""
+LOOK_SECONDS = 0.2
 
 
 @dataclass
@@ -46,11 +48,12 @@ class Scene:
     async def said(self, reason: str) -> str:
         """The message of the first Event with that reason, once there is one."""
         events = kube.Objects(self.node.connection, kube.EVENTS, self.node.namespace)
-        while True:
-            for each in (await events.list_page()).items:
-                if each.reason == reason:
-                    return each.message
-            await asyncio.sleep(0.2)
+
+        async def found() -> str | None:
+            items = (await events.list_page()).items
+            return next((each.message for each in items if each.reason == reason), None)
+
+        return await poll(found, LOOK_SECONDS)
 
     async def counts(self) -> Counter[str]:
         """Partitions of each worker that has some."""
@@ -66,21 +69,21 @@ class Scene:
 
     async def until(self, holds: Callable[[Counter[str]], bool]) -> None:
         """Wait until nothing is under way and the partitions are spread so."""
-        while True:
-            open_ones = [
-                each
-                for each in (await self.assignments.list_page()).items
-                if each.status.phase is None or not each.status.phase.final
-            ]
+
+        async def settled() -> bool:
+            under_way = any(not each.finished for each in (await self.assignments.list_page()).items)
             counts = await self.counts()
-            if not open_ones and sum(counts.values()) == PARTITION_COUNT and holds(counts):
-                return
-            await asyncio.sleep(0.2)
+            return not under_way and sum(counts.values()) == PARTITION_COUNT and holds(counts)
+
+        await poll(settled, LOOK_SECONDS)
 
     async def restarted(self, count: int) -> None:
         """Wait until so many pods have gone, and as many are there and ready as before."""
-        while len(self.node.ended) < count or not self.node.complete:
-            await asyncio.sleep(0.2)
+
+        async def done() -> bool:
+            return len(self.node.ended) >= count and self.node.complete
+
+        await poll(done, LOOK_SECONDS)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from dstk import errors
 
 _POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0
 _OWNED = re.compile(rb"^dstk_worker_partitions_(?:primary|proxy) (\S+)$", re.MULTILINE)
 
 
@@ -28,24 +29,28 @@ def uncordon(arguments: argparse.Namespace) -> int:
 def wait_empty(arguments: argparse.Namespace) -> int:
     """Wait until a worker serves nothing and passes nothing on, or has ended. Raises Unavailable when time is up."""
     address, deadline = arguments.metrics_address, time.monotonic() + arguments.seconds
-    while (owned := _owned(address)) is not None:
+    while True:
+        try:
+            owned = _owned(address)
+            waiting = f"the worker at {address} still has {owned} partitions"
+        except ConnectionRefusedError:
+            print(f"the worker at {address} has ended", file=sys.stderr)
+            return 0
+        except (OSError, HTTPException) as error:
+            owned, waiting = None, f"the worker at {address} does not answer: {error or type(error).__name__}"
         if owned == 0:
             return 0
         if time.monotonic() >= deadline:
-            raise errors.Unavailable(f"the worker at {address} still has {owned} partitions")
-        time.sleep(_POLL_SECONDS)
-    print(f"the worker at {address} has ended", file=sys.stderr)
-    return 0
+            raise errors.Unavailable(waiting)
+        time.sleep(_POLL_SECONDS)  # another process, which has no way to tell
 
 
-def _owned(address: str) -> int | None:
-    """How many partitions the worker serves or passes on; None when there is no worker."""
-    connection = HTTPConnection(address, timeout=10)  # urllib would go through a proxy
+def _owned(address: str) -> int:
+    """How many partitions the worker serves or passes on. Raises ConnectionRefusedError when nobody listens there."""
+    connection = HTTPConnection(address, timeout=_ANSWER_SECONDS)  # urllib would go through a proxy
     try:
         connection.request("GET", "/metrics")
         counts = _OWNED.findall(connection.getresponse().read())
-    except (OSError, HTTPException):
-        return None
     finally:
         connection.close()
     if len(counts) != 2:

@@ -6,7 +6,7 @@ from dstk.kube.connect import Connection, client_of, connect
 from dstk.kube.events import EventRecorder
 from dstk.kube.lease import Election, ElectionSettings
 from dstk.kube.objects import Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
-from dstk.kube.request import Expired, apply, request
+from dstk.kube.request import Expired, apply, raise_if_cancelled, request
 from dstk.kube.resources import (
     EVENTS,
     LEASES,
@@ -48,6 +48,7 @@ __all__ = [
     "connect",
     "is_conflict",
     "is_not_found",
+    "raise_if_cancelled",
     "request",
     "retry",
 ]

@@ -13,7 +13,7 @@ import msgspec
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError
-from dstk.kube import Backoff
+from dstk.kube import Backoff, raise_if_cancelled
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.bereft import without_keyspace
 from dstk.lifecycle.memory import Memory
@@ -103,11 +103,9 @@ class Driver:
 
     async def run(self) -> None:
         """Until the Assignment is finished. Errors are tried again with back-off."""
-        backoff, task = Backoff(longest=5.0), asyncio.current_task()
+        backoff = Backoff(longest=5.0)
         while not is_finished(self.assignment):
-            if task is not None and task.cancelling():
-                # Whatever it waited for has swallowed that.
-                raise asyncio.CancelledError
+            raise_if_cancelled()
             self._changed.clear()
             try:
                 pause = await self._step()

@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ LEADER_FAULTS = (OperatorKill.kind, OperatorPause.kind, CutLeader.kind)
 
 _PARTITIONS = 18
 _TELL_BATCHES = 10
+_LOOK_SECONDS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ class OperatorKills:
             hits = fault is not None and any(f"_{processes.get(name)}_" in leader for name in fault.parties)
             return (fault, leader) if fault is not None and hits else None
 
-        return await poll(aimed, 0.03)
+        return await poll(aimed, _LOOK_SECONDS)
 
     async def _leader(self) -> str:
         """Its identity; "": there is none."""
@@ -213,21 +215,31 @@ class OperatorKills:
 
     async def _ended(self, names: Sequence[str]) -> list[api.Assignment]:
         """The operations once all have ended, or as they are when the time is over."""
-        deadline = time.monotonic() + self._settings.end_seconds
-        while True:
+        found: list[api.Assignment] = []
+
+        async def ended() -> bool:
+            nonlocal found
             found = await self._ours(names)
-            if all(each.finished for each in found) or time.monotonic() > deadline:
-                return found
-            await asyncio.sleep(0.03)
+            return all(each.finished for each in found)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.end_seconds):
+                await poll(ended, _LOOK_SECONDS)
+        return found
 
     async def _settled(self) -> list[str]:
         """What is wrong with the partitions when the time is over; nothing as soon as nothing is."""
-        deadline = time.monotonic() + self._settings.end_seconds
-        while wrong := uncovered(await self._partitions.list_all(), KEY_LENGTH):
-            if time.monotonic() > deadline:
-                return wrong
-            await asyncio.sleep(0.03)
-        return []
+        wrong: list[str] = []
+
+        async def covered() -> bool:
+            nonlocal wrong
+            wrong = uncovered(await self._partitions.list_all(), KEY_LENGTH)
+            return not wrong
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.end_seconds):
+                await poll(covered, _LOOK_SECONDS)
+        return wrong
 
     def _judge(
         self,

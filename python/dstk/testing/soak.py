@@ -178,29 +178,29 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
     clients: dict[str, int] = {}
     target: Target | None = None
     network = Network(lambda: target.processes() if target is not None else {})
-    front = await network.front(API, lambda: cluster.url.removeprefix("http://") or None)
-    cluster = LocalCluster(
-        folder,
-        settings.workers,
-        keyspace=settings.keyspace(),
-        settings=ClusterSettings(
-            operators=settings.operators,
-            operator_command=operator_command(settings.lease_seconds, front),
-            workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
-            backoff=CrashBackoff(longest=1.0),
-            start_seconds=settings.start_seconds,
-        ),
-    )
-    target = Target(cluster, network, clients, settings.lease_seconds)
-    if DiskFull.kind in kinds_for(settings.durability, settings.kinds):
-        volume = Volume("worker-0", cluster.directory / "data" / "worker-0")
-        target.volume = volume if volume.mount() else None
     try:
+        front = await network.front(API, lambda: cluster.url.removeprefix("http://") or None)
+        cluster = LocalCluster(
+            folder,
+            settings.workers,
+            keyspace=settings.keyspace(),
+            settings=ClusterSettings(
+                operators=settings.operators,
+                operator_command=operator_command(settings.lease_seconds, front),
+                workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
+                backoff=CrashBackoff(longest=1.0),
+                start_seconds=settings.start_seconds,
+            ),
+        )
+        target = Target(cluster, network, clients, settings.lease_seconds)
+        if DiskFull.kind in kinds_for(settings.durability, settings.kinds):
+            volume = Volume("worker-0", cluster.directory / "data" / "worker-0")
+            target.volume = volume if volume.mount() else None
         async with cluster:
             yield target
     finally:
         await network.stop()
-        if target.volume is not None:
+        if target is not None and target.volume is not None:
             target.volume.unmount()
 
 

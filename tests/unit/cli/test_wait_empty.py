@@ -12,7 +12,7 @@ from dstk.cli import main
 
 
 class Metrics(HTTPServer):
-    """Answers with one page after the other, the last one again and again."""
+    """Answers with one page after the other, the last one again and again; to an empty one with nothing at all."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Page)
@@ -30,6 +30,8 @@ class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         page = self.server.pages[min(self.server.served, len(self.server.pages) - 1)].encode()
         self.server.served += 1
+        if not page:
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
@@ -73,6 +75,18 @@ def test_a_worker_that_has_ended_is_not_waited_for(metrics: Metrics, capsys: pyt
         address = closed.address
     assert main(["wait-empty", "--metrics-address", address]) == 0
     assert "has ended" in capsys.readouterr().err
+
+
+def test_a_worker_that_does_not_answer_has_not_ended(metrics: Metrics) -> None:
+    metrics.pages = ["", page(1, 0), "", page(0, 0)]
+    assert main(["wait-empty", "--metrics-address", metrics.address]) == 0
+    assert metrics.served == 4
+
+
+def test_one_that_never_answers_is_no_empty_worker(metrics: Metrics, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics.pages = [""]
+    assert main(["wait-empty", "--metrics-address", metrics.address, "--seconds", "0"]) == 1
+    assert f"the worker at {metrics.address} does not answer" in capsys.readouterr().err
 
 
 def test_what_is_no_worker_is_no_empty_worker(metrics: Metrics, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from scripted_api import ScriptedApi, pod, serving
 
 from dstk.kube import Cache, CacheSettings, Pod
+from waiting import until_true
 
 LONG = 30.0
 """Seconds; a bound against hanging, not a measure."""
@@ -205,8 +206,6 @@ async def test_a_server_that_has_nothing_to_tell_is_not_silent() -> None:
         await cache.synced()
         now = 100.0
         watches = len(api.queries)
-        async with asyncio.timeout(60):
-            while len(api.queries) < watches + 3:
-                await asyncio.sleep(0.01)
+        await until_true(lambda: len(api.queries) >= watches + 3, "it watches again")
         assert cache.silent_seconds == 0.0
     assert cache.lists == 1

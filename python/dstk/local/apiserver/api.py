@@ -307,9 +307,9 @@ class Api:
         if resource.collection == NAMESPACES and key[1] in _PERMANENT:
             raise status.denied("", NAMESPACES, key[1], "this namespace may not be deleted")
         finalizers = self._finalizers(resource, metadata, deletion.propagation)
-        if deletion.dry_run:
-            return revision, not finalizers and not self._grace(resource, revision.object, deletion)
         grace = self._grace(resource, revision.object, deletion)
+        if deletion.dry_run:
+            return revision, not finalizers and not grace
         if not finalizers and not grace and not self._cleaned_up_after(resource):
             return self._remove(resource, key), True
         marked = writes.mark_deleted(revision.object, finalizers, self.later(grace), grace)
