@@ -22,13 +22,15 @@ from dstk.api import Assignment, AssignmentPhase, AssignmentType, Partition
 from dstk.local.cluster import LocalCluster
 from dstk.local.files import poll
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS
-from dstk.testing.load import LoadSettings, VerifyingLoad
+from dstk.testing.load import LoadSettings
+from verifying import verifying
 
 BUDGETS: kube.Kind[dict[str, Any]] = kube.Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", dict)
 PARTITION_COUNT = 12
 LONG = 240.0
 """Seconds; a bound against hanging, not a measure."""
 LOOK_SECONDS = 0.2
+LOAD = LoadSettings(keys=2000, tasks=4, rate=400.0)
 
 
 @dataclass
@@ -127,20 +129,9 @@ async def scene(folder: Path, **workers: Any) -> AsyncIterator[Scene]:
 async def under_load(found: Scene, workers: int) -> AsyncIterator[None]:
     """Rows are written and read all the time; none is lost, no read wrong, and nobody is told of a failure."""
     addresses = [found.node.address(ordinal) for ordinal in range(workers)]
-    async with aio.connect(addresses) as client:
-        load = VerifyingLoad(client, LoadSettings(keys=2000, tasks=4, rate=400.0))
-        await load.fill(lambda _: None)
-        stop = asyncio.Event()
-        running = asyncio.create_task(load.run(stop))
-        try:
-            yield
-        finally:
-            stop.set()
-            await running
-        await load.verify()
-        report = load.finish()
-    assert (report.lost_writes, report.wrong_reads, report.failed_requests) == (0, 0, 0), report.examples
-    assert report.acked_writes > 2000
+    async with aio.connect(addresses) as client, verifying(client, LOAD) as load:
+        yield
+    assert load.report.acked_writes > 2000
 
 
 def spread(serving: int) -> Callable[[Counter[str]], bool]:

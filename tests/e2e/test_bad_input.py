@@ -40,6 +40,16 @@ async def scene(stage: Stage, keyspace: str) -> AsyncIterator[Scene]:
         await played.close()
 
 
+@asynccontextmanager
+async def held_move(stage: Stage, keyspace: str, point: str) -> AsyncIterator[Scene]:
+    """The same with a move under way, which waits at that point."""
+    async with scene(stage, keyspace) as played:
+        played.arm([Stop(point, "hold")])
+        await played.begin()
+        await played.held(Stop(point, "hold"))
+        yield played
+
+
 async def events(stage: Stage, name: str) -> set[str]:
     """Reasons of the Events about objects of that name."""
     found = kube.Objects(stage.connection, EVENTS, stage.cluster.namespace)
@@ -124,10 +134,7 @@ LATE_STEPS = ["operator.after-commit", "operator.after-promote", "operator.after
 async def test_a_partition_deleted_in_the_middle_of_a_move_stays_where_it_is(
     stage: Stage, keyspace: str, point: str
 ) -> None:
-    async with scene(stage, keyspace) as played:
-        played.arm([Stop(point, "hold")])
-        await played.begin()
-        await played.held(Stop(point, "hold"))
+    async with held_move(stage, keyspace, point) as played:
         await stage.partitions.delete(played.name)
         played.release()
         await played.ended("Aborted PartitionChanged")
@@ -140,10 +147,7 @@ async def test_a_partition_deleted_in_the_middle_of_a_move_stays_where_it_is(
 
 @pytest.mark.parametrize("point", LATE_STEPS)
 async def test_one_deleted_after_the_commit_of_a_move_is_where_it_went(stage: Stage, keyspace: str, point: str) -> None:
-    async with scene(stage, keyspace) as played:
-        played.arm([Stop(point, "hold")])
-        await played.begin()
-        await played.held(Stop(point, "hold"))
+    async with held_move(stage, keyspace, point) as played:
         await stage.partitions.delete(played.name)
         played.release()
         await repaired(played, "ObjectDeleted")
@@ -160,10 +164,7 @@ async def test_one_deleted_after_the_commit_of_a_move_is_where_it_went(stage: St
 async def test_a_primary_set_by_hand_in_the_middle_of_a_move(
     stage: Stage, keyspace: str, point: str, primary: str | None
 ) -> None:
-    async with scene(stage, keyspace) as played:
-        played.arm([Stop(point, "hold")])
-        await played.begin()
-        await played.held(Stop(point, "hold"))
+    async with held_move(stage, keyspace, point) as played:
         before = await stage.partitions.get(played.name)
         await edit(played, primary=primary, epoch=before.spec.epoch + 1)
         played.release()
@@ -179,10 +180,7 @@ async def test_a_primary_set_by_hand_in_the_middle_of_a_move(
 async def test_what_is_deleted_while_no_operator_runs_and_a_move_is_under_way(
     stage: Stage, keyspace: str, point: str, deed: str
 ) -> None:
-    async with scene(stage, keyspace) as played:
-        played.arm([Stop(point, "hold")])
-        await played.begin()
-        await played.held(Stop(point, "hold"))
+    async with held_move(stage, keyspace, point) as played:
         kept = await stage.keyspaces.get(keyspace)
         async with stage.without_operator():
             played.release()

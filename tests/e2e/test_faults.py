@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from dstk import aio, api, kube
 from dstk.errors import DstkError, OutcomeUnknown
 from dstk.local.cluster import LocalCluster
 from dstk.testing.load import LoadSettings, VerifyingLoad
+from verifying import verifying
 from waiting import until, until_true
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ KEYSPACE: dict[str, Any] = {
     "metadata": {"name": "default"},
     "spec": {"keyLength": 16, "partitions": {"initial": 6}, "policy": {"mode": "Auto"}, "proxySeconds": 1},
 }
+LOAD = LoadSettings(keys=20_000, tasks=8)
 
 
 class Objects:
@@ -104,23 +105,6 @@ async def client(cluster: LocalCluster, objects: Objects) -> AsyncIterator[aio.C
     connected = await aio.connect([worker["data"] for worker in cluster.endpoints()["workers"].values()])
     yield connected
     await connected.close()
-
-
-@asynccontextmanager
-async def verifying(client: aio.Client, keys: int = 20_000, tasks: int = 8) -> AsyncIterator[VerifyingLoad]:
-    """A load that must find nothing wrong, not even one failed request."""
-    load = VerifyingLoad(client, LoadSettings(keys=keys, tasks=tasks))
-    await load.fill(lambda rows: None)
-    stop = asyncio.Event()
-    running = asyncio.create_task(load.run(stop))
-    try:
-        yield load
-    finally:
-        stop.set()
-        await running
-    await load.verify()
-    report = load.finish()
-    assert (report.lost_writes, report.wrong_reads, report.failed_requests) == (0, 0, 0), report.examples
 
 
 async def progress(load: VerifyingLoad, operations: int) -> None:
@@ -284,7 +268,7 @@ async def test_a_silent_worker_stops_serving_by_itself_and_its_partitions_are_gi
 async def test_a_move_whose_operator_is_killed_ends(
     cluster: LocalCluster, objects: Objects, client: aio.Client, step: str
 ) -> None:
-    async with verifying(client) as load:
+    async with verifying(client, LOAD) as load:
         partition = (await objects.partitions())[2]
         source = partition.spec.primary
         to = next(f"worker-{number}" for number in range(3) if f"worker-{number}" != source)
@@ -318,7 +302,7 @@ async def test_reads_and_writes_go_on_without_the_api_server_and_operations_once
         return {name: each["data"] for name, each in cluster.endpoints()["workers"].items()}
 
     workers = await lives()
-    async with verifying(client) as load:
+    async with verifying(client, LOAD) as load:
         cluster.kill_api(SIGSTOP)  # silent, and not replaced, for as long as is wanted
         await progress(load, 5000)
         late = await aio.connect(list(workers.values()))

@@ -13,11 +13,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from test_faults import KEYSPACE, Objects, progress, verifying
+from test_faults import KEYSPACE, Objects, progress
 
 import worlds
 from dstk import _core, aio, api, kube
 from dstk.local.cluster import LocalCluster, operator_command
+from dstk.testing.load import LoadSettings
+from verifying import verifying
 from waiting import until, until_true
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +64,7 @@ async def test_a_move_that_the_previous_operator_has_begun_is_ended(point: str, 
         objects = Objects(connection)
         await until(objects.served, "the keyspace is served")
         addresses = [worker["data"] for worker in cluster.endpoints()["workers"].values()]
-        async with aio.connect(addresses) as client, verifying(client, keys=3000) as load:
+        async with aio.connect(addresses) as client, verifying(client, LoadSettings(keys=3000, tasks=8)) as load:
             partition = (await objects.partitions())[2]
             to = next(name for name in cluster.endpoints()["workers"] if name != partition.spec.primary)
             armed = faults / point
