@@ -49,6 +49,7 @@ async def test_the_operator_uses_every_right_that_it_has_and_no_other(stage: Sta
     await deleted_when_its_time_is_over(stage)
     await merged_with_conflicts(stage)
     await lost_twice(stage)
+    await deleted_in_the_middle(stage)
     await restarted(stage)
     await stage.new_operator()  # which takes the lease over
     unused: set[Right] = set()
@@ -111,6 +112,29 @@ async def merged_with_conflicts(stage: Stage) -> None:
         await merge.let_go()
     finally:
         await merge.close()
+
+
+async def deleted_in_the_middle(stage: Stage) -> None:
+    """It may be that the whole namespace is."""
+    move, before_it = (
+        Scene(stage, await stage.connect("memory"), 2, "move", "memory"),
+        Stop("operator.before-fence", "hold"),
+    )
+    try:
+        await move.prepare()
+        move.arm([before_it])
+        await move.begin()
+        await move.held(before_it)
+        await stage.assignments.delete(move.name)
+
+        async def looked() -> bool:
+            return ("", "namespaces", "get") in used(stage.cluster.namespace)
+
+        await until(looked, "the operator looks at its namespace")
+        move.release()
+        await move.ended("gone")
+    finally:
+        await move.close()
 
 
 async def lost_twice(stage: Stage) -> None:

@@ -214,7 +214,10 @@ class AssignmentSpec(Model, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=1024, description="Why, as whoever created it says.")] = ""
     ttl_seconds_after_finished: Annotated[
         Annotated[int, Meta(ge=0, le=31_536_000)] | None,
-        Meta(description="How long it is kept after its end. Absent: until somebody deletes it."),
+        Meta(
+            description="How long it is kept after its end. Absent: until somebody deletes it. Of all that have ended, "
+            "the operator keeps the last thousand."
+        ),
     ] = None
 
     @property

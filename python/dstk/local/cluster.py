@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
+_NAMESPACES = "/api/v1/namespaces"
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _KEYSPACES: kube.Kind[dict[str, Any]] = kube.Kind("dstk.io/v1alpha1", "Keyspace", "keyspaces", dict)
 _LEASES = ("dstk-assigner", "dstk-reconciler")
@@ -193,6 +194,7 @@ class LocalCluster:
         await self._api.start()
         self._connection = connection = await kube.connect(self._api.kubeconfig)
         self.url, self.namespace = connection.server, settings.namespace or connection.namespace
+        await self._have_namespace(connection)
         await self._apply_definitions(connection)
         before = await self._leadership()
         self.workers = WorkerSet(
@@ -224,6 +226,15 @@ class LocalCluster:
         log_path = self.directory / "logs" / f"{name}.log"
         settings = self.settings
         return Supervised(name, command, log_path, grace_seconds=settings.grace_seconds, backoff=settings.backoff)
+
+    async def _have_namespace(self, connection: kube.Connection) -> None:
+        try:
+            await kube.request(connection, "GET", f"{_NAMESPACES}/{self.namespace}")
+        except ApiError as error:
+            if not kube.is_not_found(error):
+                raise
+            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+            await kube.request(connection, "POST", _NAMESPACES, body=body)
 
     async def _apply_definitions(self, connection: kube.Connection) -> None:
         """Server-side apply of dstk's definitions, so that those of an older version are brought up to date."""

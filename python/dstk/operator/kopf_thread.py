@@ -24,6 +24,9 @@ from dstk.operator.settings import OperatorSettings
 
 __all__ = ["KopfThread"]
 
+DRAIN_SECONDS = 1.0
+"""For so long, at most, kopf works off what it has begun with before it stops."""
+
 
 class KopfThread:
     """Runs kopf beside the event loop that made it, and hands its daemons over to the Reconciler there."""
@@ -94,7 +97,7 @@ class KopfThread:
             return await asyncio.wrap_future(future)
 
         @kopf.daemon(GROUP, VERSION, "assignments", id="drive", registry=registry, when=_is_to_run, backoff=1.0)
-        async def drive(name: str, uid: str, **_: Any) -> None:
+        async def drive(name: str, uid: str, stopped: kopf.DaemonStopped, **_: Any) -> None:
             future = asyncio.run_coroutine_threadsafe(self._reconciler.start(name, uid), self._home)
             try:
                 await asyncio.wrap_future(future)
@@ -102,6 +105,11 @@ class KopfThread:
                 if not future.cancelled():
                     future.cancel()
                     raise
+                if stopped and self._stop is not None:
+                    # The Reconciler stops, and the object is deleted. Ended now, this daemon would have kopf take the
+                    # finalizer away, though the operation has not come to its end: it outstays whoever would do that.
+                    await self._stop.wait()
+                    await asyncio.sleep(DRAIN_SECONDS + 0.2)
 
         return registry
 
@@ -158,7 +166,7 @@ def _kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
     # Used for one thing only: a touch when a deleted Assignment is still being brought to its end.
     built.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
     built.queueing.worker_limit = None
-    built.queueing.exit_timeout = 2.0
+    built.queueing.exit_timeout = DRAIN_SECONDS
     # A driver's end crosses two threads; long enough for it saves the write of a touch.
     built.background.instant_exit_timeout = 0.5
     built.background.cancellation_polling = 5.0

@@ -1,4 +1,4 @@
-"""Deletes finished Assignments whose ``ttlSecondsAfterFinished`` is over."""
+"""Deletes finished Assignments: those whose ``ttlSecondsAfterFinished`` is over, and the oldest when there are many."""
 
 from __future__ import annotations
 
@@ -9,24 +9,77 @@ import time
 from collections.abc import Callable
 
 from dstk.api import Assignment
-from dstk.errors import DstkError
-from dstk.kube import is_not_found
+from dstk.errors import ApiError, DstkError
 from dstk.operator.cluster import Cluster, is_finished
 
-__all__ = ["Retention"]
+__all__ = ["Finished", "Retention"]
 
 log = logging.getLogger(__name__)
 
 LONGEST_SLEEP = 60.0
 
 
-class Retention:
-    """Keeps a heap of (when, name, uid), so that nothing is scanned."""
+class Finished:
+    """Which finished Assignments are to go, and when. Heaps of (when, name, uid), so that nothing is scanned."""
 
-    def __init__(self, cluster: Cluster, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._there: set[str] = set()
+        """UIDs of those that are there, and are to stay so far."""
+        self._by_end: list[tuple[float, str, str]] = []
+        self._by_term: list[tuple[float, str, str]] = []
+        self._failed: list[tuple[float, str, str]] = []
+
+    def changed(self, old: Assignment | None, new: Assignment | None) -> bool:
+        """Take in what became of an object. Whether that may make something due."""
+        if new is None:
+            assert old is not None
+            self._there.discard(old.metadata.uid)
+            return False
+        uid, ended = new.metadata.uid, new.status.finished_at
+        if not is_finished(new) or ended is None or uid in self._there or (old is not None and is_finished(old)):
+            return False
+        entry = (ended.timestamp(), new.metadata.name, uid)
+        self._there.add(uid)
+        heapq.heappush(self._by_end, entry)
+        kept = new.spec.ttl_seconds_after_finished
+        if kept is not None:
+            heapq.heappush(self._by_term, (ended.timestamp() + kept, *entry[1:]))
+        return True
+
+    def take(self, now: float) -> tuple[str, str] | None:
+        """Name and UID of one that is to go by now; it is not named again."""
+        if self._failed and self._failed[0][0] <= now:
+            return heapq.heappop(self._failed)[1:]
+        while self._by_term and self._by_term[0][0] <= now:
+            _, name, uid = heapq.heappop(self._by_term)
+            if uid in self._there:
+                self._there.discard(uid)
+                return name, uid
+        while len(self._there) > self._keep:
+            _, name, uid = heapq.heappop(self._by_end)
+            if uid in self._there:
+                self._there.discard(uid)
+                return name, uid
+        return None
+
+    def again(self, when: float, name: str, uid: str) -> None:
+        """It could not be deleted, and is to be later."""
+        heapq.heappush(self._failed, (when, name, uid))
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next may be due, none longer than LONGEST_SLEEP."""
+        nexts = [heap[0][0] - now for heap in (self._by_term, self._failed) if heap]
+        return min(LONGEST_SLEEP, max(min(nexts, default=LONGEST_SLEEP), 0.0))
+
+
+class Retention:
+    """Deletes what is due."""
+
+    def __init__(self, cluster: Cluster, keep: int, now: Callable[[], float] = time.time) -> None:
         self._assignments = cluster.assignments
         self._now = now
-        self._due: list[tuple[float, str, str]] = []
+        self._finished = Finished(keep)
         self._wake = asyncio.Event()
         self._assignments.on_change(self._on_change)
         for assignment in self._assignments:
@@ -36,30 +89,23 @@ class Retention:
         """For ever."""
         while True:
             self._wake.clear()
-            while self._due and self._due[0][0] <= self._now():
-                _, name, uid = heapq.heappop(self._due)
-                await self._delete(name, uid)
-            pause = min(LONGEST_SLEEP, self._due[0][0] - self._now()) if self._due else LONGEST_SLEEP
+            while (due := self._finished.take(self._now())) is not None:
+                await self._delete(*due)
             try:
-                async with asyncio.timeout(max(pause, 0.0)):
+                async with asyncio.timeout(self._finished.pause(self._now())):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
     def _on_change(self, old: Assignment | None, new: Assignment | None) -> None:
-        if new is None or not is_finished(new) or (old is not None and is_finished(old)):
-            return
-        kept, ended = new.spec.ttl_seconds_after_finished, new.status.finished_at
-        if kept is None or ended is None:
-            return
-        heapq.heappush(self._due, (ended.timestamp() + kept, new.metadata.name, new.metadata.uid))
-        self._wake.set()
+        if self._finished.changed(old, new):
+            self._wake.set()
 
     async def _delete(self, name: str, uid: str) -> None:
         try:
             await self._assignments.objects.delete(name, uid=uid)
         except DstkError as error:
-            if is_not_found(error) or getattr(error, "status", 0) == 409:
+            if isinstance(error, ApiError) and error.status in (404, 409):
                 return
             log.info("assignment %s was not deleted: %s", name, error)
-            heapq.heappush(self._due, (self._now() + LONGEST_SLEEP, name, uid))
+            self._finished.again(self._now() + LONGEST_SLEEP, name, uid)

@@ -19,6 +19,7 @@ from dstk.operator.cluster import Cluster
 from dstk.operator.hands import Hands
 from dstk.operator.kopf_thread import KopfThread
 from dstk.operator.metrics import Metrics, MetricsServer
+from dstk.operator.namespace import NamespaceEnd
 from dstk.operator.reconciler import Reconciler
 from dstk.operator.recovery import Recovery
 from dstk.operator.retention import Retention
@@ -138,15 +139,18 @@ class Operator:
         await cluster.synced()
         await self.workers.introduced()
         reconciler.take_orphans()
-        retention = Retention(cluster)
+        retention = Retention(cluster, settings.keep_finished)
+        namespace = NamespaceEnd(cluster, self._connection, self._namespace)
         kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(recovery.run())
                 tasks.create_task(retention.run())
+                tasks.create_task(namespace.run())
                 tasks.create_task(kopf.run())
         finally:
             await routes.stop()
+            await namespace.leave()
 
     async def _assign(self, term: int, leads: Callable[[], bool]) -> None:
         assigner = Assigner(self.cluster, self.workers, self.spans, self.metrics, self._settings)

@@ -1,0 +1,84 @@
+"""Lets the Assignments go when their namespace is deleted: soon there is no operator to take their finalizers away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from dstk.api import Assignment
+from dstk.errors import ApiError, DstkError
+from dstk.kube import Connection, is_conflict, is_not_found, request
+from dstk.operator.cluster import Cluster
+from dstk.operator.reconciler import FINALIZER
+
+__all__ = ["NamespaceEnd"]
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+LEAVE_SECONDS = 5.0
+
+
+class NamespaceEnd:
+    """A finalizer keeps an Assignment until its operation is safely at an end. In a namespace that goes nothing is to
+    be kept safe, workers and operator go too, and what still had one would hold the namespace up for ever."""
+
+    def __init__(self, cluster: Cluster, connection: Connection, namespace: str) -> None:
+        self._assignments = cluster.assignments
+        self._connection = connection
+        self._namespace = namespace
+
+    async def run(self) -> None:
+        """For ever: whatever is deleted while the namespace goes need not come to its end."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._let_go(_is_deleted)
+
+    async def leave(self) -> None:
+        """The last that an operator does, when nothing is driven any more."""
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._let_go(lambda assignment: True)
+        except TimeoutError:
+            log.warning("nobody says within %g s whether the namespace goes", LEAVE_SECONDS)
+
+    async def _let_go(self, which: Callable[[Assignment], bool]) -> None:
+        kept = [each for each in self._assignments if _is_kept(each) and which(each)]
+        try:
+            if kept and await self._goes():
+                for assignment in kept:
+                    await self._release(assignment)
+        except DstkError as error:
+            log.info("namespace %s: %s", self._namespace, error)
+
+    async def _goes(self) -> bool:
+        answer = await request(self._connection, "GET", f"/api/v1/namespaces/{self._namespace}")
+        namespace = msgspec.json.decode(answer)
+        return namespace["metadata"].get("deletionTimestamp") is not None
+
+    async def _release(self, assignment: Assignment) -> None:
+        current: Assignment | None = assignment
+        while current is not None and _is_kept(current):
+            metadata = current.metadata
+            patch = {"metadata": {"finalizers": [each for each in metadata.finalizers if each != FINALIZER]}}
+            objects = self._assignments.objects
+            try:
+                current = await objects.patch(metadata.name, patch, resource_version=metadata.resource_version)
+            except ApiError as error:
+                if is_not_found(error):
+                    return
+                if not is_conflict(error):
+                    raise
+                current = await objects.find(metadata.name)
+        log.warning("assignment %s is let go in the middle of it: the namespace goes", assignment.metadata.name)
+
+
+def _is_kept(assignment: Assignment) -> bool:
+    return FINALIZER in assignment.metadata.finalizers
+
+
+def _is_deleted(assignment: Assignment) -> bool:
+    return assignment.metadata.deletion_timestamp is not None
