@@ -177,6 +177,11 @@ class Operator:
         self._metrics = metrics
         self._stat = Path(f"/proc/{process.pid}")
 
+    def check(self) -> None:
+        """Raises SystemExit when it has ended."""
+        if self._process.returncode is not None:
+            raise SystemExit(f"the operator has ended with {self._process.returncode}; see its log")
+
     @property
     def resident_mib(self) -> float:
         return int((self._stat / "statm").read_text().split()[1]) * PAGE / 2**20
@@ -234,6 +239,7 @@ async def ready(world: World, operator: Operator, partitions: int, began: float)
     """Seconds until the operator leads, has looked at every worker, and every worker has every route."""
 
     async def done() -> bool:
+        operator.check()
         return all(worker.routed_partitions >= partitions for worker in world.workers)
 
     async with asyncio.timeout(LONG):
@@ -276,6 +282,7 @@ async def assign(world: World, operator: Operator, specs: Sequence[tuple[str, di
             tasks.create_task(create(partition, spec))
 
     async def ended() -> bool:
+        operator.check()
         found = {each.metadata.name: each for each in await world.assignments.list_all()}
         for name in names:
             phase = found[name].status.phase

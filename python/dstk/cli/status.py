@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from rich.table import Table
 
 from dstk import api, kube
+from dstk.api.standing import READY
 from dstk.cli import output
 from dstk.cli.resources import ASSIGNMENTS, KEYSPACES, PARTITIONS, connected
 
@@ -93,9 +94,15 @@ def _partitions(partitions: list[api.Partition]) -> Table:
         table.add_row(
             item.metadata.name, item.spec.range.start or "-∞", item.spec.range.end or "+∞", item.spec.primary or "",
             item.spec.proxy or "", str(item.spec.epoch), item.status.phase or "", f"{item.status.rows:,}",
-            ", ".join(c.type for c in item.status.conditions if c.status is api.ConditionStatus.TRUE),
+            ", ".join(_remarkable(item)),
         )  # fmt: skip
     return table
+
+
+def _remarkable(item: api.Partition) -> list[str]:
+    """Conditions that hold, but for the one that the phase says as well."""
+    held = (each.type for each in item.status.conditions if each.status is api.ConditionStatus.TRUE)
+    return [type_ for type_ in held if type_ != READY]
 
 
 def _assignments(assignments: list[api.Assignment]) -> Table:

@@ -19,6 +19,7 @@ from dstk.api import (
     Keyspace,
     Partition,
     PartitionPhase,
+    standing,
     to_dict,
 )
 from dstk.api.conditions import with_condition
@@ -40,7 +41,6 @@ __all__ = ["Assigner"]
 
 log = logging.getLogger(__name__)
 
-READY = "Ready"
 INVALID = "Invalid"
 
 IDLE_LOOKS = 5
@@ -275,6 +275,7 @@ class Assigner:
             partition.metadata.generation,
         )
         conditions = with_condition(partition.status.conditions, condition)
+        conditions = standing.of_partition(conditions, phase, condition.last_transition_time)
         patch = {"phase": phase.value, "conditions": [to_dict(each) for each in conditions]}
         async with self._writes:
             try:
@@ -298,13 +299,19 @@ class Assigner:
                 conditions = with_condition(conditions, done)
             if name in orphaned:
                 message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
-                state = self._condition(READY, False, "RowsHeld", message, generation)
+                state = self._condition(standing.READY, False, "RowsHeld", message, generation)
             elif partitions and ready == len(partitions):
-                state = self._condition(READY, True, "Served", "every partition is served", generation)
+                state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
             else:
-                state = self._condition(READY, False, "NotServed", "not every partition is served", generation)
+                state = self._condition(standing.READY, False, "NotServed", "not every partition is served", generation)
             conditions = with_condition(conditions, state)
-            status = replace(keyspace.status, partitions=len(partitions), ready=ready, conditions=conditions)
+            status = replace(
+                keyspace.status,
+                partitions=len(partitions),
+                ready=ready,
+                conditions=conditions,
+                observed_generation=generation,
+            )
             await self._write_status(keyspace, difference(to_dict(keyspace.status), to_dict(status)))
         self._metrics.partitions.set(len(self._cluster.partitions))
 

@@ -17,6 +17,7 @@ from dstk.api import (
     ConditionStatus,
     Partition,
     PartitionPhase,
+    standing,
     to_dict,
 )
 from dstk.api.conditions import with_condition
@@ -181,7 +182,12 @@ class Hands:
             spec = created.spec
             if (spec.range.start, spec.range.end) != (create.start, create.end) or spec.epoch < create.epoch:
                 raise  # another's, or one of an earlier life that is about to go
-        status = {"phase": PartitionPhase.READY.value, "incarnation": create.incarnation}
+        conditions = standing.of_partition(created.status.conditions, PartitionPhase.READY, _now())
+        status = {
+            "phase": PartitionPhase.READY.value,
+            "incarnation": create.incarnation,
+            "conditions": [to_dict(each) for each in conditions],
+        }
         if (created.status.phase, created.status.incarnation) != (PartitionPhase.READY, create.incarnation):
             async with self._writes:
                 created = await partitions.objects.patch_status(create.name, status)
@@ -206,20 +212,22 @@ class Hands:
             patch["phase"] = change.phase.value
         if change.incarnation and partition.status.incarnation != change.incarnation:
             patch["incarnation"] = change.incarnation
+        conditions = partition.status.conditions
         if change.condition:
             condition = Condition(
                 type=change.condition,
                 status=ConditionStatus.TRUE,
-                last_transition_time=datetime.now(UTC),
+                last_transition_time=_now(),
                 reason=change.reason or change.condition,
                 message=change.message,
                 observed_generation=partition.metadata.generation,
             )
-            conditions = with_condition(partition.status.conditions, condition)
-            if conditions != partition.status.conditions:
-                patch["conditions"] = [to_dict(each) for each in conditions]
-        if not patch:
+            conditions = with_condition(conditions, condition)
+        if not patch and conditions == partition.status.conditions:
             return
+        conditions = standing.of_partition(conditions, change.phase, _now())
+        if conditions != partition.status.conditions:
+            patch["conditions"] = [to_dict(each) for each in conditions]
         try:
             async with self._writes:
                 written = await self._cluster.partitions.objects.patch_status(change.partition, patch)
@@ -244,7 +252,11 @@ class Hands:
         patch.pop("conditions", None)
         if patch.keys() <= {"observedGeneration"}:
             return
-        patch["observedGeneration"] = assignment.metadata.generation
+        generation = assignment.metadata.generation
+        conditions = standing.of_assignment(assignment.status.conditions, status, generation, _now())
+        patch["observedGeneration"] = generation
+        if conditions != assignment.status.conditions:
+            patch["conditions"] = [to_dict(each) for each in conditions]
         try:
             async with self._writes:
                 written = await assignments.objects.patch_status(
@@ -273,6 +285,10 @@ class Hands:
         # First the outcome: whoever is told of the change by the cache can see there whose it is.
         outcome.written[partition.metadata.name] = partition
         self._cluster.partitions.learn(partition)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _subject(assignment: Assignment | None, action: actions.Action) -> str:

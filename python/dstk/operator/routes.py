@@ -20,6 +20,7 @@ from dstk.errors import DstkError, InvalidRequest, Unavailable
 from dstk.kube import Backoff
 from dstk.operator.cluster import KEYSPACE, Cluster
 from dstk.operator.metrics import Metrics
+from dstk.operator.route_table import RouteTable, route_of
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLink, WorkerLinks
@@ -72,6 +73,7 @@ class RoutePublisher:
         self._term = term
         self._leads = leads
         self._streams: dict[str, _Stream] = {}
+        self._table = RouteTable(cluster)
         self._addresses: dict[str, str] = {}
         self._ended: set[asyncio.Task[None]] = set()
         cluster.keyspaces.on_change(self._on_keyspace)
@@ -94,6 +96,8 @@ class RoutePublisher:
         await asyncio.gather(*tasks, *self._ended, return_exceptions=True)
 
     def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
+        if old is None or new is None:
+            self._table.forget()
         if old is None and new is not None:
             for partition in self._cluster.partitions.by(KEYSPACE, new.metadata.name).values():
                 self._mark(partition)
@@ -127,6 +131,7 @@ class RoutePublisher:
                     self._mark(below)
 
     def _mark(self, partition: Partition) -> None:
+        self._table.mark(partition)
         for stream in self._streams.values():
             if not stream.full:
                 stream.partitions[partition.metadata.name] = (partition.spec.keyspace, partition.spec.epoch)
@@ -200,7 +205,11 @@ class RoutePublisher:
         partitions, stream.partitions = stream.partitions, {}
         workers, stream.workers = stream.workers, set()
         if full:
-            update = self._everything()
+            table, since = await self._table.everything()
+            update = RoutesUpdate(True, (), dict(self._addresses), table)
+            if since:
+                stream.partitions = since | stream.partitions
+                stream.changed.set()
         else:
             update = self._changes(partitions, workers)
             if not update.keyspaces and not update.workers and not self._lease():
@@ -212,14 +221,6 @@ class RoutePublisher:
         await pusher.push(update, timeout_seconds=self._timeout)
         stream.link.heard = time.monotonic()
 
-    def _everything(self) -> RoutesUpdate:
-        keyspaces = []
-        for keyspace in self._cluster.keyspaces:
-            partitions = self._cluster.partitions.by(KEYSPACE, keyspace.metadata.name).values()
-            routes = [route for partition in partitions if (route := _route(partition, keyspace)) is not None]
-            keyspaces.append(KeyspaceRoutes(keyspace.metadata.name, keyspace.spec.key_length, routes))
-        return RoutesUpdate(True, keyspaces, dict(self._addresses))
-
     def _changes(self, changed: dict[str, tuple[str, int]], workers: set[str]) -> RoutesUpdate:
         routes: defaultdict[str, list[Route]] = defaultdict(list)
         withdrawn: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -228,7 +229,7 @@ class RoutePublisher:
             keyspace = self._cluster.keyspaces.get(keyspace_name)
             if partition is None or partition.spec.keyspace != keyspace_name:
                 withdrawn[keyspace_name].append((name, epoch))
-            elif keyspace is not None and (route := _route(partition, keyspace)) is not None:
+            elif keyspace is not None and (route := route_of(partition, keyspace)) is not None:
                 routes[keyspace_name].append(route)
         keyspaces = [
             KeyspaceRoutes(name, keyspace.spec.key_length, routes[name], withdrawn[name])
@@ -236,15 +237,3 @@ class RoutePublisher:
             if (keyspace := self._cluster.keyspaces.get(name)) is not None
         ]
         return RoutesUpdate(False, keyspaces, {name: self._addresses.get(name, "") for name in workers})
-
-
-def _route(partition: Partition, keyspace: Keyspace) -> Route | None:
-    """The table's entry of a Partition. None when it says nothing about who owns its keys now."""
-    spec = partition.spec
-    if spec.primary is None and spec.proxy is not None:
-        return None
-    try:
-        span = span_of(spec.range, keyspace.spec.key_length)
-    except InvalidRequest:
-        return None
-    return Route(partition.metadata.name, span.start, span.end, spec.epoch, spec.primary or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
 from dstk.api import Keyspace, Partition
 from dstk.api.span import span_of
@@ -14,52 +15,59 @@ __all__ = ["KeyspaceSpans", "Spans"]
 
 _End = tuple[bool, bytes]
 """An end that sorts: (True, b"") is +∞."""
+_FEW, _SHARE = 16, 64
+"""Ranges that change before all are put in order again: so many, and one in so many."""
 
 
 class KeyspaceSpans:
-    """Ranges of one keyspace. Sorted when first asked after a change; a look-up walks only what it finds.
+    """Ranges of one keyspace: those of a while ago in the order of their starts, and the few that came since.
 
-    ``_reach[i]`` is the highest end of the first i + 1 ranges by start: where it is below the range looked for, no
-    earlier one can meet it.
+    ``_reach[i]`` is the highest end of the first i + 1 of them: where it is below the range looked for, no earlier one
+    can meet it. They are put in order again when much has changed; one that is gone, or has other bounds now, is passed
+    over until then.
     """
 
     def __init__(self) -> None:
         self._by_name: dict[str, tuple[bytes, _End]] = {}
-        self._sorted: list[tuple[bytes, _End, str]] | None = None
+        self._sorted: list[tuple[bytes, _End, str]] = []
         self._starts: list[bytes] = []
         self._reach: list[_End] = []
+        self._recent: set[str] = set()
+        self._changes = 0
 
     def put(self, name: str, start: bytes, end: bytes) -> None:
         """Note the range [start, end); an empty end is +∞."""
         self._by_name[name] = (start, (not end, end))
-        self._sorted = None
+        self._recent.add(name)
+        self._changes += 1
 
     def drop(self, name: str) -> None:
         """Forget the range of that name, if there is one."""
         if self._by_name.pop(name, None) is not None:
-            self._sorted = None
+            self._recent.discard(name)
+            self._changes += 1
 
     def meeting(self, start: bytes, end: bytes) -> Iterator[str]:
-        """Names of the ranges with a key in [start, end), the highest first."""
-        ranges = self._sorted if self._sorted is not None else self._sort()
-        last = bisect_left(self._starts, end) if end else len(ranges)
-        for i in range(last - 1, -1, -1):
+        """Names of the ranges with a key in [start, end), in no order; an empty end is +∞."""
+        if self._changes > _FEW + len(self._by_name) // _SHARE:
+            self._sort()
+        for name in self._recent:
+            first, last = self._by_name[name]
+            if (not end or first < end) and last > (False, start):
+                yield name
+        begin = bisect_left(self._starts, end) if end else len(self._sorted)
+        for i in range(begin - 1, -1, -1):
             if self._reach[i] <= (False, start):
                 return
-            _, range_end, name = ranges[i]
-            if range_end > (False, start):
+            first, last, name = self._sorted[i]
+            if last > (False, start) and name not in self._recent and self._by_name.get(name) == (first, last):
                 yield name
 
-    def _sort(self) -> list[tuple[bytes, _End, str]]:
-        ranges = sorted((start, end, name) for name, (start, end) in self._by_name.items())
-        self._starts = [start for start, _, _ in ranges]
-        self._reach = []
-        highest: _End = (False, b"")
-        for _, end, _ in ranges:
-            highest = max(highest, end)
-            self._reach.append(highest)
-        self._sorted = ranges
-        return ranges
+    def _sort(self) -> None:
+        self._sorted = sorted((start, end, name) for name, (start, end) in self._by_name.items())
+        self._starts = [start for start, _, _ in self._sorted]
+        self._reach = list(accumulate((end for _, end, _ in self._sorted), max))
+        self._recent, self._changes = set(), 0
 
 
 class Spans:

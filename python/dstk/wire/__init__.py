@@ -2,6 +2,7 @@
 
 from dstk.wire.client import ControlClient, RoutesPusher
 from dstk.wire.messages import (
+    EncodedRoutes,
     KeyspaceRoutes,
     Load,
     LoadReport,
@@ -13,6 +14,6 @@ from dstk.wire.messages import (
 from dstk.wire.server import ControlServer, Handler
 
 __all__ = [
-    "ControlClient", "ControlServer", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Request", "Route",
-    "RoutesPusher", "RoutesUpdate", "Status",
+    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Request",
+    "Route", "RoutesPusher", "RoutesUpdate", "Status",
 ]  # fmt: skip

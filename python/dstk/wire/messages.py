@@ -95,6 +95,28 @@ class KeyspaceRoutes:
     withdrawn: Sequence[tuple[str, int]] = ()
 
 
+class EncodedRoutes:
+    """Many routes, which are sent many times and encoded once."""
+
+    def __init__(self) -> None:
+        self._keyspaces: list[data_pb2.KeyspaceRoutes] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def begin(self, keyspace: str, key_length: int) -> None:
+        """What is added from now on is of that keyspace."""
+        self._keyspaces.append(data_pb2.KeyspaceRoutes(keyspace=keyspace, key_length=key_length))
+
+    def add(self, routes: Iterable[Route]) -> None:
+        """More routes."""
+        keyspace = self._keyspaces[-1].routes
+        before = len(keyspace)
+        keyspace.extend(map(_encode_route, routes))
+        self._count += len(keyspace) - before
+
+
 @dataclass(frozen=True, slots=True)
 class RoutesUpdate:
     """`full`: replaces all that was known. `workers`: data address by worker name; "" means that it is gone."""
@@ -102,6 +124,8 @@ class RoutesUpdate:
     full: bool
     keyspaces: Sequence[KeyspaceRoutes]
     workers: dict[str, str]
+    encoded: EncodedRoutes | None = None
+    """Further routes."""
 
 
 def encode_request(request: Request) -> pb.Action:
@@ -335,27 +359,27 @@ def decode_loads(message: pb.LoadReport) -> LoadReport:
     )
 
 
+def _encode_route(route: Route) -> data_pb2.Route:
+    return data_pb2.Route(
+        partition=route.partition, start=route.start, end=route.end, epoch=route.epoch, owner=route.owner
+    )
+
+
 def encode_routes(update: RoutesUpdate) -> data_pb2.RoutesUpdate:
     """The protobuf message of a routing update."""
-    return data_pb2.RoutesUpdate(
+    message = data_pb2.RoutesUpdate(
         full=update.full,
         keyspaces=[
             data_pb2.KeyspaceRoutes(
                 keyspace=keyspace.keyspace,
                 key_length=keyspace.key_length,
-                routes=[
-                    data_pb2.Route(
-                        partition=route.partition,
-                        start=route.start,
-                        end=route.end,
-                        epoch=route.epoch,
-                        owner=route.owner,
-                    )
-                    for route in keyspace.routes
-                ],
+                routes=map(_encode_route, keyspace.routes),
                 withdrawn=[data_pb2.Withdrawal(partition=name, epoch=epoch) for name, epoch in keyspace.withdrawn],
             )
             for keyspace in update.keyspaces
         ],
         workers=[data_pb2.WorkerAddress(worker=name, address=address) for name, address in update.workers.items()],
     )
+    if update.encoded is not None:
+        message.keyspaces.extend(update.encoded._keyspaces)
+    return message

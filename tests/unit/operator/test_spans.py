@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,3 +37,23 @@ def test_what_is_taken_out_is_not_found_again(found: list[tuple[bytes, bytes]], 
     gone = data.draw(st.integers(0, len(found) - 1))
     spans.drop(str(gone))
     assert str(gone) not in set(spans.meeting(b"", b""))
+
+
+changes = st.lists(st.tuples(st.integers(0, 30), st.none() | ranges), max_size=120)
+
+
+@given(changes, ranges)
+def test_whatever_has_changed_in_whatever_order(
+    steps: list[tuple[int, tuple[bytes, bytes] | None]], wanted: Any
+) -> None:
+    """Often enough for them to be put in order in between; looked for after every step."""
+    spans, model = KeyspaceSpans(), dict[str, tuple[bytes, bytes]]()
+    for number, each in steps:
+        if each is None:
+            spans.drop(str(number))
+            model.pop(str(number), None)
+        else:
+            spans.put(str(number), *each)
+            model[str(number)] = each
+        found = list(spans.meeting(*wanted))
+        assert sorted(found) == sorted(name for name, held in model.items() if meets(held, wanted))
