@@ -71,7 +71,7 @@ topologySpreadConstraints:
 
 {{/*
 Limits of a worker's node: those of the values, and what keys and values may take of the container's memory. Two fifths:
-rows of 100 bytes take half as much again, then there are logs, held requests and snapshots.
+rows of 100 bytes take 1.6 times theirs, then there are logs, held requests and snapshots.
 */}}
 {{- define "dstk.nodeLimits" -}}
 {{- $limits := deepCopy .limits }}
