@@ -149,6 +149,9 @@ def test_a_second_release_has_a_namespace_of_its_own_and_leaves_the_definitions_
     assert "cannot be imported into the current release" in alike.stderr
     second = run("install", "second", str(CHART), "--create-namespace", "--set", "crds.install=false")
     assert second.returncode == 0, second.stderr
+    where = ["--kubeconfig", str(worlds.plane().kubeconfig), "--namespace", "first", "--set", "crds.install=false"]
+    beside = subprocess.run([helm, "install", "third", str(CHART), *where], capture_output=True, text=True, check=False)
+    assert "namespace first has the operator first-dstk-operator already" in beside.stderr
     for release in ("second", "first"):
         done = run("uninstall", release)
         assert done.returncode == 0, done.stderr
