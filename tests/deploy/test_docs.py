@@ -38,7 +38,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def commands(page: Path) -> list[list[str]]:
     """The dstk commands of its code blocks and sentences, without `dstk`."""
     text = page.read_text()
-    lines = re.findall(r"^ {4}(?:\.venv/bin/)?dstk (.+)$", text, re.MULTILINE)
+    lines = re.findall(r"^ {4}(?:\.venv/bin/|kubectl exec .* -- )?dstk (.+)$", text, re.MULTILINE)
     lines += re.findall(r"`(?:\.venv/bin/)?dstk ([^`]+)`", text)
     return [shlex.split(re.split(r" \|| > ", each)[0], comments=True) for each in lines]
 
