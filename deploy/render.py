@@ -5,6 +5,7 @@ Writes them; with --check it fails when they differ from what it would write.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def definitions() -> dict[Path, str]:
 def plain() -> str:
     """deploy/dstk.yaml"""
     rendered = helm("template", "dstk", str(CHART), "--namespace", "dstk", "--kube-version", KUBERNETES)
-    return HEADER + rendered
+    helms = re.compile(r"^ +(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n", re.MULTILINE)
+    return HEADER + helms.sub("", rendered)
 
 
 def main() -> int:

@@ -44,6 +44,7 @@ def cluster() -> Iterator[Cluster]:
             "workers.resources.requests.cpu": "50m",
             "workers.resources.requests.memory": "64Mi",
             "workers.resources.limits.memory": "512Mi",
+            "workers.limits.memory_limit_bytes": "0",  # one of them is to be ended by the kernel
             "operator.resources.requests.cpu": "50m",
             "operator.leaseSeconds": "5",
         }

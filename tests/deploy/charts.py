@@ -28,21 +28,23 @@ def render_module() -> ModuleType:
     return module
 
 
-def template(values: Mapping[str, Any] | None = None, release: str = "dstk", namespace: str = "dstk") -> str:
+def template(
+    values: Mapping[str, Any] | None = None, release: str = "dstk", namespace: str = "dstk", chart: Path = CHART
+) -> str:
     """What `helm template` prints. Raises CalledProcessError with helm's complaint as its stderr."""
     binary = subprocess.run(
         [ROOT / "deploy" / "helm-binary"], check=True, capture_output=True, text=True
     ).stdout.strip()
     version = render_module().KUBERNETES
-    command = [binary, "template", release, CHART, "--namespace", namespace, "--kube-version", version, "--values", "-"]
+    command = [binary, "template", release, chart, "--namespace", namespace, "--kube-version", version, "--values", "-"]
     text = yaml.safe_dump(dict(values or {}))
     return subprocess.run(command, check=True, capture_output=True, text=True, input=text).stdout
 
 
-def refusal(values: Mapping[str, Any]) -> str:
+def refusal(values: Mapping[str, Any], release: str = "dstk") -> str:
     """Why helm does not take these values, in one line."""
     try:
-        template(values)
+        template(values, release)
     except subprocess.CalledProcessError as error:
         return " ".join(error.stderr.split())
     raise AssertionError(f"{values} were taken")
@@ -62,9 +64,11 @@ class Rendered:
         return sorted(each["metadata"]["name"] for each in self.all if each["kind"] == kind)
 
 
-def rendered(values: Mapping[str, Any] | None = None, **where: str) -> Rendered:
+def rendered(
+    values: Mapping[str, Any] | None = None, release: str = "dstk", namespace: str = "dstk", chart: Path = CHART
+) -> Rendered:
     """The chart with these values."""
-    return Rendered(template(values, **where))
+    return Rendered(template(values, release, namespace, chart))
 
 
 def pod_of(found: Object) -> Object:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +66,29 @@ def test_pods_are_restricted(chart: Rendered, kind: str, name: str) -> None:
     assert "memory" in container["resources"]["limits"]
 
 
+def test_the_worker_is_not_the_first_to_go_when_its_node_is_short_of_memory(chart: Rendered) -> None:
+    resources = container_of(chart.one("StatefulSet", "dstk-worker"))["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit"),
+    [
+        ({}, (2 << 30) * 2 // 5),
+        ({"resources": {"limits": {"memory": "1.5G"}}}, 600_000_000),
+        ({"resources": {"limits": {"memory": "512Mi"}}}, (512 << 20) * 2 // 5),
+        ({"resources": {"limits": {"memory": 1_000_000_000}}}, 400_000_000),
+        ({"resources": {"limits": None}}, None),
+        ({"limits": {"memory_limit_bytes": 7}}, 7),
+        ({"limits": {"memory_limit_bytes": 0}}, 0),
+    ],
+)
+def test_puts_are_refused_before_the_kernel_ends_the_process(workers: dict[str, Any], limit: int | None) -> None:
+    arguments = container_of(rendered({"workers": workers}).one("StatefulSet", "dstk-worker"))["args"]
+    given = [each.partition("memory_limit_bytes=")[2] for each in arguments if "memory_limit_bytes" in each]
+    assert given == ([] if limit is None else [str(limit)])
+
+
 def test_only_the_operator_has_a_token(chart: Rendered) -> None:
     assert pod_of(chart.one("StatefulSet", "dstk-worker"))["automountServiceAccountToken"] is False
     assert pod_of(chart.one("Deployment", "dstk-operator"))["automountServiceAccountToken"] is True
@@ -101,7 +127,8 @@ def test_the_command_line_takes_the_arguments(kind: str, name: str) -> None:
 def test_a_pod_is_given_longer_than_it_waits_to_be_emptied(chart: Rendered) -> None:
     pod = pod_of(chart.one("StatefulSet", "dstk-worker"))
     assert pod["terminationGracePeriodSeconds"] == 3600 + 30
-    assert container_of(chart.one("StatefulSet", "dstk-worker"))["livenessProbe"]["terminationGracePeriodSeconds"] == 5
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container_of(chart.one("StatefulSet", "dstk-worker"))[probe]["terminationGracePeriodSeconds"] == 5
 
 
 def test_the_operator_takes_these_pods_for_workers_and_selects_them(chart: Rendered) -> None:
@@ -205,6 +232,53 @@ def test_service_monitors_scrape_a_port_that_is_there() -> None:
     assert len(found.names("ServiceMonitor")) == 2
 
 
+def test_an_upgrade_changes_nothing_that_cannot_change_and_restarts_nobody_for_nothing(tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "dstk")
+    about = tmp_path / "dstk" / "Chart.yaml"
+    about.write_text(re.sub(r"(?<=ersion: )0\.1\.0", "9.9.9", about.read_text()))
+    given = {"image": {"tag": "1"}, "workers": {"disk": {"enabled": True}}}
+    before, after = rendered(given), rendered(given, chart=tmp_path / "dstk")
+    assert {each["metadata"]["labels"]["helm.sh/chart"] for each in after.all if "labels" in each["metadata"]} == {
+        "dstk-9.9.9"
+    }
+    for kind, name in PODS:
+        old, new = before.one(kind, name)["spec"], after.one(kind, name)["spec"]
+        for each in ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"):
+            assert old.get(each) == new.get(each), "Kubernetes would refuse it"
+        assert old["template"] == new["template"]
+    assert before.one("RoleBinding", "dstk-operator")["roleRef"] == after.one("RoleBinding", "dstk-operator")["roleRef"]
+
+
+@pytest.mark.parametrize("release", ["9lives", "a.b", "a" * 41])
+def test_a_release_whose_objects_kubernetes_would_refuse_is_refused_by_helm(release: str) -> None:
+    assert f"objects would be named {release}-dstk-…: choose a release name" in refusal({}, release)
+
+
+def test_the_longest_name_leaves_room_for_a_revision() -> None:
+    (name,) = rendered(release="a" * 40).names("StatefulSet")
+    assert len(name + "-6dc54666b9") == 63
+
+
+def test_the_image_may_be_named_by_digest(chart: Rendered) -> None:
+    digest = f"sha256:{'0' * 64}"
+    found = rendered({"image": {"digest": digest, "repository": "registry.example:5000/dstk"}})
+    for kind, name in PODS:
+        assert container_of(chart.one(kind, name))["image"] == "dstk:0.1.0"
+        assert container_of(found.one(kind, name))["image"] == f"registry.example:5000/dstk@{digest}"
+
+
+@pytest.mark.parametrize(("kind", "name"), PODS)
+def test_pods_are_spread_by_the_labels_that_they_have(chart: Rendered, kind: str, name: str) -> None:
+    template = chart.one(kind, name)["spec"]["template"]
+    spread = template["spec"]["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    for each in spread:
+        assert each["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    own = [{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}]
+    given = {part: {"topologySpreadConstraints": own} for part in ("operator", "workers")}
+    assert pod_of(rendered(given).one(kind, name))["topologySpreadConstraints"] == own
+
+
 def test_another_release_has_other_names_in_its_own_namespace() -> None:
     found = rendered(release="shop", namespace="prod")
     assert found.names("StatefulSet") == ["shop-dstk-worker"]
@@ -221,14 +295,19 @@ def test_pods_take_what_they_are_given() -> None:
         "priorityClassName": "high",
     }
     found = rendered(
-        {"workers": {**given, "labels": {"app": "kv"}}, "operator": given, "image": {"pullSecrets": ["s"]}}
+        {
+            "workers": {**given, "labels": {"app": "kv"}},
+            "operator": {**given, "labels": {"app": "kv"}},
+            "image": {"pullSecrets": ["s"]},
+        }
     )
     for kind, name in PODS:
         template = found.one(kind, name)["spec"]["template"]
         assert template["metadata"]["annotations"] == given["podAnnotations"]
         assert {key: template["spec"][key] for key in list(given)[1:]} == {key: given[key] for key in list(given)[1:]}
         assert template["spec"]["imagePullSecrets"] == [{"name": "s"}]
-    assert found.one("StatefulSet", "dstk-worker")["spec"]["template"]["metadata"]["labels"]["app"] == "kv"
+        assert template["metadata"]["labels"]["app"] == "kv"
+        assert "app" not in found.one(kind, name)["spec"]["selector"]["matchLabels"]
 
 
 @pytest.mark.parametrize(
@@ -251,6 +330,9 @@ def test_pods_take_what_they_are_given() -> None:
         ({"workers": {"disk": {"size": "10GB"}}}, "at '/workers/disk/size': '10GB' does not match pattern"),
         ({"workers": {"resources": {"limit": {}}}}, "at '/workers/resources': additional properties 'limit' not allowed"),
         ({"workers": {"labels": {"app.kubernetes.io/name": "x"}}}, "app.kubernetes.io/name is the chart's own"),
+        ({"operator": {"labels": {"app.kubernetes.io/name": "x"}}}, "operator.labels: app.kubernetes.io/name is the chart's"),
+        ({"image": {"digest": "sha256:12"}}, "at '/image/digest': 'sha256:12' does not match pattern"),
+        ({"workers": {"resources": {"limits": {"memory": "2GB"}}}}, "limits.memory: 2GB is not a quantity such as 2Gi"),
         ({"networkPolicy": {"clients": [{"app": "x"}]}}, "at '/networkPolicy/clients/0'"),
         ({"serviceMonitor": {"interval": "30"}}, "at '/serviceMonitor/interval': '30' does not match pattern"),
     ],

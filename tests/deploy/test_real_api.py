@@ -20,7 +20,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "restarted by the controller, on disk": {"workers": {"restarts": "StatefulSet", "disk": {"enabled": True}}},
     "everything given": {
         "image": {"pullSecrets": ["secret"], "tag": "1"},
-        "operator": {"replicas": 1, "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]},
+        "operator": {
+            "replicas": 1,
+            "labels": {"app": "kv"},
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"operator": "Exists"}],
+        },
         "workers": {
             "spare": 0,
             "labels": {"app": "kv"},
@@ -131,3 +136,23 @@ def test_helm_installs_upgrades_and_uninstalls(helm: str) -> None:
     assert (
         "customresourcedefinition.apiextensions.k8s.io/partitions.dstk.io" in kubectl("get", "crd", "-o", "name").stdout
     )
+
+
+def test_a_second_release_has_a_namespace_of_its_own_and_leaves_the_definitions_to_the_first(helm: str) -> None:
+    def run(verb: str, release: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        where = ["--kubeconfig", str(worlds.plane().kubeconfig), "--namespace", release]
+        return subprocess.run([helm, verb, release, *arguments, *where], capture_output=True, text=True, check=False)
+
+    first = run("install", "first", str(CHART), "--create-namespace", "--take-ownership")
+    assert first.returncode == 0, first.stderr
+    alike = run("install", "second", str(CHART), "--create-namespace")
+    assert "cannot be imported into the current release" in alike.stderr
+    second = run("install", "second", str(CHART), "--create-namespace", "--set", "crds.install=false")
+    assert second.returncode == 0, second.stderr
+    where = ["--kubeconfig", str(worlds.plane().kubeconfig), "--namespace", "first", "--set", "crds.install=false"]
+    beside = subprocess.run([helm, "install", "third", str(CHART), *where], capture_output=True, text=True, check=False)
+    assert "namespace first has the operator first-dstk-operator already" in beside.stderr
+    for release in ("second", "first"):
+        done = run("uninstall", release)
+        assert done.returncode == 0, done.stderr
+    assert "partitions.dstk.io" in kubectl("get", "crd", "-o", "name").stdout
