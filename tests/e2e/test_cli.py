@@ -200,9 +200,8 @@ def test_a_killed_up_leaves_no_process_and_starts_again_from_its_folder(tmp_path
         def lost() -> bool:
             shown = json.loads(again.data("status", "--json").stdout)["partitions"]
             return [
-                (item["status"]["phase"], [condition["type"] for condition in item["status"].get("conditions", ())])
-                for item in shown
-            ] == [("ready", ["DataLost"])] * 2
+                {(each["type"], each["status"]) for each in item["status"].get("conditions", ())} for item in shown
+            ] == [{("Ready", "True"), ("DataLost", "True")}] * 2
 
         wait_until(lost, "both partitions are served again and say that their rows are lost")
         assert again.data("get", "user/1").returncode == 1

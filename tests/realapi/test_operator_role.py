@@ -132,7 +132,8 @@ async def deleted_in_the_middle(stage: Stage) -> None:
 
         await until(looked, "the operator looks at its namespace")
         move.release()
-        await move.ended("gone")
+        await move.ended("Aborted Cancelled")
+        await move.let_go()
     finally:
         await move.close()
 
