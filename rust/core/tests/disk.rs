@@ -231,8 +231,8 @@ fn a_crash_at_any_moment_leaves_a_prefix() {
     });
 }
 
-#[test]
-fn a_torn_end_is_cut_and_nothing_before_it() {
+/// The directory of a worker that has ended in good order.
+fn fifty_rows() -> Scratch {
     let dir = Scratch::new();
     let node = open(dir.path());
     serve(&node);
@@ -241,6 +241,12 @@ fn a_torn_end_is_cut_and_nothing_before_it() {
         wait(&node, &reply);
     }
     shut(node);
+    dir
+}
+
+#[test]
+fn a_torn_end_is_cut_and_nothing_before_it() {
+    let dir = fifty_rows();
     let segment = last_segment(dir.path());
     let whole = fs::read(&segment).unwrap();
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
@@ -267,14 +273,7 @@ fn a_torn_end_is_cut_and_nothing_before_it() {
 
 #[test]
 fn damage_in_the_middle_is_refused_and_said() {
-    let dir = Scratch::new();
-    let node = open(dir.path());
-    serve(&node);
-    for key in 0..50 {
-        let reply = put(&node, key, &[key as u8; 100]);
-        wait(&node, &reply);
-    }
-    shut(node);
+    let dir = fifty_rows();
     assert_eq!(check(dir.path()).unwrap().rows, 50);
     let segment = last_segment(dir.path());
     let whole = fs::read(&segment).unwrap();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -201,3 +202,39 @@ async def test_connecting_is_awaited_or_entered(pair: Fleet) -> None:
         assert await entered.get(key) == (b"v", version)
     with pytest.raises(errors.InvalidRequest, match="closed"):
         entered.get(key)
+
+
+async def test_a_client_whose_workers_are_all_gone_begins_anew_at_its_first_address(tmp_path: Path) -> None:
+    """Which is a name, such as a Service's, that stands for other workers by then."""
+    behind = ""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = behind.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+
+    front = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+    address = f"127.0.0.1:{front.sockets[0].getsockname()[1]}"
+    async with fleet(tmp_path, 3) as old:
+        await old.serve_all()
+        behind = old[0].addresses["data"]
+        client = await aio.connect([address])
+        await client.put(MIDDLE, b"before")
+        for worker in old.workers:
+            await worker.stop(signal.SIGKILL)
+        (tmp_path / "next").mkdir()
+        async with fleet(tmp_path / "next", 2) as new:
+            await new.serve_all()
+            behind = new[0].addresses["data"]
+            assert await client.get(MIDDLE, timeout=60.0) is None
+            await client.put(MIDDLE, b"after", timeout=60.0)
+            await client.close()
+    front.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(1 << 16):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()

@@ -11,12 +11,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::description::Description;
 use super::record::{PartitionId, RecordError, Writer, text};
 use super::segment::{Position, sync_dir};
 use super::wal::Wal;
 use crate::faults::{Point, reach};
 use crate::frame::{self, Reader};
-use crate::key::Bounds;
 use crate::snapshot::{ChunkDecoder, ChunkEncoder, MAX_CHUNK_BYTES};
 use crate::sync::Mutex;
 use crate::tree::{Tree, TreeBuilder, drop_in_background};
@@ -46,14 +46,7 @@ pub(super) struct Manifest {
 /// A partition as a checkpoint has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Saved {
-    pub(super) keyspace: Arc<str>,
-    pub(super) name: Arc<str>,
-    pub(super) bounds: Arc<Bounds>,
-    pub(super) role: u8,
-    pub(super) epoch: u64,
-    pub(super) sequence: u64,
-    pub(super) peer: String,
-    pub(super) address: String,
+    pub(super) about: Description,
     /// What the log says of it up to here is in it.
     pub(super) position: Position,
     pub(super) rows: u64,
@@ -87,13 +80,9 @@ impl Manifest {
         out.u64(self.next_id).u64(self.from);
         out.count(self.parts.len());
         for (id, part) in &self.parts {
-            out.u64(*id).short(part.keyspace.as_bytes());
-            out.short(part.name.as_bytes()).short(&part.bounds.start);
-            out.short(part.bounds.end().unwrap_or_default());
-            out.kind(part.role).u64(part.epoch).u64(part.sequence);
-            out.short(part.peer.as_bytes());
-            out.short(part.address.as_bytes()).u64(part.position);
-            out.u64(part.rows).u64(part.digest);
+            out.u64(*id);
+            part.about.encode(&mut out);
+            out.u64(part.position).u64(part.rows).u64(part.digest);
             out.u64(part.file.map_or(0, |file| file + 1));
         }
         out.count(self.fresh.len());
@@ -147,22 +136,8 @@ impl Manifest {
 }
 
 fn saved(body: &mut Reader<'_>) -> Result<Saved, RecordError> {
-    let (keyspace, name) = (text(body)?.into(), text(body)?.into());
-    let start = super::record::short(body)?;
-    let end = super::record::short(body)?;
-    let bounds = Bounds {
-        start: start.into(),
-        end: (!end.is_empty()).then(|| end.into()),
-    };
     Ok(Saved {
-        keyspace,
-        name,
-        bounds: Arc::new(bounds),
-        role: body.u8()?,
-        epoch: body.u64()?,
-        sequence: body.u64()?,
-        peer: text(body)?.into(),
-        address: text(body)?.into(),
+        about: Description::decode(body)?,
         position: body.u64()?,
         rows: body.u64()?,
         digest: body.u64()?,
@@ -173,14 +148,7 @@ fn saved(body: &mut Reader<'_>) -> Result<Saved, RecordError> {
 /// A partition as it is to be saved.
 pub(crate) struct CheckpointPart {
     pub(crate) id: PartitionId,
-    pub(crate) keyspace: Arc<str>,
-    pub(crate) name: Arc<str>,
-    pub(crate) bounds: Arc<Bounds>,
-    pub(crate) role: u8,
-    pub(crate) epoch: u64,
-    pub(crate) sequence: u64,
-    pub(crate) peer: String,
-    pub(crate) address: String,
+    pub(crate) about: Description,
     pub(crate) tree: Tree,
     /// The log before its first record.
     pub(crate) opened: Position,
@@ -323,19 +291,12 @@ impl Checkpointer {
                     let file = state.next_file;
                     state.next_file += 1;
                     write_rows(&rows_path(&self.dir, file), &part.tree)?;
-                    reach(Point::AfterCheckpointRows, &part.name)?;
+                    reach(Point::AfterCheckpointRows, &part.about.name)?;
                     Some(file)
                 }
             };
             let saved = Saved {
-                keyspace: part.keyspace,
-                name: part.name,
-                bounds: part.bounds,
-                role: part.role,
-                epoch: part.epoch,
-                sequence: part.sequence,
-                peer: part.peer,
-                address: part.address,
+                about: part.about,
                 position: part.position,
                 rows: total.rows,
                 digest: total.digest,
@@ -383,7 +344,7 @@ fn write_chunks(path: &Path, rows: &Tree) -> io::Result<()> {
 /// # Errors
 /// What does not add up, or cannot be read.
 pub(super) fn read_rows(dir: &Path, part: &Saved) -> Result<Tree, String> {
-    let key_length = part.bounds.key_length();
+    let key_length = part.about.bounds.key_length();
     let Some(file) = part.file else {
         return Ok(Tree::new(key_length));
     };
@@ -392,7 +353,7 @@ pub(super) fn read_rows(dir: &Path, part: &Saved) -> Result<Tree, String> {
         format!(
             "{}: rows of partition {}: {text}",
             path.display(),
-            part.name
+            part.about.name
         )
     };
     let bytes = fs::read(&path).map_err(|error| tell(error.to_string()))?;

@@ -2,19 +2,22 @@
 //! then takes its place, and [recovery](recover) puts the two together again.
 
 mod checkpoint;
+mod description;
 mod journal;
 mod record;
 mod recover;
+mod replay;
 #[doc(hidden)]
 pub mod scratch;
 mod segment;
 mod wal;
 
 pub(crate) use checkpoint::{CheckpointPart, Checkpointer};
+pub(crate) use description::Description;
 pub(crate) use journal::Journal;
 pub(crate) use record::{PartitionId, Record};
-pub(crate) use recover::Held;
 pub use recover::{DiskError, Report, check};
+pub(crate) use replay::Held;
 pub use segment::Position;
 pub(crate) use wal::MIN_SEGMENT_BYTES;
 pub use wal::{Synced, Wal};

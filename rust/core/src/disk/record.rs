@@ -280,6 +280,8 @@ pub(crate) enum RecordError {
     Frame(#[from] FrameError),
     #[error("{0} is no kind of record")]
     Kind(u8),
+    #[error("{0} is no role")]
+    Role(u8),
     #[error("a name is not UTF-8")]
     Text,
 }

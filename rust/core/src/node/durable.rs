@@ -10,7 +10,9 @@ use super::context::Context;
 use super::refusal::Refusal;
 use super::settings::Settings;
 use super::shard::Shard;
-use crate::disk::{CheckpointPart, Disk, DiskError, DiskSettings, Held, Position, Record, Synced};
+use crate::disk::{
+    CheckpointPart, Description, Disk, DiskError, DiskSettings, Held, Position, Record, Synced,
+};
 use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,39 +75,40 @@ impl Node {
     }
 
     fn resume(&self, found: Held) -> Result<(), Refusal> {
-        let shard = self.keyspace_of(&found.keyspace, found.bounds.key_length())?;
+        let about = found.about;
+        let shard = self.keyspace_of(&about.keyspace, about.bounds.key_length())?;
         let disk = self.context.disk_for(true)?;
         let journal = disk.map(|disk| disk.journal(found.id, found.opened, found.position));
         let load = Load::new(0, Rates::default());
         let log = self.context.log();
         let mut held = Partition::new(
-            found.role,
-            found.epoch,
-            found.sequence,
+            about.role,
+            about.epoch,
+            about.sequence,
             found.tree,
             log,
             load,
         )
         .journaled(journal);
-        match found.role {
+        match about.role {
             Role::Primary => (held.fenced, held.fence_token) = (Some(0), 1),
             Role::Loading | Role::Following => {
-                let caught_up = found.role == Role::Following;
-                held.following = Some(Following::interrupted(&found.peer, caught_up));
+                let caught_up = about.role == Role::Following;
+                held.following = Some(Following::interrupted(&about.peer, caught_up));
             }
             Role::Proxy => {
                 held.proxying = Some(Proxying {
-                    to: found.peer.into(),
-                    address: found.address.into(),
+                    to: about.peer.into(),
+                    address: about.address.into(),
                     last: 0,
                 });
             }
             Role::Disconnected => return Ok(()),
         }
         let mut holding = shard.holding.lock();
-        let bounds = (*found.bounds).clone();
+        let bounds = (*about.bounds).clone();
         shard
-            .add(&mut holding, &found.name, bounds, |_| Ok(held))
+            .add(&mut holding, &about.name, bounds, |_| Ok(held))
             .map(drop)
     }
 
@@ -229,14 +232,16 @@ fn saved(cell: &Arc<Cell>) -> Option<CheckpointPart> {
     let loading = held.following.as_ref().is_some_and(Following::is_loading);
     Some(CheckpointPart {
         id: journal.id,
-        keyspace: Arc::clone(&cell.keyspace),
-        name: Arc::clone(&cell.name),
-        bounds: Arc::clone(&cell.bounds),
-        role: held.role as u8,
-        epoch: held.epoch,
-        sequence: held.sequence,
-        peer,
-        address,
+        about: Description {
+            keyspace: Arc::clone(&cell.keyspace),
+            name: Arc::clone(&cell.name),
+            bounds: Arc::clone(&cell.bounds),
+            role: held.role,
+            epoch: held.epoch,
+            sequence: held.sequence,
+            peer,
+            address,
+        },
         tree: held.tree.clone(),
         opened: journal.opened,
         position: journal.last,

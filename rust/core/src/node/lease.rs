@@ -27,8 +27,9 @@ impl Node {
 
     /// An operator has shown that it heard what this worker said at `at`: leases run from then on. It is told at `now`.
     pub fn renew(&self, at: Nanos, now: Nanos) {
-        // What ran out has run out, though nobody may have looked.
-        self.lapse(now);
+        // What ran out has run out, though nobody may have looked. So has what was told to be served before anybody was
+        // known to hear: it may have been given to others since.
+        self.fence_lapsed(now);
         let heard = &self.context.heard;
         heard.fetch_max(at.saturating_add(1), Ordering::AcqRel);
     }
@@ -39,6 +40,10 @@ impl Node {
         if self.context.heard.load(Ordering::Acquire) == 0 {
             return 0;
         }
+        self.fence_lapsed(now)
+    }
+
+    fn fence_lapsed(&self, now: Nanos) -> usize {
         let mut lapsed = 0;
         for shard in self.shards.load().values() {
             if !shard.is_leased(now) {

@@ -179,37 +179,37 @@ fn what_is_told_is_found_after_a_crash_in_the_middle_of_a_checkpoint() {
 
 #[test]
 fn a_term_that_was_heard_during_a_checkpoint_is_found_after_a_crash() {
-    in_few_orders(|| {
-        let dir = Arc::new(Scratch::new());
-        let node = open(dir.path());
-        let operator = {
-            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
-            runs(move || {
-                node.see_term(7).unwrap();
-                assert_eq!(after_a_crash(dir.path()).term, 7);
-            })
-        };
-        together([operator, checkpoint(&node)]);
-        assert_eq!(after_a_crash(dir.path()).term, 7);
-        node.close();
-    });
+    found_though_a_checkpoint_is_made(
+        |node| node.see_term(7).unwrap(),
+        |found| assert_eq!(found.term, 7),
+    );
 }
 
 #[test]
 fn a_keyspace_that_came_during_a_checkpoint_is_found_after_a_crash() {
-    in_few_orders(|| {
+    found_though_a_checkpoint_is_made(
+        |node| {
+            node.serve("other", "q", 1, KEY_LENGTH, b"", b"", true, 0)
+                .unwrap();
+        },
+        |found| assert_eq!(found.partitions, 2),
+    );
+}
+
+/// What is changed is there after a crash, once it is answered and for good.
+fn found_though_a_checkpoint_is_made(change: fn(&Node), check: fn(Report)) {
+    in_few_orders(move || {
         let dir = Arc::new(Scratch::new());
         let node = open(dir.path());
         let operator = {
             let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
             runs(move || {
-                node.serve("other", "q", 1, KEY_LENGTH, b"", b"", true, 0)
-                    .unwrap();
-                assert_eq!(after_a_crash(dir.path()).partitions, 2);
+                change(&node);
+                check(after_a_crash(dir.path()));
             })
         };
         together([operator, checkpoint(&node)]);
-        assert_eq!(after_a_crash(dir.path()).partitions, 2);
+        check(after_a_crash(dir.path()));
         node.close();
     });
 }

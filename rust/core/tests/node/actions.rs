@@ -520,13 +520,10 @@ fn a_serve_that_comes_late_is_refused_until_the_partition_is_forgotten() {
 #[test]
 fn a_worker_that_hears_nobody_stops_serving_and_goes_on_only_when_it_is_told() {
     let a = primary("a");
+    a.renew(95, 96);
     a.set_lease(KS, KEY_LENGTH, 10).unwrap();
     a.renew(100, 105);
-    let get = |now| {
-        let key = key(1);
-        let shard = a.keyspace(KS).unwrap();
-        shard.execute(Op::Get { key: &key }, now, || Box::new(Nobody))
-    };
+    let get = |now| get_at(&a, now);
     assert!(matches!(get(109), Outcome::Done(_)));
     assert!(matches!(get(111), Outcome::NotHere), "{:?}", get(111));
     // What ran out stays fenced, though somebody is heard again.
@@ -537,6 +534,26 @@ fn a_worker_that_hears_nobody_stops_serving_and_goes_on_only_when_it_is_told() {
     a.unfence(KS, "p", 1, fenced.fence_token, 122).unwrap();
     assert!(matches!(get(123), Outcome::Done(_)));
     assert_eq!(a.lapses(), 1);
+}
+
+#[test]
+fn what_was_told_before_anybody_was_known_to_hear_has_to_be_told_again() {
+    let a = primary("a");
+    a.set_lease(KS, KEY_LENGTH, 10).unwrap();
+    assert!(matches!(get_at(&a, 1), Outcome::NotHere));
+    assert_eq!(a.lapse(50), 0);
+    // It may have been given to another worker meanwhile.
+    a.renew(100, 101);
+    assert!(matches!(get_at(&a, 102), Outcome::Parked));
+    a.unfence(KS, "p", 1, state(&a, "p").fence_token, 103)
+        .unwrap();
+    assert!(matches!(get_at(&a, 104), Outcome::Done(_)));
+}
+
+fn get_at(node: &Node, now: u64) -> Outcome {
+    let key = key(1);
+    let shard = node.keyspace(KS).unwrap();
+    shard.execute(Op::Get { key: &key }, now, || Box::new(Nobody))
 }
 
 struct Nobody;

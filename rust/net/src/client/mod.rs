@@ -337,22 +337,15 @@ impl Inner {
         let owner = |entry: &Arc<Entry>| table.address(&entry.owner).cloned();
         match table.lookup(key).and_then(owner) {
             Some(address) if tries.is_multiple_of(2) => address,
-            _ => self.any_address(&table),
+            _ => self.any_address(&table, tries / 2),
         }
     }
 
-    /// An address of some worker, another one with each call.
-    fn any_address(&self, table: &RoutingTable) -> Arc<str> {
+    /// An address of some worker, another one with each call, for whoever has asked `round` others in vain.
+    fn any_address(&self, table: &RoutingTable, round: u32) -> Arc<str> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let known = table.addresses();
-        match turn % (known.len() + self.seeds.len()) {
-            index if index < known.len() => known
-                .values()
-                .nth(index)
-                .cloned()
-                .unwrap_or_else(|| self.seeds[0].clone()),
-            index => self.seeds[index - known.len()].clone(),
-        }
+        let known: Vec<_> = table.addresses().values().collect();
+        Arc::clone(choose(&known, &self.seeds, turn, round))
     }
 
     /// The wait before try number `tries` (1: the first repetition): doubles up to the limit, of which a random half.
@@ -366,6 +359,20 @@ impl Inner {
     }
 }
 
+/// One of the addresses that the table knows, in every second round one of the first: the workers that are known may all
+/// be gone, however many, and a first address that is a name stands for those that are there now.
+fn choose<'a>(
+    known: &[&'a Arc<str>],
+    seeds: &'a [Arc<str>],
+    turn: usize,
+    round: u32,
+) -> &'a Arc<str> {
+    if known.is_empty() || !round.is_multiple_of(2) {
+        return &seeds[turn % seeds.len()];
+    }
+    known[turn % known.len()]
+}
+
 /// `first` × 2^(tries - 1), at most `limit`; between half and all of it as `random` in 0..1 says.
 fn backoff(first: Duration, limit: Duration, tries: u32, random: f64) -> Duration {
     let doubled = first
@@ -377,6 +384,19 @@ fn backoff(first: Duration, limit: Duration, tries: u32, random: f64) -> Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_address_is_tried_every_second_time_however_many_others_are_known() {
+        let address = |number: usize| Arc::<str>::from(format!("10.0.0.{number}:7070"));
+        let all: Vec<_> = (0..50).map(address).collect();
+        let known: Vec<_> = all.iter().collect();
+        let seeds = [Arc::<str>::from("workers:7070")];
+        for turn in 0..200 {
+            assert_eq!(choose(&known, &seeds, turn, 0), known[turn % 50]);
+            assert_eq!(choose(&known, &seeds, turn, 1), &seeds[0]);
+            assert_eq!(choose(&[], &seeds, turn, 0), &seeds[0]);
+        }
+    }
 
     #[test]
     fn the_wait_doubles_up_to_its_limit_and_is_spread() {

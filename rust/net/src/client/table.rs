@@ -263,7 +263,7 @@ pub(super) async fn keep(client: Weak<Inner>, mut updates: Updates) {
             let Some(client) = client.upgrade().filter(|client| !client.is_closed()) else {
                 return;
             };
-            let address = client.any_address(&client.table.now());
+            let address = client.any_address(&client.table.now(), tries - 1);
             let until = Instant::now() + FETCH_TIMEOUT;
             if let Ok((update, updates)) =
                 open(&client.peers, &address, &client.keyspace, until).await
