@@ -1,12 +1,14 @@
 //! Compiles the data plane's contract in pure Rust: no protoc on the path.
 
+use std::env;
 use std::error::Error;
-use std::path::Path;
+use std::path::PathBuf;
 
 const CONTRACT: &str = "dstk/v1/data.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // As it is now: what is built is kept outside the tree, and another checkout may have built this script.
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.join(CONTRACT).display());
     let descriptors = protox::compile([CONTRACT], [root])?;
     // Bytes, so that columns are slices of the buffer that the message arrived in.

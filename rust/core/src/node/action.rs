@@ -452,6 +452,7 @@ impl Node {
         if let Some(disk) = disk
             && let Err(error) = reach(Point::BeforeSettle, partition)
         {
+            // What has been done is not known to be on disk, and can not be taken back: as when the log itself fails.
             disk.wal.fail(&error.to_string());
         }
         self.context.settle(position)
