@@ -496,6 +496,24 @@ fn a_keyspace_of_memory_leaves_nothing_on_disk() {
 }
 
 #[test]
+fn small_rows_count_for_more_than_their_keys_and_values() {
+    let settings = Settings {
+        memory_limit_bytes: 10_000,
+        ..Settings::default()
+    };
+    let node = Node::new("w", "w/1", settings);
+    node.serve(KS, "p", 1, LENGTH, b"", b"", false, 0).unwrap();
+    let fit = 10_000 / (LENGTH as u32 + 1 + 60);
+    for key in 0..fit {
+        node.measure();
+        assert_eq!(put(&node, key, b"x").code, Code::Ok, "{key}");
+    }
+    put(&node, fit, b"x");
+    node.measure();
+    assert_eq!(put(&node, fit + 1, b"x").code, Code::Limit);
+}
+
+#[test]
 fn more_rows_than_may_be_held_are_refused_until_there_are_fewer() {
     let settings = Settings {
         memory_limit_bytes: 10_000,

@@ -9,6 +9,9 @@ use super::refusal::Refusal;
 use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
 use crate::sync::atomic::Ordering;
 
+/// What a row takes beside its key and its value: its place in the tree, its version, what the allocator rounds up to.
+const ROW_BYTES: u64 = 60;
+
 /// What a partition costs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionLoad {
@@ -104,7 +107,10 @@ impl Node {
         if limit == 0 {
             return;
         }
-        let bytes = |cell: &Arc<Cell>| cell.partition.lock().tree.bytes();
+        let bytes = |cell: &Arc<Cell>| {
+            let total = cell.partition.lock().tree.total();
+            total.bytes + ROW_BYTES * total.rows
+        };
         let bytes = self.cells().iter().map(bytes).sum();
         self.context.bytes.store(bytes, Ordering::Relaxed);
         self.context.full.store(bytes >= limit, Ordering::Relaxed);

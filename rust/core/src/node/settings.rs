@@ -35,7 +35,8 @@ pub struct Settings {
     pub max_readers: usize,
     /// Half-life of the load averages, in seconds.
     pub load_half_life_seconds: f64,
-    /// Bytes of keys and values that are held at most; above that puts are refused. 0: no bound.
+    /// Bytes that rows may take at most, each counted as its key, its value and 60 bytes; above that puts are refused.
+    /// 0: no bound.
     pub memory_limit_bytes: u64,
     /// Size of one file of the write-ahead log, in bytes.
     pub log_segment_bytes: u64,

@@ -236,7 +236,7 @@ impl Shard {
         match op {
             Op::Put { .. } if self.context.full.load(Ordering::Relaxed) => {
                 let text = format!(
-                    "worker {} holds {} bytes of keys and values, as many as it may: delete some, or try again when it has fewer",
+                    "worker {} holds rows of {} bytes, as many as it may: delete some, or try again when it has fewer",
                     self.context.name,
                     self.context.bytes.load(Ordering::Relaxed)
                 );

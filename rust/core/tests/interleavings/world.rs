@@ -47,7 +47,7 @@ pub fn in_many_orders(case: fn()) {
 }
 
 /// The same in a quarter as many, for cases that make files.
-pub fn in_few_orders(case: fn()) {
+pub fn in_few_orders(case: impl Case) {
     try_out(case, schedules().div_ceil(4));
 }
 
@@ -57,8 +57,13 @@ fn schedules() -> usize {
     })
 }
 
-fn try_out(case: fn(), schedules: usize) {
-    Runner::new(RandomScheduler::new(schedules), config()).run(case);
+/// What is run again and again.
+pub trait Case: Fn() + Send + Sync + Clone + 'static {}
+
+impl<F: Fn() + Send + Sync + Clone + 'static> Case for F {}
+
+fn try_out(case: impl Case, schedules: usize) {
+    Runner::new(RandomScheduler::new(schedules), config()).run(case.clone());
     Runner::new(PctScheduler::new(DEPTH, schedules), config()).run(case);
 }
 
