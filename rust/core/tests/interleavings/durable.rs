@@ -2,13 +2,17 @@
 //!
 //! Under the checker a file holds what was synced alone, so a copy of the directory is what a crash leaves.
 
+use std::cell::Cell;
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dstk_core::disk::scratch::Scratch;
 use dstk_core::disk::{Report, check};
+use dstk_core::faults::{Point, set_hook};
 use dstk_core::node::{Node, Settings};
 use dstk_core::partition::{Code, Reply};
+use shuttle::rand::Rng;
 use shuttle::sync::mpsc::channel;
 
 use super::harness::*;
@@ -227,6 +231,104 @@ fn a_term_that_is_answered_is_found_after_a_crash_whoever_said_it_first() {
             })
         };
         together([operator(), operator()]);
+        node.close();
+    });
+}
+
+thread_local! {
+    /// The point that fails, and how often it is passed before. All threads of a case are one of the system's.
+    static FAILS: Cell<Option<(Point, u32)>> = const { Cell::new(None) };
+}
+
+/// Has `point` fail once, when it has been passed `before` times.
+fn fail_at(point: Point, before: u32) {
+    static SET: OnceLock<bool> = OnceLock::new();
+    let hook = |reached, _: &str| match FAILS.get() {
+        Some((point, 0)) if point == reached => {
+            FAILS.set(None);
+            Err(io::Error::other("made to fail"))
+        }
+        Some((point, before)) if point == reached => {
+            FAILS.set(Some((point, before - 1)));
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+    assert!(SET.get_or_init(|| set_hook(Box::new(hook))));
+    FAILS.set(Some((point, before)));
+}
+
+/// Whether the reply may be told; then its row is found after a crash, as in [`tell`].
+fn told(node: &Node, dir: &Path, reply: &Reply) -> bool {
+    if reply.code != Code::Ok {
+        return false;
+    }
+    let (sender, said) = channel();
+    let synced = move |result: Result<(), _>| sender.send(result.is_ok()).unwrap();
+    node.when_durable(reply.after, Box::new(synced));
+    let durable = said.recv().unwrap();
+    assert!(said.recv().is_err(), "told twice");
+    if durable {
+        let rows = after_a_crash(dir).rows;
+        assert!(rows >= reply.version, "version {} of {rows}", reply.version);
+    }
+    durable
+}
+
+#[test]
+fn what_is_told_is_found_whatever_a_disk_refuses() {
+    /// Points of the log, after which nobody is told anything, and those of a checkpoint, after which all goes on.
+    const LOG: [Point; 4] = [
+        Point::BeforeLogWrite,
+        Point::AfterLogWrite,
+        Point::AfterLogSync,
+        Point::BeforeSettle,
+    ];
+    const CHECKPOINT: [Point; 4] = [
+        Point::BeforeCheckpoint,
+        Point::AfterCheckpointRows,
+        Point::AfterManifestWrite,
+        Point::AfterLogTrim,
+    ];
+    in_few_orders(|| {
+        let dir = Arc::new(Scratch::new());
+        let node = open(dir.path());
+        tell(&node, dir.path(), &put(&node, 1, "x"));
+        let chosen = shuttle::rand::thread_rng().gen_range(0..LOG.len() + CHECKPOINT.len());
+        let before = shuttle::rand::thread_rng().gen_range(0..3);
+        let point = *LOG.iter().chain(&CHECKPOINT).nth(chosen).unwrap();
+        fail_at(point, before);
+        let writer = |rows: [u8; 2]| {
+            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            runs(move || {
+                let told = rows.map(|row| told(&node, dir.path(), &put(&node, row, "x")));
+                assert!(told[0] || !told[1], "the log has failed, and goes on");
+            })
+        };
+        let splitting = {
+            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            runs(move || {
+                let keys: [&[u8]; 1] = [&key(5)];
+                if node
+                    .split(KS, "p", 1, 2, &keys, &["s", "t"], &clock)
+                    .is_ok()
+                {
+                    assert_eq!(after_a_crash(dir.path()).partitions, 2);
+                }
+            })
+        };
+        let saving = {
+            let node = Arc::clone(&node);
+            runs(move || drop(node.checkpoint()))
+        };
+        together([writer([2, 3]), writer([4, 0]), splitting, saving]);
+        let struck = FAILS.take().is_none();
+        if struck && LOG.contains(&point) {
+            assert!(node.failure().is_some(), "{point:?}");
+        } else if !struck || CHECKPOINT.contains(&point) {
+            assert!(node.failure().is_none(), "{point:?}: {:?}", node.failure());
+            assert_eq!(after_a_crash(dir.path()).rows, 5, "{point:?}");
+        }
         node.close();
     });
 }
