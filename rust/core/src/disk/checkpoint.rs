@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -356,20 +356,16 @@ pub(super) fn read_rows(dir: &Path, part: &Saved) -> Result<Tree, String> {
             part.about.name
         )
     };
-    let bytes = fs::read(&path).map_err(|error| tell(error.to_string()))?;
-    let mut reader = Reader::new(&bytes);
+    let file = File::open(&path).map_err(|error| tell(error.to_string()))?;
+    let mut reader = BufReader::new(file);
     let mut decoder = ChunkDecoder::new(key_length);
     let mut builder = TreeBuilder::new(key_length);
-    while reader.remaining() > 0 {
-        let chunk = reader
-            .u32()
-            .and_then(|length| reader.bytes((length as usize).min(MAX_CHUNK_BYTES + 1)))
+    let mut chunk = Vec::new();
+    while next_chunk(&mut reader, &mut chunk).map_err(|error| tell(error.to_string()))? {
+        let rows = decoder
+            .decode(&chunk)
             .map_err(|error| tell(error.to_string()))?;
-        let chunk = decoder
-            .decode(chunk)
-            .map_err(|error| tell(error.to_string()))?;
-        chunk
-            .append_to(&mut builder)
+        rows.append_to(&mut builder)
             .map_err(|error| tell(error.to_string()))?;
     }
     let tree = builder.finish();
@@ -381,6 +377,19 @@ pub(super) fn read_rows(dir: &Path, part: &Saved) -> Result<Tree, String> {
         )));
     }
     Ok(tree)
+}
+
+/// Reads the next chunk, of which no more is read than the biggest one has and a byte; `false` at the file's end.
+fn next_chunk(reader: &mut impl BufRead, chunk: &mut Vec<u8>) -> io::Result<bool> {
+    if reader.fill_buf()?.is_empty() {
+        return Ok(false);
+    }
+    let mut length = [0; 4];
+    reader.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length) as usize;
+    chunk.resize(length.min(MAX_CHUNK_BYTES + 1), 0);
+    reader.read_exact(chunk)?;
+    Ok(true)
 }
 
 /// Removes files of rows that the manifest does not name. One that cannot be removed now is tried again another time.
