@@ -114,6 +114,11 @@ def wait(cluster: Up, assignment: str, phase: str) -> None:
     cluster.kubectl("wait", f"asg/{assignment}", f"--for=jsonpath={{.status.phase}}={phase}", "--timeout=60s")
 
 
+def ready(cluster: Up, *objects: str) -> None:
+    """Wait for them as one waits for objects of any kind."""
+    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *objects)
+
+
 def steps(lines: list[str]) -> list[str]:
     return [line for line in lines if line and not line.startswith("|")]
 
@@ -129,6 +134,7 @@ def test_the_seed_from_new_to_merged_back(cluster: Up) -> None:
     assert cluster.kubectl("get", "asg", "a1", "-o", "jsonpath={.status.new.status}") == "completed"
     assert cluster.kubectl("get", "partition", "part1", "-o", "jsonpath={.status.phase}") == "ready"
     assert spec(cluster, "part1")["primary"] == "worker-0"
+    ready(cluster, "asg/a1", "partition/part1", "keyspace/default")
     for key in ("apple", "grape", "melon"):
         assert cluster.data("put", key, f"the {key}").returncode == 0
 
@@ -161,6 +167,7 @@ def test_the_seed_from_new_to_merged_back(cluster: Up) -> None:
         "completed|disconnected|primary",
     ]
     assert owners.stop() == ["worker-0|", "worker-1|worker-0", "worker-1|"]
+    ready(cluster, "asg/a2", "asg/a3", "partition/subpart1", "partition/subpart2")
 
     # Back, then merge: loading, following, proxying, completed; the parts' objects are gone.
     cluster.kubectl("apply", "-f", "-", input=BACK)

@@ -220,7 +220,6 @@ class Hands:
                 last_transition_time=_now(),
                 reason=change.reason or change.condition,
                 message=change.message,
-                observed_generation=partition.metadata.generation,
             )
             conditions = with_condition(conditions, condition)
         if not patch and conditions == partition.status.conditions:
