@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import World, world
 
-from dstk.api import MoveStatus
+from dstk.api import MoveStatus, Partition
 from dstk.lifecycle import actions
 from waiting import until_true
 
@@ -202,16 +202,20 @@ async def test_two_assignments_on_one_partition_go_one_after_the_other() -> None
         assert set(cluster.workers["pod2"].held) == {"low", "high"}
 
 
+def says_data_lost(item: Partition) -> bool:
+    return any(condition.type == "DataLost" for condition in item.status.conditions)
+
+
 async def test_a_restarted_worker_that_lost_its_rows_serves_again_and_says_so() -> None:
     async with world() as cluster:
         await prepared(cluster)
         async with cluster.operating():
             await cluster.restart("pod1")
-            lost = await cluster.until("part", lambda item: any(c.type == "DataLost" for c in item.status.conditions))
+            lost = await cluster.until("part", says_data_lost)
             # After the commit the object shows the old phase for a moment: the new one stands beside the condition.
             served = await cluster.until(
                 "part",
-                lambda item: item.spec.epoch > 1 and item.status.phase == "ready" and bool(item.status.conditions),
+                lambda item: item.spec.epoch > 1 and item.status.phase == "ready" and says_data_lost(item),
             )
         assert lost.status.phase == "unavailable" or served.status.phase == "ready"
         assert cluster.workers["pod1"].held["part"].epoch == served.spec.epoch
