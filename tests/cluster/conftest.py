@@ -58,8 +58,7 @@ def cluster() -> Iterator[Cluster]:
             cluster.helm("uninstall", "test", "--ignore-not-found")
             # Without an operator nobody takes from the workers what they would wait to be rid of.
             cluster.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", check=False)
-            # Objects with finalizers are in it, and no operator is there any more.
-            cluster.kubectl("delete", "namespace", cluster.namespace, "--timeout=120s")
+            cluster.kubectl("delete", "namespace", cluster.namespace, "--ignore-not-found", "--timeout=120s")
             if not had_definitions:
                 cluster.kubectl("delete", "crds", "-l", "app.kubernetes.io/instance=test", "--timeout=120s")
 

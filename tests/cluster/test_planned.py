@@ -150,9 +150,9 @@ def test_the_leader_and_its_standby_are_deleted(cluster: Cluster, note: Callable
             assert cluster.run(**move)["status"]["phase"] == "Completed"
 
 
-def move_of(cluster: Cluster, name: str, called: str) -> dict[str, Any]:
+def move_of(cluster: Cluster, name: str, called: str, which: int = 0) -> dict[str, Any]:
     """A move of some partition to another worker."""
-    part = cluster.partitions(name)[0]
+    part = cluster.partitions(name)[which]
     owner = part["spec"]["primary"]
     to = next(other for other in sorted(cluster.pods("worker")) if other != owner)
     params = {"partition": part["metadata"]["name"], "from": owner, "to": to}

@@ -149,3 +149,14 @@ def test_a_cut(other: str, cluster: Cluster, note: Callable[..., None]) -> None:
 
 def on_node(cluster: Cluster, *command: str) -> None:
     subprocess.run([*cluster.node, *command], check=True, capture_output=True)
+
+
+def test_the_namespace_goes_in_the_middle_of_moves(cluster: Cluster, note: Callable[..., None]) -> None:
+    """The last of all. The workers' pods are deleted as the page on Kubernetes says."""
+    cluster.apply(*(assignment(**move_of(cluster, "disk", f"cut-short-{which}", which)) for which in range(4)))
+    began = time.monotonic()
+    cluster.kubectl("delete", "namespace", cluster.namespace, "--wait=false")
+    workers = ("-l", "app.kubernetes.io/instance=test,app.kubernetes.io/component=worker")
+    cluster.kubectl("delete", "pods", *workers, "--grace-period=1", "--wait=false")
+    until(lambda: cluster.namespace not in cluster.kubectl("get", "namespaces", "-o", "name"), "the namespace is gone")
+    note("the namespace deleted in the middle of moves", seconds=round(time.monotonic() - began, 1))
