@@ -19,11 +19,12 @@ from dstk.lifecycle.move import fenced as fenced_
 from dstk.lifecycle.operation import Operation
 from dstk.lifecycle.transitions import Row, Transitions, always
 
-from . import operator as operator_module
+from . import recovery as recovery_module
 from . import worker as worker_module
 from .api_server import ApiServer
 from .client import Client
-from .operator import Driver, Operator
+from .driver import Driver, is_final
+from .operator import Operator
 from .pod import Pod
 from .weather import WEATHERS, Weather
 from .worker import Part, Worker
@@ -146,7 +147,7 @@ def any_fence(row: Row[Any]) -> Row[Any]:
 
 def in_charge_while_there(self: Operator) -> Iterator[Any]:
     """An Assignment that is gone is in charge of nothing, whether its driver has ended or not."""
-    return (each for each in self.assignments if not operator_module.is_final(each))
+    return (each for each in self.assignments if not is_final(each))
 
 
 # Recovery
@@ -187,7 +188,7 @@ GUARDS: tuple[Guard, ...] = (
           {"vanished": 20, "api_unanswered": 0.15, "call_unanswered": 0.15, "watch_slow": 0.3}),
     Guard("worker: an epoch begins above the numbers of those before", without(worker_module, sequence_before=lambda epoch: 0),
           "there_and_back", "workers", "F", 600),
-    Guard("operator: looks again", without(operator_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
+    Guard("operator: looks again", without(recovery_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
           {"call_delayed": 0.3, "cancelled": 8}),
     Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
           "there_and_back", "rivals", "ABD"),
