@@ -98,7 +98,7 @@ def unfence_without_token(self: Worker, part: Part, token: int) -> None:
 
 
 def serve_restarted(self: Pod, part: Part) -> None:
-    part.fenced = False
+    part.fenced, part.token = False, 1
 
 
 # Life cycle
