@@ -14,16 +14,17 @@ from unittest.mock import patch
 
 from dstk.lifecycle import actions, recovery
 from dstk.lifecycle.merge import Merging
-from dstk.lifecycle.move import Move, caught_up, drained
+from dstk.lifecycle.move import Move, caught_up, drained, stream_broken
 from dstk.lifecycle.move import fenced as fenced_
 from dstk.lifecycle.operation import Operation
 from dstk.lifecycle.transitions import Row, Transitions, always
 
-from . import operator as operator_module
+from . import recovery as recovery_module
 from . import worker as worker_module
 from .api_server import ApiServer
 from .client import Client
-from .operator import Driver, Operator
+from .driver import Driver, is_final
+from .operator import Operator
 from .pod import Pod
 from .weather import WEATHERS, Weather
 from .worker import Part, Worker
@@ -97,7 +98,7 @@ def unfence_without_token(self: Worker, part: Part, token: int) -> None:
 
 
 def serve_restarted(self: Pod, part: Part) -> None:
-    part.fenced = False
+    part.fenced, part.token = False, 1
 
 
 # Life cycle
@@ -136,6 +137,19 @@ def untouched(self: Operation, worker: Any, part: Any, partition: Any) -> Iterat
 LIFT = Operation.lift
 
 
+def lift_broken_untouched(row: Row[Any]) -> Row[Any]:
+    """The same, but only where it is lifted because the stream broke."""
+    if row.when != "fenced & fence_in_vain":
+        return row
+    (lift,) = row.effects
+
+    def actions_of(move: Move) -> list[actions.Action]:
+        found = list(lift.actions(move))
+        return [each for each in found if not (stream_broken.holds(move) and isinstance(each, actions.Touch))]
+
+    return replace(row, effects=(replace(lift, actions=actions_of),))
+
+
 def any_fence(row: Row[Any]) -> Row[Any]:
     """Commit behind whatever fence there is, whoever was granted it."""
     return replace(row, guard=~always) if row.when == "fenced & ~fence_is_ours" else row
@@ -146,7 +160,7 @@ def any_fence(row: Row[Any]) -> Row[Any]:
 
 def in_charge_while_there(self: Operator) -> Iterator[Any]:
     """An Assignment that is gone is in charge of nothing, whether its driver has ended or not."""
-    return (each for each in self.assignments if not operator_module.is_final(each))
+    return (each for each in self.assignments if not is_final(each))
 
 
 # Recovery
@@ -187,7 +201,7 @@ GUARDS: tuple[Guard, ...] = (
           {"vanished": 20, "api_unanswered": 0.15, "call_unanswered": 0.15, "watch_slow": 0.3}),
     Guard("worker: an epoch begins above the numbers of those before", without(worker_module, sequence_before=lambda epoch: 0),
           "there_and_back", "workers", "F", 600),
-    Guard("operator: looks again", without(operator_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
+    Guard("operator: looks again", without(recovery_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
           {"call_delayed": 0.3, "cancelled": 8}),
     Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
           "there_and_back", "rivals", "ABD"),
@@ -211,5 +225,8 @@ SPARE: tuple[Guard, ...] = (
     # Two moves of one partition cannot both commit; each takes the other's fence over.
     Guard("operator: older Assignment first", without(Operator, ahead=lambda self, assignment, names: ()), "two_moves",
           "calls", ""),
+    # A commit was sent only where the copy lacked nothing, and it lacks nothing then for as long as the fence stands.
+    Guard("life cycle: touch before unfence where the stream broke", rows(Move, lift_broken_untouched), "move",
+          "disk-operators", "", changes={"api_late": 0.4, "worker_crash": 40, "operator_lingers": 0.9}),
 )  # fmt: skip
 """Guards that another one stands behind: without one of these alone every promise holds as well."""

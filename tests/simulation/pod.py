@@ -82,12 +82,12 @@ class Pod(Process):
             if part.role == "primary":
                 self.fence_restarted(part)
             elif part.role in ("loading", "following"):
-                part.caught_up, part.error = False, "the worker was restarted"
+                part.caught_up, part.error = part.role == "following", "the worker was restarted"
             part.synced = part.sequence
 
     def fence_restarted(self, part: Part) -> None:
-        """A fence is no record of the log: every primary comes back behind one."""
-        part.fenced, part.token = True, part.token + 1
+        """A fence is no record of the log: every primary comes back behind one, and tokens are counted from there."""
+        part.fenced, part.token = True, 1
 
     def synced(self, then: Callable[[], None]) -> None:
         """Call once what is now in memory is on disk; at once where nothing is kept there."""

@@ -34,8 +34,9 @@ from .api_server import ApiServer
 from .checker import KEY_LENGTH, KEYS, Broken, Checker, span_of_partition
 from .client import Client
 from .clock import BEGINNING, Clock, Process, Reply, Steps
+from .driver import is_final
 from .network import Network
-from .operator import Operator, is_final
+from .operator import Operator
 from .pod import Answer, Disk, Operation, Pod
 from .weather import CALM, Weather, kinds_of_incident
 from .worker import Part

@@ -129,10 +129,12 @@ class Move(Operation):
                 error = self.here.follow_error if self.here is not None else ""
                 return reason, f"{to} could not follow {source} in {limits.follow_tries} tries; the last: {error}"
             case "FenceTimedOut":
-                return reason, (
-                    f"{to} did not catch up within {limits.fence_max_seconds:g} s of a fence, {limits.fence_tries} "
-                    "times; lower the write load or raise fence_max_seconds"
-                )
+                error = self.here.follow_error if self.here is not None else ""
+                why = f"its stream broke, the last time by: {error}"
+                if not error:
+                    limit = f"fence_max_seconds ({limits.fence_max_seconds:g} s)"
+                    why = f"{limit} were over; lower the write load or raise it"
+                return reason, f"{to} did not catch up behind a fence, {limits.fence_tries} times: {why}"
             case "DigestMismatch":
                 return reason, f"{to} has applied every write of {self.name} but its rows differ from {source}'s"
         return super().explain(reason)
@@ -286,6 +288,10 @@ def fence_is_ours(m: Move) -> bool:
 @guard
 def fence_too_long(m: Move) -> bool:
     return m.fence_age >= m.limits.fence_max_seconds
+
+
+# A broken stream is not followed anew behind a fence: a copy can take longer than requests should be held.
+fence_in_vain = (fence_too_long | stream_broken).named("fence_in_vain")
 
 
 @guard
@@ -519,8 +525,8 @@ Move.table = Transitions(
     at(FOLLOWING).when(fenced & ~fence_is_ours).do(fence).stay(),
     at(FOLLOWING).when(fenced & drained).do(commit, promote, forward, note_owner).go(PROXYING),
     at(FOLLOWING).when(fenced & diverged).do(unfence, drop).abort("DigestMismatch"),
-    at(FOLLOWING).when(fenced & fence_too_long & fence_tries_used).do(unfence, drop).abort("FenceTimedOut"),
-    at(FOLLOWING).when(fenced & fence_too_long).do(unfence).stay(),
+    at(FOLLOWING).when(fenced & fence_in_vain & fence_tries_used).do(unfence, drop).abort("FenceTimedOut"),
+    at(FOLLOWING).when(fenced & fence_in_vain).do(unfence).stay(),
     at(FOLLOWING).when(fenced & caught_up).do(await_applied).stay(),
     at(FOLLOWING).when(fenced).wait("the destination"),
     # Follow.

@@ -43,7 +43,7 @@ def is_suspect(partition: Partition | None, worker: WorkerView, part: PartView |
         return serves
     owner, proxy = partition.spec.primary, partition.spec.proxy
     if (owner == worker.name) is not serves and (serves or partition.spec.epoch > 0):
-        return serves or owner == worker.name
+        return True
     if not proxy:
         return False
     return (owner == worker.name and proxy not in pods) or (proxy == worker.name and part is None)

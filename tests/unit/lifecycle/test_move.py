@@ -41,6 +41,7 @@ FAR_BEHIND = replace(CAUGHT_UP, lag=100_000)
 DRAINED = PartView("following", 7, sequence=100, caught_up=True, digest=55)
 DIVERGED = replace(DRAINED, digest=56)
 BROKEN = replace(CAUGHT_UP, follow_error="connection reset")
+RESTARTED = PartView("following", 7, sequence=90, caught_up=True, follow_error="the worker was restarted")
 OWNS = PartView("primary", 8, sequence=100, digest=55)
 
 BEFORE = partition("p", "a", "o", "pod1", 7)
@@ -149,6 +150,28 @@ MATRIX = {
     "fence takes too long again and again": (
         at(FOLLOWING, FENCED, CAUGHT_UP, memory=LAST_TRY),
         [*LIFT, *DROP, "status Aborted following FenceTimedOut"],
+    ),
+    "fenced, source restarted": (at(FOLLOWING, FENCED, BROKEN, memory=OURS), LIFT),
+    "fenced, source and destination restarted": (at(FOLLOWING, FENCED, RESTARTED, memory=OURS), LIFT),
+    "fenced, source restarted, no operator knows of it yet": (
+        at(FOLLOWING, replace(FENCED, fence_token=1), BROKEN),
+        ["pod1: fence p epoch 7 token 2"],
+    ),
+    "fenced, stream breaks again and again": (
+        at(FOLLOWING, FENCED, BROKEN, memory=replace(OURS, fence_tries=5)),
+        [*LIFT, *DROP, "status Aborted following FenceTimedOut"],
+    ),
+    "drained, and the stream broke": (
+        at(FOLLOWING, FENCED, replace(DRAINED, follow_error="connection reset"), memory=OURS),
+        FLIP,
+    ),
+    "fenced, source restarted, commit unknown": (
+        at(FOLLOWING, FENCED, BROKEN, memory=OURS, uncertain=True),
+        ["status Running following", "wait for the outcome of the commit"],
+    ),
+    "fenced, source restarted, the destination was promoted": (
+        at(FOLLOWING, FENCED, OWNS, memory=OURS),
+        ["status Running following", "wait for the object to show the latest commit"],
     ),
     "fenced, destination silent": (
         at(FOLLOWING, FENCED, silent("pod2"), memory=OURS),
@@ -411,3 +434,15 @@ def test_the_source_that_is_taken_back_says_what_the_destination_may_have_lost()
     decided = decide(at(FOLLOWING, FENCED, gone("pod2"), BACK), NOW)
     events = [action for action in decided if isinstance(action, Record) and action.partition]
     assert [(event.type, event.reason, event.partition) for event in events] == [("Warning", "DataLost", "p")]
+
+
+def test_who_could_not_catch_up_behind_a_fence_says_why() -> None:
+    last = replace(LAST_TRY, fenced_at=NOW)
+    messages = [
+        statuses(decide(at(FOLLOWING, FENCED, here, memory=memory), NOW))["message"]
+        for here, memory in ((CAUGHT_UP, LAST_TRY), (BROKEN, last))
+    ]
+    assert messages == [
+        "pod2 did not catch up behind a fence, 5 times: fence_max_seconds (2 s) were over; lower the write load or raise it",
+        "pod2 did not catch up behind a fence, 5 times: its stream broke, the last time by: connection reset",
+    ]
