@@ -58,13 +58,17 @@ def each_moment(row: str, *deeds: str, action: str = "kill", process: str = "ope
 
 async def write_on(scene: Scene) -> None:
     """More rows come, so that the destination has something to catch up with behind the fence."""
-    goal = scene.rows.written + 10
+    await more_rows(scene, 10)
+    scene.release()
+
+
+async def more_rows(scene: Scene, count: int) -> None:
+    goal = scene.rows.written + count
 
     async def reached() -> bool:
         return scene.rows.written >= goal
 
     await until(reached, "rows are written")
-    scene.release()
 
 
 def label(part: str = "") -> Meanwhile:
@@ -124,13 +128,8 @@ async def freeze_destination_behind_the_fence(scene: Scene) -> None:
 
 
 async def write_on_after_release(scene: Scene) -> None:
-    goal = scene.rows.written + KEYS  # more than what was on its way
-
-    async def reached() -> bool:
-        return scene.rows.written >= goal
-
     scene.release()
-    await until(reached, "rows are written again")
+    await more_rows(scene, KEYS)  # more than what was on its way
 
 
 async def rival(scene: Scene) -> None:
@@ -249,6 +248,18 @@ def cut(silence: Silence, until_struck: bool = False) -> Meanwhile:
     return apart
 
 
+async def restart_source_ahead_of_the_copy(scene: Scene) -> None:
+    """It comes back behind a fence, with writes that the destination has not got."""
+    network = scene.stage.network
+    made = network.cut(SOURCE, DESTINATION, "loud")
+    try:
+        await more_rows(scene, 10)
+        await kill(SOURCE)(scene)
+        await scene.struck()
+    finally:
+        network.heal(made)
+
+
 async def _over(scene: Scene) -> bool:
     return (await scene.phase()).startswith("Aborted")
 
@@ -357,6 +368,7 @@ MOVE = [
     Case("the stream breaks", "operator.before-follow=hold", "Aborted FollowFailed", meanwhile=cut("loud")),
     Case("the destination does not catch up behind the fence", "operator.before-fence=hold, operator.after-unfence=fail", meanwhile=cut("silent", until_struck=True)),
     Case("the destination does not catch up behind the fence", "operator.before-fence=hold", "Aborted FenceTimedOut", meanwhile=cut("silent")),
+    Case("the destination does not catch up behind the fence", "operator.before-fence=hold, operator.after-unfence=fail", meanwhile=restart_source_ahead_of_the_copy, limits={"fence_max_seconds": 3600.0}),
     Case(BEFORE, "worker.after-follow=kill"),
     Case(BEFORE, FENCED + "worker.before-await-applied=kill", meanwhile=write_on),
     Case(BEFORE, FENCED + "worker.before-await-applied=kill", "Aborted DestinationLost", "memory", meanwhile=write_on),
