@@ -215,8 +215,8 @@ class AssignmentSpec(Model, frozen=True, kw_only=True):
     ttl_seconds_after_finished: Annotated[
         Annotated[int, Meta(ge=0, le=31_536_000)] | None,
         Meta(
-            description="How long it is kept after its end. Absent: until somebody deletes it. Of all that have ended, "
-            "the operator keeps the last thousand."
+            description="How long it is kept after its end. Absent: until somebody deletes it, or a thousand others "
+            "without it have ended later."
         ),
     ] = None
 

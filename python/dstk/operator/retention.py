@@ -1,4 +1,4 @@
-"""Deletes finished Assignments: those whose ``ttlSecondsAfterFinished`` is over, and the oldest when there are many."""
+"""Deletes finished Assignments: those whose ``ttlSecondsAfterFinished`` is over, and of those without the oldest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Finished:
     def __init__(self, keep: int) -> None:
         self._keep = keep
         self._there: set[str] = set()
-        """UIDs of those that are there, and are to stay so far."""
+        """UIDs of those that are there and have no term. The Assigner's have: it looks at what it did of late."""
         self._by_end: list[tuple[float, str, str]] = []
         self._by_term: list[tuple[float, str, str]] = []
         self._failed: list[tuple[float, str, str]] = []
@@ -39,23 +39,19 @@ class Finished:
         uid, ended = new.metadata.uid, new.status.finished_at
         if not is_finished(new) or ended is None or uid in self._there or (old is not None and is_finished(old)):
             return False
-        entry = (ended.timestamp(), new.metadata.name, uid)
-        self._there.add(uid)
-        heapq.heappush(self._by_end, entry)
         kept = new.spec.ttl_seconds_after_finished
-        if kept is not None:
-            heapq.heappush(self._by_term, (ended.timestamp() + kept, *entry[1:]))
+        if kept is None:
+            self._there.add(uid)
+            heapq.heappush(self._by_end, (ended.timestamp(), new.metadata.name, uid))
+        else:
+            heapq.heappush(self._by_term, (ended.timestamp() + kept, new.metadata.name, uid))
         return True
 
     def take(self, now: float) -> tuple[str, str] | None:
         """Name and UID of one that is to go by now; it is not named again."""
-        if self._failed and self._failed[0][0] <= now:
-            return heapq.heappop(self._failed)[1:]
-        while self._by_term and self._by_term[0][0] <= now:
-            _, name, uid = heapq.heappop(self._by_term)
-            if uid in self._there:
-                self._there.discard(uid)
-                return name, uid
+        for heap in (self._by_term, self._failed):
+            if heap and heap[0][0] <= now:
+                return heapq.heappop(heap)[1:]
         while len(self._there) > self._keep:
             _, name, uid = heapq.heappop(self._by_end)
             if uid in self._there:

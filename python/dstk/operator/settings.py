@@ -51,7 +51,7 @@ class OperatorSettings:
     progress_interval: float = 2.0
     """A status in which only the progress has changed is written so often at most."""
     keep_finished: int = 1000
-    """Finished Assignments that are kept, the latest; the others go even if their time is not over."""
+    """Finished Assignments without ttlSecondsAfterFinished that are kept, the latest."""
     size_interval: float = 10.0
     """How often the sizes that workers report are compared with what the Partitions say."""
     max_sizes: int = 100
