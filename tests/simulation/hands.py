@@ -105,17 +105,10 @@ class Hands:
         except TimedOut as error:
             raise Uncertain(str(error)) from error
         except Conflict:
-            # Told again after it took effect is a success.
             reply = api.request(lambda: api.get("partitions", commit.partition))
             yield reply
-            live = reply.result()
-            self.partitions.learn(live)
-            if (live.spec.primary or "", live.spec.proxy or "", live.spec.epoch) != (
-                commit.primary, commit.proxy, commit.epoch,
-            ):  # fmt: skip
-                raise
-            outcome.stale = True
-            written = live
+            self.partitions.learn(reply.result())
+            raise
         self._learn(written, outcome)
 
     def _touch(self, touch: actions.Touch, outcome: Outcome) -> Steps:

@@ -6,7 +6,7 @@ It does what ``dstk.operator`` does, in the same order, with the same decisions;
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as with_
@@ -16,7 +16,7 @@ from dstk.api.validation import Refusal, check
 from dstk.lifecycle import touched
 from dstk.lifecycle.observed import PartView, WorkerView
 
-from .api_server import Cache
+from .api_server import Cache, NotFound
 from .checker import span_of_partition
 from .clock import Failed, Process, Steps, Task
 from .driver import Driver, is_final
@@ -183,6 +183,25 @@ class Operator(Process):
 
     def look(self, name: str, names: list[str] | None) -> Steps:
         """A WorkerView, just now."""
+        view = yield from self._look(name, names)
+        if view.gone and (yield from self.is_there(name)):
+            return replace(view, gone=False)
+        return view
+
+    def is_there(self, name: str) -> Steps:
+        """Whether the API server itself has the pod, or does not say."""
+        api = self.world.api
+        reply = api.request(lambda: api.get("pods", name))
+        yield reply
+        try:
+            reply.result()
+        except NotFound:
+            return False
+        except Failed:
+            pass
+        return True
+
+    def _look(self, name: str, names: list[str] | None) -> Steps:
         link = self.links.get(name)
         if link is None:
             return WorkerView(name, reachable=False, gone=name not in self.pods.items)

@@ -157,6 +157,12 @@ def part_lost(m: Merging) -> bool:
 
 
 @guard
+def parts_uneven(m: Merging) -> bool:
+    """One is of a lower epoch than another: were it lost now, it would come back in the epoch of the merged one."""
+    return len({part.spec.epoch for part in m.parts}) > 1
+
+
+@guard
 def part_behind(m: Merging) -> bool:
     """The worker has not yet confirmed an epoch that an object says."""
     return any(serving(m.host, part, part.metadata.name) is None for part in m.parts)
@@ -172,6 +178,15 @@ def part_fenced(m: Merging) -> bool:
 def sealed(m: Merging) -> bool:
     """The worker refuses what older operators may still send."""
     return m.sealed(m.host)
+
+
+@effect
+def level_parts(m: Merging) -> Iterable[Action]:
+    """To the epoch of the highest. What is served from empty after a loss is then above what they are merged into."""
+    highest = max(part.spec.epoch for part in m.parts)
+    for part in m.parts:
+        if part.spec.epoch < highest:
+            yield m.patch(part, primary=m.host.name, proxy="", epoch=highest)
 
 
 @effect
@@ -253,6 +268,7 @@ Merging.table = Transitions(
     before_flip().when(cancelled).abort("Cancelled"),
     before_flip().when(late).abort("DeadlineExceeded"),
     before_flip().when(name_taken).abort("NameTaken"),
+    before_flip().when(parts_uneven).do(level_parts).stay(),
     before_flip().when(part_behind).do(confirm_parts).stay(),
     before_flip().when(part_fenced).do(unfence).stay(),
     # The trees are shared until they differ, so loading and following take no time.

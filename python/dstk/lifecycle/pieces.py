@@ -50,8 +50,8 @@ def pieces_of(assignment: Assignment, parent: Partition | None, keyspace: Keyspa
 def epoch_after_loss(epoch: int) -> int:
     """For a partition whose rows were lost with their worker.
 
-    The worker may have split it before it died, and a request that creates one of the children, in the epoch after, may
-    still be under way: this is above theirs. One that was never served has no children.
+    The worker may have split or merged it before it died, and a request that creates what came of that, in the epoch
+    after, may still be under way: this is above theirs. One that was never served has no children.
     """
     return epoch + 2 if epoch else 1
 

@@ -140,9 +140,13 @@ class _Recovery:
 
     def _owned(self, object_: Partition, part: PartView | None) -> Iterator[Action]:
         epoch, name = object_.spec.epoch, object_.metadata.name
-        if part is None and any(self._follows(each, object_) for each in self.parts.values()):
+        heirs = {each for each, held in self.parts.items() if self._follows(held, object_)} if part is None else set()
+        if heirs:
             if self._covered(object_):
                 yield DeletePartition(name, object_.metadata.uid)
+            elif heirs <= self.objects.keys() and (over := self._outlived(object_)):
+                # It was cut, and some of what came of that was lost before it had an object.
+                yield from self._replace(object_, over)
         elif part is None and (over := self._outlived(object_)):
             # What a split or merge has left, or a late request has brought back.
             yield from self._replace(object_, over)

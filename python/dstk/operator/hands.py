@@ -138,16 +138,10 @@ class Hands:
             # An answer of 5xx can come from something in between, after the API server had done it.
             if error.status >= 500:
                 raise CommitUncertain(str(error)) from error
-            if not is_conflict(error):
-                raise
-            # Told again after it took effect is a success.
-            live = await self._cluster.partitions.objects.get(commit.partition)
-            said = (live.spec.primary or "", live.spec.proxy or "", live.spec.epoch)
-            self._cluster.partitions.learn(live)
-            if said != (commit.primary, commit.proxy, commit.epoch):
-                raise
-            outcome.stale = True
-            written = live
+            if is_conflict(error):
+                # Even where it says just that: another operator may have had it served since, and in a life that ended.
+                self._cluster.partitions.learn(await self._cluster.partitions.objects.get(commit.partition))
+            raise
         self._learn(written, outcome)
         self._on_commit(written)
 

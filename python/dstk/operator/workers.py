@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dstk.api import CORDONED_ANNOTATION
 from dstk.errors import DstkError, Unavailable
@@ -139,6 +139,26 @@ class WorkerLinks:
 
         When it does not answer: what was known of it last, and nothing of what it holds.
         """
+        view = await self._look(name, partitions)
+        if view.gone and await self._is_there(name):
+            return replace(view, gone=False)
+        return view
+
+    async def _is_there(self, name: str) -> bool:
+        """Whether the API server itself has the pod, or does not say.
+
+        The watch may be far behind: the pod that it saw go may be back for long, and serve what the Partitions, which
+        others have been watching, say. Whoever commits by the version of a Partition that was read before this cannot
+        take anything from such a pod: it serves nothing that was not committed to it.
+        """
+        try:
+            page = await self._pods.objects.list_page(limit=1, field_selector=f"metadata.name={name}")
+        except DstkError as error:
+            log.info("whether there is a pod %s is not known: %s", name, error)
+            return True
+        return any(is_worker(pod) for pod in page.items)
+
+    async def _look(self, name: str, partitions: list[str] | None) -> WorkerView:
         link = self._links.get(name)
         if link is None:
             unheard = self.unheard_seconds(name)

@@ -16,12 +16,12 @@ from simulation.specs import merge
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 
 # The seed's example: [a,e) and [j,o) become [a,o); nobody owns what is between.
-LOW, HIGH = partition("low", "a", "e", "pod1", 7), partition("high", "j", "o", "pod1", 4)
+LOW, HIGH = partition("low", "a", "e", "pod1", 7), partition("high", "j", "o", "pod1", 7)
 WHOLE = partition("whole", "a", "o", "pod1", 8)
 LOW_PROXY = partition("low", "a", "e", None, 7, proxy="pod1")
-HIGH_PROXY = partition("high", "j", "o", None, 4, proxy="pod1")
-SEVEN, FOUR = PartView("primary", 7), PartView("primary", 4)
-SERVES = worker("pod1", low=SEVEN, high=FOUR)
+HIGH_PROXY = partition("high", "j", "o", None, 7, proxy="pod1")
+SEVEN = PartView("primary", 7)
+SERVES = worker("pod1", low=SEVEN, high=SEVEN)
 JOINED = worker("pod1", whole=PartView("primary", 8, rows=8, bytes=80, last_pause_seconds=0.0002))
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)
@@ -40,7 +40,7 @@ def at(
 PARTS_PROXY = [
     "commit low: primary nobody, proxy pod1, epoch 7",
     "low is proxying",
-    "commit high: primary nobody, proxy pod1, epoch 4",
+    "commit high: primary nobody, proxy pod1, epoch 7",
     "high is proxying",
 ]
 FORWARD = ["create whole [a,o) on pod1, epoch 8", *PARTS_PROXY, "status Running proxying"]
@@ -53,13 +53,21 @@ MATRIX = {
     "deleted before it began": (at(None, SERVES, cancelled=True), ["status Aborted - Cancelled"]),
     # up to the flip
     "loads": (at(LOADING, SERVES), ["status Running following"]),
-    "flips": (at(FOLLOWING, SERVES), ["pod1: merge low epoch 7, high epoch 4 into whole epoch 8"]),
+    "flips": (at(FOLLOWING, SERVES), ["pod1: merge low epoch 7, high epoch 7 into whole epoch 8"]),
+    "of different epochs": (
+        at(
+            LOADING,
+            worker("pod1", low=SEVEN, high=PartView("primary", 4)),
+            [LOW, partition("high", "j", "o", "pod1", 4)],
+        ),
+        ["commit high: primary pod1, epoch 7"],
+    ),
     "epoch not confirmed": (
-        at(FOLLOWING, worker("pod1", low=SEVEN, high=PartView("primary", 3))),
-        ["pod1: serve high epoch 4"],
+        at(FOLLOWING, worker("pod1", low=SEVEN, high=PartView("primary", 4))),
+        ["pod1: serve high epoch 7"],
     ),
     "fenced from before": (
-        at(FOLLOWING, worker("pod1", low=PartView("primary", 7, fenced=True), high=FOUR)),
+        at(FOLLOWING, worker("pod1", low=PartView("primary", 7, fenced=True), high=SEVEN)),
         ["pod1: fence low epoch 7 token 1", "touch low", "pod1: unfence low epoch 7 token 1"],
     ),
     "worker silent": (at(FOLLOWING, silent("pod1")), ["status Running following", "wait for the worker"]),
@@ -77,8 +85,8 @@ MATRIX = {
     ),
     "cancelled": (at(FOLLOWING, SERVES, cancelled=True), ["status Aborted following Cancelled"]),
     "cancelled, an older operator may still join": (
-        at(FOLLOWING, worker("pod1", term=TERM - 1, low=SEVEN, high=FOUR), cancelled=True),
-        ["pod1: unfence low epoch 7 token 0", "pod1: unfence high epoch 4 token 0"],
+        at(FOLLOWING, worker("pod1", term=TERM - 1, low=SEVEN, high=SEVEN), cancelled=True),
+        ["pod1: unfence low epoch 7 token 0", "pod1: unfence high epoch 7 token 0"],
     ),
     "late": (at(FOLLOWING, SERVES, limits=LATE), ["status Aborted following DeadlineExceeded"]),
     "name taken": (
@@ -166,7 +174,7 @@ def test_name_follows_from_parts_range_and_epoch() -> None:
     subject = assignment(merge("high", "low"), FOLLOWING)
     assert touched(subject, {"low": LOW, "high": HIGH}, KEYSPACE).partitions == tuple(sorted(["low", "high", name]))
     said = lines(decide(observed(subject, [LOW, HIGH], [SERVES]), NOW))
-    assert said == [f"pod1: merge low epoch 7, high epoch 4 into {name} epoch 8"]
+    assert said == [f"pod1: merge low epoch 7, high epoch 7 into {name} epoch 8"]
 
 
 def test_ends_when_the_parts_are_gone_and_nobody_knows_the_name_any_more() -> None:

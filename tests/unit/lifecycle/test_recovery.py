@@ -156,6 +156,17 @@ def test_a_parent_whose_children_are_in_somebodys_charge_is_not_taken_for_lost()
     assert bring([OURS], cut, busy=["low", "high"]) == []
 
 
+def test_of_a_parent_what_no_child_has_becomes_a_partition_and_it_goes() -> None:
+    """The worker had cut it, and one child got an object and is served, before the other was lost with its object."""
+    low = partition("low", "a", "e", "pod1", 8)
+    named = {"p": OURS, "low": low}
+    seen = worker("pod1", low=held("a", "e", 8))
+    decided = recover(named, seen, KEYSPACE, (), {"pod1": "pod1:7"}, lambda start, end: [OURS, low])
+    first, create, last = lines(decided)
+    assert (first, last) == ("touch p", "delete p")
+    assert create.endswith("[e,o) on pod1, epoch 8")
+
+
 def test_other_keyspaces_are_left_alone() -> None:
     other = with_(OURS, spec=with_(OURS.spec, keyspace="other"))
     assert bring([other], worker("pod1", q=PartView("loading", 1, keyspace="other"))) == []
