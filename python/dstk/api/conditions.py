@@ -54,9 +54,12 @@ class Condition(Model, frozen=True, kw_only=True):
 
 _LIST: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
+MOST: Final = 16
+"""Conditions of an object, those that others put there included."""
+
 Conditions = Annotated[
     tuple[Condition, ...],
-    Meta(max_length=16, description="Aspects of the state, at most one entry a type.", extra_json_schema=_LIST),
+    Meta(max_length=MOST, description="Aspects of the state, at most one entry a type.", extra_json_schema=_LIST),
 ]
 
 
@@ -68,11 +71,12 @@ def find(conditions: Sequence[Condition], type_: str) -> Condition | None:
 def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:
     """``conditions`` with ``new`` in the place of the one of its type, or at the end.
 
-    As Kubernetes' conventions have it, lastTransitionTime moves only when status does.
+    As Kubernetes' conventions have it, lastTransitionTime moves only when status does. Where others have left no room
+    it is not there: with one too many the API server would refuse the whole status.
     """
     old = find(conditions, new.type)
     if old is None:
-        return (*conditions, new)
+        return (*conditions, new) if len(conditions) < MOST else tuple(conditions)
     if old.status == new.status:
         new = replace(new, last_transition_time=old.last_transition_time)
     return tuple(new if condition.type == new.type else condition for condition in conditions)

@@ -19,6 +19,7 @@ from dstk.api import (
     Keyspace,
     Partition,
     PartitionPhase,
+    PartitionStatus,
     standing,
     to_dict,
 )
@@ -33,7 +34,7 @@ from dstk.operator.sets import REVISION_LABEL, owner_of, worker_set
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
-from dstk.operator.writes import difference
+from dstk.operator.writes import difference, write_status
 from dstk.plan import Cluster as Seen
 from dstk.plan import Load, Plan, Restart, Worker, is_cut, plan
 
@@ -274,17 +275,17 @@ class Assigner:
             "" if refusal is None else refusal.message,
             partition.metadata.generation,
         )
-        conditions = with_condition(partition.status.conditions, condition)
-        conditions = standing.of_partition(conditions, phase, condition.last_transition_time)
-        patch = {"phase": phase.value, "conditions": [to_dict(each) for each in conditions]}
-        async with self._writes:
-            try:
-                written = await self._cluster.partitions.objects.patch_status(partition.metadata.name, patch)
-            except ApiError as error:
-                if is_not_found(error):
-                    return
+
+        def change(old: PartitionStatus) -> PartitionStatus:
+            conditions = with_condition(old.conditions, condition)
+            conditions = standing.of_partition(conditions, phase, condition.last_transition_time)
+            return replace(old, phase=phase, conditions=conditions)
+
+        try:
+            await write_status(self._cluster.partitions, partition, change, self._writes)
+        except ApiError as error:
+            if not is_not_found(error):
                 raise
-        self._cluster.partitions.learn(written)
 
     async def _report(self, cut: Sequence[str], orphaned: Collection[str]) -> None:
         """Status of the Keyspaces: how many partitions, how many served, and what keeps it from being ready."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from dstk import faults
 from dstk.api import (
     KEYSPACE_LABEL,
@@ -17,6 +19,7 @@ from dstk.api import (
     ConditionStatus,
     Partition,
     PartitionPhase,
+    PartitionStatus,
     standing,
     to_dict,
 )
@@ -28,7 +31,7 @@ from dstk.lifecycle.observed import PartView
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.workers import WorkerLinks
-from dstk.operator.writes import difference
+from dstk.operator.writes import difference, write_status
 from dstk.wire import Request
 
 __all__ = ["CommitUncertain", "Hands", "Outcome"]
@@ -176,15 +179,8 @@ class Hands:
             spec = created.spec
             if (spec.range.start, spec.range.end) != (create.start, create.end) or spec.epoch < create.epoch:
                 raise  # another's, or one of an earlier life that is about to go
-        conditions = standing.of_partition(created.status.conditions, PartitionPhase.READY, _now())
-        status = {
-            "phase": PartitionPhase.READY.value,
-            "incarnation": create.incarnation,
-            "conditions": [to_dict(each) for each in conditions],
-        }
-        if (created.status.phase, created.status.incarnation) != (PartitionPhase.READY, create.incarnation):
-            async with self._writes:
-                created = await partitions.objects.patch_status(create.name, status)
+        ready = actions.SetPartitionStatus(create.name, PartitionPhase.READY, create.incarnation)
+        created = await write_status(partitions, created, lambda old: _changed(old, ready), self._writes)
         self._learn(created, outcome)
         self._on_commit(created)
 
@@ -201,35 +197,16 @@ class Hands:
         partition = self._cluster.partitions.get(change.partition)
         if partition is None:
             return
-        patch: dict[str, object] = {}
-        if partition.status.phase != change.phase:
-            patch["phase"] = change.phase.value
-        if change.incarnation and partition.status.incarnation != change.incarnation:
-            patch["incarnation"] = change.incarnation
-        conditions = partition.status.conditions
-        if change.condition:
-            condition = Condition(
-                type=change.condition,
-                status=ConditionStatus.TRUE,
-                last_transition_time=_now(),
-                reason=change.reason or change.condition,
-                message=change.message,
-            )
-            conditions = with_condition(conditions, condition)
-        if not patch and conditions == partition.status.conditions:
-            return
-        conditions = standing.of_partition(conditions, change.phase, _now())
-        if conditions != partition.status.conditions:
-            patch["conditions"] = [to_dict(each) for each in conditions]
         try:
-            async with self._writes:
-                written = await self._cluster.partitions.objects.patch_status(change.partition, patch)
+            written = await write_status(
+                self._cluster.partitions, partition, lambda old: _changed(old, change), self._writes
+            )
         except ApiError as error:
             if is_not_found(error):
                 return
             raise
-        self._cluster.partitions.learn(written)
-        outcome.stale = True
+        if written is not partition:
+            outcome.stale = True
 
     async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
         """Write what differs, provided that the Assignment still has the version which the decision was made from.
@@ -282,6 +259,23 @@ class Hands:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _changed(old: PartitionStatus, change: actions.SetPartitionStatus) -> PartitionStatus:
+    """The status after the change; the old one when it says nothing new, so that Ready costs no write of its own."""
+    new = replace(old, phase=change.phase, incarnation=change.incarnation or old.incarnation)
+    if change.condition:
+        condition = Condition(
+            type=change.condition,
+            status=ConditionStatus.TRUE,
+            last_transition_time=_now(),
+            reason=change.reason or change.condition,
+            message=change.message,
+        )
+        new = replace(new, conditions=with_condition(old.conditions, condition))
+    if new == old:
+        return old
+    return replace(new, conditions=standing.of_partition(new.conditions, change.phase, _now()))
 
 
 def _subject(assignment: Assignment | None, action: actions.Action) -> str:
