@@ -21,9 +21,11 @@ from dstk.lifecycle.transitions import Row, Transitions, always
 
 from . import recovery as recovery_module
 from . import worker as worker_module
-from .api_server import ApiServer
+from .api_server import ApiServer, Conflict
 from .client import Client
+from .clock import Steps
 from .driver import Driver, is_final
+from .hands import Hands, Outcome
 from .operator import Operator
 from .pod import Pod
 from .weather import WEATHERS, Weather
@@ -171,6 +173,37 @@ def served_blindly(self: Any, object_: Any) -> list[Any]:
     return []
 
 
+def not_there(self: Operator, name: str) -> Steps:
+    """Take the watch's word for a pod's end."""
+    yield from ()
+    return False
+
+
+def uneven(row: Row[Any]) -> Row[Any]:
+    """Merge parts of whatever epochs."""
+    return replace(row, guard=~always) if row.when == "parts_uneven" else row
+
+
+COMMIT = Hands._commit
+
+
+def commit_of_anybody(self: Hands, commit: actions.Commit, outcome: Outcome) -> Steps:
+    """Take what an object says already for one's own doing."""
+    try:
+        yield from COMMIT(self, commit, outcome)
+    except Conflict:
+        live = self.partitions.get(commit.partition)
+        if live is None or (live.spec.primary or "", live.spec.proxy or "", live.spec.epoch) != (
+            commit.primary, commit.proxy, commit.epoch,
+        ):  # fmt: skip
+            raise
+        outcome.stale = True
+        self._learn(live, outcome)
+
+
+LAG = {"operator_lingers": 0.9, "operator_crash": 10}
+"""Operators that were deposed and do not know it."""
+
 GUARDS: tuple[Guard, ...] = (
     Guard("worker: epoch", without(Worker, check_epoch=nothing), "there_and_back", "calls", "ABCDE"),
     Guard("worker: incarnation", without(Worker, check_incarnation=nothing), "new_and_on", "calls", "F",
@@ -203,6 +236,11 @@ GUARDS: tuple[Guard, ...] = (
           "there_and_back", "workers", "F", 600),
     Guard("operator: looks again", without(recovery_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
           {"call_delayed": 0.3, "cancelled": 8}),
+    Guard("operator: asks the API server itself whether a pod is gone", without(Operator, is_there=not_there), "planned",
+          "workers", "BC", changes={**LAG, "pod_deleted": 12, "watch_slow": 0.6, "watch_lost": 0.1}),
+    Guard("operator: what another has committed is not its own", without(Hands, _commit=commit_of_anybody), "planned",
+          "workers", "F", changes={**LAG, "pod_deleted": 8, "watch_slow": 0.3, "watch_lost": 0.05}),
+    Guard("life cycle: parts of one epoch are merged", rows(Merging, uneven), "planned", "lagging", "C", 700),
     Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
           "there_and_back", "rivals", "ABD"),
     Guard("API server: uid of a deletion", without(ApiServer, is_same=lambda self, item, uid: True), "reshape", "api",

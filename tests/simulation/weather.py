@@ -100,6 +100,8 @@ EVERYTHING = Weather(
     operator_lingers=0.5, operator_pause=4, worker_crash=2, worker_away=1, worker_pause=3, worker_slow=2,
     pod_deleted=1, unreachable=2, stream_broken=2, labelled=5, cancelled=1, client_unanswered=0.03,
 )  # fmt: skip
+# Pods that go and come back while nobody's watches are up to date.
+LAGGING = replace(EVERYTHING, pod_deleted=6, watch_slow=0.5, watch_lost=0.05)
 
 WEATHERS: dict[str, Weather] = {
     "calm": CALM,
@@ -111,6 +113,7 @@ WEATHERS: dict[str, Weather] = {
     "users": USERS,
     "vanishing": VANISHING,
     "everything": EVERYTHING,
+    "lagging": LAGGING,
     "disk": replace(EVERYTHING, disk=True, worker_crash=10, worker_away=4, worker_full=2, pod_deleted=0, cancelled=0.5),
     "disk-calls": replace(CALLS, disk=True, worker_crash=8),
     "disk-operators": replace(OPERATORS, disk=True, worker_crash=6),
