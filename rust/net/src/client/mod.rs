@@ -6,6 +6,7 @@ mod runtime;
 mod scan;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -73,7 +74,7 @@ struct Inner {
     peers: Peers<Box<Attempt>>,
     runtime: Handle,
     process: u32,
-    turn: AtomicUsize,
+    turns: Turns,
     closed: AtomicBool,
     /// Closed with the client, so that its stream of routes ends.
     closing: watch::Sender<bool>,
@@ -110,7 +111,7 @@ impl Client {
             peers,
             runtime: runtime.clone(),
             process: std::process::id(),
-            turn: AtomicUsize::new(0),
+            turns: Turns::default(),
             closed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             counters: Counters::default(),
@@ -343,9 +344,7 @@ impl Inner {
 
     /// An address of some worker, another one with each call, for whoever has asked `round` others in vain.
     fn any_address(&self, table: &RoutingTable, round: u32) -> Arc<str> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let known: Vec<_> = table.addresses().values().collect();
-        Arc::clone(choose(&known, &self.seeds, turn, round))
+        self.turns.choose(table.addresses(), &self.seeds, round)
     }
 
     /// The wait before try number `tries` (1: the first repetition): doubles up to the limit, of which a random half.
@@ -359,18 +358,32 @@ impl Inner {
     }
 }
 
-/// One of the addresses that the table knows, in every second round one of the first: the workers that are known may all
-/// be gone, however many, and a first address that is a name stands for those that are there now.
-fn choose<'a>(
-    known: &[&'a Arc<str>],
-    seeds: &'a [Arc<str>],
-    turn: usize,
-    round: u32,
-) -> &'a Arc<str> {
-    if known.is_empty() || !round.is_multiple_of(2) {
-        return &seeds[turn % seeds.len()];
+/// Whose turn it is to be asked. One count for each list: with a count for both, one who asks alone would meet every
+/// second address of each, and never the others.
+#[derive(Default)]
+struct Turns {
+    known: AtomicUsize,
+    seeds: AtomicUsize,
+}
+
+impl Turns {
+    /// One of the addresses that are known, in every second round one of the first: the workers that are known may all
+    /// be gone, however many, and a first address that is a name stands for those that are there now.
+    fn choose(
+        &self,
+        known: &BTreeMap<Arc<str>, Arc<str>>,
+        seeds: &[Arc<str>],
+        round: u32,
+    ) -> Arc<str> {
+        let next = |turn: &AtomicUsize, of: usize| turn.fetch_add(1, Ordering::Relaxed) % of;
+        if round.is_multiple_of(2) && !known.is_empty() {
+            let turn = next(&self.known, known.len());
+            if let Some(address) = known.values().nth(turn) {
+                return Arc::clone(address);
+            }
+        }
+        Arc::clone(&seeds[next(&self.seeds, seeds.len())])
     }
-    known[turn % known.len()]
 }
 
 /// `first` × 2^(tries - 1), at most `limit`; between half and all of it as `random` in 0..1 says.
@@ -383,18 +396,45 @@ fn backoff(first: Duration, limit: Duration, tries: u32, random: f64) -> Duratio
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    fn addresses(host: &str, count: usize) -> Vec<Arc<str>> {
+        let address = |number| format!("{host}{number}:7070").into();
+        (0..count).map(address).collect()
+    }
 
     #[test]
     fn a_first_address_is_tried_every_second_time_however_many_others_are_known() {
-        let address = |number: usize| Arc::<str>::from(format!("10.0.0.{number}:7070"));
-        let all: Vec<_> = (0..50).map(address).collect();
-        let known: Vec<_> = all.iter().collect();
-        let seeds = [Arc::<str>::from("workers:7070")];
-        for turn in 0..200 {
-            assert_eq!(choose(&known, &seeds, turn, 0), known[turn % 50]);
-            assert_eq!(choose(&known, &seeds, turn, 1), &seeds[0]);
-            assert_eq!(choose(&[], &seeds, turn, 0), &seeds[0]);
+        let known: BTreeMap<_, _> = addresses("w", 50)
+            .into_iter()
+            .map(|address| (Arc::clone(&address), address))
+            .collect();
+        let seeds = addresses("workers", 1);
+        let turns = Turns::default();
+        for _ in 0..200 {
+            assert!(known.contains_key(&turns.choose(&known, &seeds, 0)));
+            assert_eq!(turns.choose(&known, &seeds, 1), seeds[0]);
+            assert_eq!(turns.choose(&BTreeMap::new(), &seeds, 0), seeds[0]);
+        }
+    }
+
+    /// However the rounds of one who asks alone follow each other: one by one, or each twice.
+    #[test]
+    fn who_asks_alone_meets_every_address_of_both_kinds() {
+        for repeats in [1, 2] {
+            for (known, seeds) in [(1, 2), (2, 2), (4, 3), (3, 4)] {
+                let (known, seeds) = (addresses("w", known), addresses("workers", seeds));
+                let table = known.iter().cloned().zip(known.iter().cloned()).collect();
+                let turns = Turns::default();
+                let rounds = 0..2 * known.len().max(seeds.len()) as u32;
+                let asked: BTreeSet<_> = rounds
+                    .flat_map(|round| [round].repeat(repeats))
+                    .map(|round| turns.choose(&table, &seeds, round))
+                    .collect();
+                assert_eq!(asked, known.into_iter().chain(seeds).collect());
+            }
         }
     }
 
