@@ -3,6 +3,7 @@
 //! Under the checker a file holds what was synced alone, so a copy of the directory is what a crash leaves.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -12,33 +13,58 @@ use dstk_core::disk::{Report, check};
 use dstk_core::faults::{Point, set_hook};
 use dstk_core::node::{Node, Settings};
 use dstk_core::partition::{Code, Reply};
+use parking_lot::Mutex;
 use shuttle::rand::Rng;
 use shuttle::sync::mpsc::channel;
+use shuttle::thread::yield_now;
 
 use super::harness::*;
 use super::world::*;
 
-fn open(dir: &Path) -> Arc<Node> {
-    let settings = Settings {
+fn settings() -> Settings {
+    Settings {
         // Files are made for every order that is tried.
         log_segment_bytes: 16 << 10,
         ..Settings::default()
-    };
-    let node = Node::open("a", "a/1", settings, dir).unwrap();
+    }
+}
+
+fn open(dir: &Path) -> Arc<Node> {
+    let node = Node::open("a", "a/1", settings(), dir).unwrap();
     node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", true, 0)
         .unwrap();
     node
 }
 
-/// What is found after a crash at this moment.
-fn after_a_crash(dir: &Path) -> Report {
+/// What a crash at this moment leaves.
+fn image(dir: &Path) -> Scratch {
     let image = Scratch::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         let bytes = std::fs::read(entry.path()).unwrap();
         std::fs::write(image.path().join(entry.file_name()), bytes).unwrap();
     }
-    check(image.path()).unwrap()
+    image
+}
+
+/// What is found after a crash at this moment.
+fn after_a_crash(dir: &Path) -> Report {
+    check(image(dir).path()).unwrap()
+}
+
+/// The rows that the next life serves after a crash at this moment, and of how many partitions.
+fn next_life(dir: &Path) -> (BTreeSet<u8>, usize) {
+    let image = image(dir);
+    let node = Node::open("a", "a/2", settings(), image.path()).unwrap();
+    let states = node.states(None, 0).unwrap();
+    for state in &states {
+        let (name, epoch, token) = (&state.partition, state.epoch, state.fence_token);
+        node.unfence(KS, name, epoch, token, 0).unwrap();
+    }
+    let rows = (0..=u8::MAX).filter(|row| get(&node, *row).code == Code::Ok);
+    let found = (rows.collect(), states.len());
+    node.close();
+    found
 }
 
 /// Waits, as the server does, until the reply may be told; then its row, and all that were written before, are found
@@ -258,8 +284,20 @@ fn fail_at(point: Point, before: u32) {
     FAILS.set(Some((point, before)));
 }
 
-/// Whether the reply may be told; then its row is found after a crash, as in [`tell`].
-fn told(node: &Node, dir: &Path, reply: &Reply) -> bool {
+/// Writes the row, as soon as there is room in the log; whether it may be told. Then it is found after a crash, as in
+/// [`tell`].
+fn told(node: &Node, dir: &Path, row: u8) -> bool {
+    // Of a few such the log goes on in another file.
+    let value = "x".repeat(5 << 10);
+    let reply = loop {
+        let reply = put(node, row, &value);
+        // The next file is being made.
+        let reason = reply.message.as_deref().unwrap_or_default();
+        if !reason.ends_with("try again") {
+            break reply;
+        }
+        yield_now();
+    };
     if reply.code != Code::Ok {
         return false;
     }
@@ -277,14 +315,19 @@ fn told(node: &Node, dir: &Path, reply: &Reply) -> bool {
 
 #[test]
 fn what_is_told_is_found_whatever_a_disk_refuses() {
-    /// Points of the log, after which nobody is told anything, and those of a checkpoint, after which all goes on.
-    const LOG: [Point; 4] = [
+    /// After these nobody is told anything any more.
+    const ENDS: [Point; 8] = [
         Point::BeforeLogWrite,
         Point::AfterLogWrite,
         Point::AfterLogSync,
+        Point::BeforeLogFile,
+        Point::AfterLogHeader,
+        Point::AfterLogFile,
         Point::BeforeSettle,
+        Point::AfterManifestRename,
     ];
-    const CHECKPOINT: [Point; 4] = [
+    /// Of a checkpoint; after these all goes on.
+    const GOES_ON: [Point; 4] = [
         Point::BeforeCheckpoint,
         Point::AfterCheckpointRows,
         Point::AfterManifestWrite,
@@ -293,43 +336,57 @@ fn what_is_told_is_found_whatever_a_disk_refuses() {
     in_few_orders(|| {
         let dir = Arc::new(Scratch::new());
         let node = open(dir.path());
-        tell(&node, dir.path(), &put(&node, 1, "x"));
-        let chosen = shuttle::rand::thread_rng().gen_range(0..LOG.len() + CHECKPOINT.len());
+        assert!(told(&node, dir.path(), 1));
+        assert!(node.checkpoint().unwrap());
+        let chosen = shuttle::rand::thread_rng().gen_range(0..ENDS.len() + GOES_ON.len());
         let before = shuttle::rand::thread_rng().gen_range(0..3);
-        let point = *LOG.iter().chain(&CHECKPOINT).nth(chosen).unwrap();
+        let point = *ENDS.iter().chain(&GOES_ON).nth(chosen).unwrap();
         fail_at(point, before);
+        let known = Arc::new(Mutex::new((BTreeSet::from([1]), 1)));
         let writer = |rows: [u8; 2]| {
-            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            let (node, dir, known) = (Arc::clone(&node), Arc::clone(&dir), Arc::clone(&known));
             runs(move || {
-                let told = rows.map(|row| told(&node, dir.path(), &put(&node, row, "x")));
+                let told = rows.map(|row| told(&node, dir.path(), row));
                 assert!(told[0] || !told[1], "the log has failed, and goes on");
+                let rows = rows.into_iter().zip(told).filter(|(_, told)| *told);
+                known.lock().0.extend(rows.map(|(row, _)| row));
             })
         };
         let splitting = {
-            let (node, dir) = (Arc::clone(&node), Arc::clone(&dir));
+            let (node, known) = (Arc::clone(&node), Arc::clone(&known));
             runs(move || {
                 let keys: [&[u8]; 1] = [&key(5)];
-                if node
-                    .split(KS, "p", 1, 2, &keys, &["s", "t"], &clock)
-                    .is_ok()
-                {
-                    assert_eq!(after_a_crash(dir.path()).partitions, 2);
-                }
+                let split = node.split(KS, "p", 1, 2, &keys, &["s", "t"], &clock);
+                known.lock().1 += usize::from(split.is_ok());
             })
         };
         let saving = {
             let node = Arc::clone(&node);
             runs(move || drop(node.checkpoint()))
         };
-        together([writer([2, 3]), writer([4, 0]), splitting, saving]);
+        together([writer([2, 6]), writer([7, 3]), splitting, saving]);
         let struck = FAILS.take().is_none();
-        if struck && LOG.contains(&point) {
-            assert!(node.failure().is_some(), "{point:?}");
-        } else if !struck || CHECKPOINT.contains(&point) {
-            assert!(node.failure().is_none(), "{point:?}: {:?}", node.failure());
-            assert_eq!(after_a_crash(dir.path()).rows, 5, "{point:?}");
+        let is_over = struck && ENDS.contains(&point);
+        let failure = node.failure();
+        assert_eq!(failure.is_some(), is_over, "{point:?}: {failure:?}");
+        if let Some(reason) = failure {
+            assert!(reason.contains("made to fail"), "{point:?}: {reason}");
+            let refused = put(&node, 8, "x");
+            assert_eq!(refused.code, Code::Limit, "{point:?}");
+            let text = refused.message.unwrap();
+            assert!(text.contains(&*reason), "{point:?}: {text}");
+            assert!(node.checkpoint().is_err(), "{point:?}");
+        } else {
+            assert!(told(&node, dir.path(), 8), "{point:?}");
+            assert!(node.checkpoint().unwrap(), "{point:?}");
+            *known.lock() = (BTreeSet::from([1, 2, 3, 6, 7, 8]), 2);
         }
+        let (rows, partitions) = next_life(dir.path());
+        let (told, parts) = &*known.lock();
+        assert!(told.is_subset(&rows), "{point:?}: {told:?}, {rows:?}");
+        assert!(partitions >= *parts, "{point:?}");
         node.close();
+        assert!(told.is_subset(&next_life(dir.path()).0), "{point:?}");
     });
 }
 
