@@ -399,6 +399,53 @@ fn damage_in_a_checkpoint_is_refused_and_said() {
 }
 
 #[test]
+fn rows_that_are_cut_off_or_go_on_are_refused_wherever() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    (0..20).for_each(|key| drop(put(&node, key, &[7; 100_000])));
+    assert!(node.checkpoint().unwrap());
+    shut(node);
+    let name = "rows-000000000000";
+    let bytes = fs::read(dir.path().join(name)).unwrap();
+    let mut borders = vec![0];
+    while let Some(length) = bytes
+        .get(borders[borders.len() - 1]..)
+        .filter(|b| b.len() > 4)
+    {
+        let length = u32::from_le_bytes(length[..4].try_into().unwrap());
+        borders.push(borders[borders.len() - 1] + 4 + length as usize);
+    }
+    assert_eq!(borders.pop(), Some(bytes.len()));
+    assert!(borders.len() > 4, "{borders:?}");
+    let refusal = |bytes: &[u8]| {
+        let damaged = copy(dir.path());
+        fs::write(damaged.path().join(name), bytes).unwrap();
+        let refused = check(damaged.path()).unwrap_err();
+        assert!(matches!(refused, DiskError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains(name), "{refused}");
+        refused.to_string()
+    };
+    for border in borders {
+        let counted = refusal(&bytes[..border]);
+        assert!(counted.contains("the checkpoint says 20"), "{counted}");
+        for inside in [1, 4, 5, 1000] {
+            let cut = refusal(&bytes[..border + inside]);
+            assert!(cut.contains("cut off"), "{border} + {inside}: {cut}");
+        }
+        // A length that is another one, and so big that it must not be believed.
+        let mut long = bytes.clone();
+        long[border..border + 4].fill(0xff);
+        refusal(&long);
+        let again = [&bytes[..], &bytes[border..]].concat();
+        refusal(&again);
+    }
+    for more in [&[0][..], &[0; 4], &[0; 5], &[0xff; 100]] {
+        refusal(&[&bytes[..], more].concat());
+    }
+}
+
+#[test]
 fn a_directory_has_one_user_and_one_owner() {
     let dir = Scratch::new();
     let node = open(dir.path());

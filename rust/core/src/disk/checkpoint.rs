@@ -361,7 +361,12 @@ pub(super) fn read_rows(dir: &Path, part: &Saved) -> Result<Tree, String> {
     let mut decoder = ChunkDecoder::new(key_length);
     let mut builder = TreeBuilder::new(key_length);
     let mut chunk = Vec::new();
-    while next_chunk(&mut reader, &mut chunk).map_err(|error| tell(error.to_string()))? {
+    while next_chunk(&mut reader, &mut chunk).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            tell("the file was cut off in the middle of a chunk".into())
+        }
+        _ => tell(error.to_string()),
+    })? {
         let rows = decoder
             .decode(&chunk)
             .map_err(|error| tell(error.to_string()))?;
