@@ -32,7 +32,7 @@ DIES = "this worker ends"
 async def nothing_is_acknowledged(scene: Scene) -> None:
     """The log is held: each writer may hear of one write that was on disk before, and of no more."""
     before = scene.rows.written
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # that nothing happens can only be seen for a while
     assert scene.rows.written <= before + len(scene.writers)
     scene.release()
 
@@ -49,7 +49,7 @@ async def writers_wait(scene: Scene) -> None:
     async def waiting() -> bool:
         nonlocal seen
         before, seen = seen, scene.rows.written
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # a writer that is not held writes many rows in that
         return seen == before
 
     await until(waiting, "the writers wait")

@@ -35,6 +35,11 @@ class Halted:
         if await self.assignments.find("m1") is not None:
             await self.assignments.delete("m1")
 
+    async def end_operator(self) -> None:
+        """By SIGTERM; no other comes."""
+        self.no_more_operators.append(True)
+        await self.cluster.restart_operator()
+
     async def gone(self) -> None:
         async def there_is_none() -> bool:
             return await self.assignments.find("m1") is None
@@ -82,8 +87,7 @@ async def test_an_operator_that_ends_with_the_namespace_lets_go_of_everything(tm
     """Its pod may be deleted before the Assignments are."""
     async with halted(tmp_path) as found:
         await found.delete_namespace()
-        found.no_more_operators.append(True)
-        await found.cluster.restart_operator()
+        await found.end_operator()
         await found.delete()
         await found.gone()
 
@@ -91,8 +95,7 @@ async def test_an_operator_that_ends_with_the_namespace_lets_go_of_everything(tm
 async def test_in_a_namespace_that_stays_it_is_kept(tmp_path: Path) -> None:
     async with halted(tmp_path) as found:
         await found.delete()
-        found.no_more_operators.append(True)
-        await found.cluster.restart_operator()
+        await found.end_operator()
         kept = await found.assignments.get("m1")
         assert kept.metadata.deletion_timestamp is not None
         assert kept.metadata.finalizers

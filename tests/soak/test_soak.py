@@ -32,7 +32,7 @@ async def test_rows_that_are_lost_are_found(tmp_path: Path) -> None:
     settings = SoakSettings(seconds=3, seed=1, kinds=("cut-client",))
     async with faulty_cluster(tmp_path, settings) as target, trying(settings, target, print) as trial:
         strikes = asyncio.create_task(trial.strike())
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # in the middle of the trial
         target.cluster.kill_worker("worker-1")
         await strikes
         result = await trial.finish()

@@ -97,6 +97,11 @@ class PartitionSpec(Model, frozen=True, kw_only=True):
         ),
     ] = 0
 
+    @property
+    def merged_away(self) -> bool:
+        """Another serves its keys; it only passes requests on, for a moment."""
+        return self.primary is None and self.proxy is not None
+
 
 class PartitionStatus(Model, frozen=True, kw_only=True):
     """What the operator last saw of a partition."""

@@ -133,7 +133,7 @@ class _Recovery:
             for each in self.meeting(span.start, span.end)
             if each.metadata.name != object_.metadata.name
             and each.spec.epoch > object_.spec.epoch
-            and (each.spec.primary or not each.spec.proxy)
+            and not each.spec.merged_away
         ]
 
     # What belongs to the worker

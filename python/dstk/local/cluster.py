@@ -231,6 +231,8 @@ class LocalCluster:
         try:
             await kube.request(connection, "GET", f"{_NAMESPACES}/{self.namespace}")
         except ApiError as error:
+            if error.status == 403:
+                return  # whoever may not look at it was given one
             if not kube.is_not_found(error):
                 raise
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}

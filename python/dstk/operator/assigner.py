@@ -302,7 +302,7 @@ class Assigner:
             if name in orphaned:
                 message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
                 state = self._condition(standing.READY, False, "RowsHeld", message, generation)
-            elif partitions and ready == sum(not _is_merged_away(partition) for partition in partitions):
+            elif partitions and ready == sum(not partition.spec.merged_away for partition in partitions):
                 state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
             else:
                 state = self._condition(standing.READY, False, "NotServed", "not every partition is served", generation)
@@ -349,8 +349,3 @@ class Assigner:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-
-
-def _is_merged_away(partition: Partition) -> bool:
-    """Another serves its keys; it only passes requests on, for a moment."""
-    return partition.spec.primary is None and partition.spec.proxy is not None

@@ -47,15 +47,20 @@ class NamespaceEnd:
 
     async def _let_go(self, which: Callable[[Assignment], bool]) -> None:
         kept = [each for each in self._assignments if _is_kept(each) and which(each)]
-        try:
-            if kept and await self._goes():
-                for assignment in kept:
-                    await self._release(assignment)
-        except DstkError as error:
-            log.info("namespace %s: %s", self._namespace, error)
+        if not kept or not await self._goes():
+            return
+        for assignment in kept:
+            try:
+                await self._release(assignment)
+            except DstkError as error:  # It keeps none of the others from going.
+                log.warning("assignment %s was not let go: %s", assignment.metadata.name, error)
 
     async def _goes(self) -> bool:
-        answer = await request(self._connection, "GET", f"/api/v1/namespaces/{self._namespace}")
+        try:
+            answer = await request(self._connection, "GET", f"/api/v1/namespaces/{self._namespace}")
+        except DstkError as error:
+            log.info("whether namespace %s goes is not known: %s", self._namespace, error)
+            return False
         namespace = msgspec.json.decode(answer)
         return namespace["metadata"].get("deletionTimestamp") is not None
 

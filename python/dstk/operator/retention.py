@@ -35,6 +35,7 @@ class Finished:
         if new is None:
             assert old is not None
             self._there.discard(old.metadata.uid)
+            self._forget_the_gone()
             return False
         uid, ended = new.metadata.uid, new.status.finished_at
         if not is_finished(new) or ended is None or uid in self._there or (old is not None and is_finished(old)):
@@ -46,6 +47,12 @@ class Finished:
         else:
             heapq.heappush(self._by_term, (ended.timestamp() + kept, new.metadata.name, uid))
         return True
+
+    def _forget_the_gone(self) -> None:
+        """What others have deleted is in the heap until more than half of it is of that kind."""
+        if len(self._by_end) > 2 * len(self._there) + 1000:
+            self._by_end = [entry for entry in self._by_end if entry[2] in self._there]
+            heapq.heapify(self._by_end)
 
     def take(self, now: float) -> tuple[str, str] | None:
         """Name and UID of one that is to go by now; it is not named again."""

@@ -63,7 +63,7 @@ class RouteTable:
 def route_of(partition: Partition, keyspace: Keyspace) -> Route | None:
     """The table's entry of a Partition. None when it says nothing about who owns its keys now."""
     spec = partition.spec
-    if spec.primary is None and spec.proxy is not None:
+    if spec.merged_away:
         return None
     try:
         span = span_of(spec.range, keyspace.spec.key_length)

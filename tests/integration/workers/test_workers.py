@@ -19,6 +19,7 @@ from dstk import aio, errors
 from dstk.lifecycle import actions
 from dstk.testing.load import LoadSettings, VerifyingLoad
 from dstk.wire import Route
+from waiting import until_true
 
 MIDDLE = b"\x80" + bytes(KEY_LENGTH - 1)
 LOAD = LoadSettings(keys=5_000, value_size=100, tasks=16)
@@ -55,9 +56,7 @@ async def under_load(running: Fleet, operate: Callable[[VerifyingLoad], Awaitabl
 async def after_more(load: VerifyingLoad, operations: int) -> None:
     """Until the load has done so many operations more."""
     goal = load.report.operations + operations
-    async with asyncio.timeout(60):
-        while load.report.operations < goal:
-            await asyncio.sleep(0.005)
+    await until_true(lambda: load.report.operations >= goal, f"the load does {operations} operations more")
 
 
 async def test_a_move_under_load_loses_nothing(pair: Fleet) -> None:

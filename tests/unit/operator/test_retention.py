@@ -67,6 +67,18 @@ def test_what_is_gone_already_makes_room() -> None:
     assert all_due(finished, 2.0) == []
 
 
+def test_what_others_delete_does_not_pile_up() -> None:
+    finished = Finished(keep=10)
+    for number in range(5000):
+        gone = ended(f"gone-{number}", float(number))
+        finished.changed(None, gone)
+        finished.changed(gone, None)
+    assert len(finished._by_end) <= 1001
+    for number in range(12):
+        finished.changed(None, ended(f"kept-{number:02}", 5000.0 + number))
+    assert all_due(finished, 9000.0) == ["kept-00", "kept-01"]
+
+
 def test_only_what_has_ended_counts_and_once() -> None:
     finished = Finished(keep=1)
     running = ended("a", 0, phase=AssignmentPhase.RUNNING)

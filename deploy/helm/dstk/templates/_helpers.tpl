@@ -70,8 +70,8 @@ topologySpreadConstraints:
 {{- end }}
 
 {{/*
-Limits of a worker's node: those of the values, and what keys and values may take of the container's memory. Two fifths:
-rows of 100 bytes take 1.6 times theirs, then there are logs, held requests and snapshots.
+Limits of a worker's node: those of the values, and what rows may take of the container's memory. Two fifths: there are
+logs, held requests and snapshots besides.
 */}}
 {{- define "dstk.nodeLimits" -}}
 {{- $limits := deepCopy .limits }}
