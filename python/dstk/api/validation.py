@@ -24,6 +24,11 @@ Meeting: TypeAlias = Callable[[str, bytes, bytes], Iterable[str]]
 
 _Labels: TypeAlias = Mapping[str, str]
 
+_LASTING = frozenset(
+    {"InvalidSpec", "InvalidRange", "InvalidSplitKey", "UnknownKeyspace", "UnknownWorker", "WorkerNotSelected"}
+)
+"""Reasons that lie in the Assignment itself, in what never changes, or in pods, which no Assignment makes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -31,6 +36,11 @@ class Refusal:
 
     reason: str
     message: str
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it holds whatever the Assignments that go first do: then there is nothing to wait for."""
+        return self.reason in _LASTING
 
 
 class _Refused(Exception):
@@ -76,11 +86,15 @@ class _Around:
             )
         return partition.spec.primary
 
-    def accept(self, worker: str, keyspace: Keyspace) -> None:
+    def labels(self, worker: str) -> _Labels:
         labels = self.workers.get(worker)
         if labels is None:
             known = ", ".join(sorted(self.workers)[:10]) or "none"
             raise _Refused("UnknownWorker", f'there is no worker pod "{worker}"; known: {known}')
+        return labels
+
+    def accept(self, worker: str, keyspace: Keyspace) -> None:
+        labels = self.labels(worker)
         if not keyspace.spec.selects(labels):
             wanted = ", ".join(f"{k}={v}" for k, v in sorted(keyspace.spec.workers.selector.match_labels.items()))
             raise _Refused(
@@ -137,6 +151,7 @@ def check_partition(
 
 
 def _check_spec(spec: AssignmentSpec, around: _Around) -> None:
+    """Raises what lasts before what other Assignments may yet change: one may hide the other."""
     given = [params for params in (spec.new_params, spec.split_params, spec.merge_params, spec.move_params) if params]
     if len(given) != 1:
         raise _Refused("InvalidSpec", f"exactly one of the params is needed, {len(given)} are given")
@@ -154,9 +169,12 @@ def _check_spec(spec: AssignmentSpec, around: _Around) -> None:
 def _check_new(new: NewParams, around: _Around) -> None:
     if not new.names:
         raise _Refused("InvalidSpec", "newParams names no partition")
+    around.labels(new.primary)
+    for known in (around.partitions[name] for name in new.names if name in around.partitions):
+        around.accept(new.primary, around.keyspace(known))
+        around.span(known)
     for name in new.names:
         partition = around.partition(name)
-        around.accept(new.primary, around.keyspace(partition))
         owner = partition.spec.primary
         if owner is not None and owner in around.workers:
             hint = "it is there already" if owner == new.primary else "InterWorkerMove takes it to another pod"
@@ -195,7 +213,6 @@ def _older(other: Partition, than: Partition) -> bool:
 def _check_split(split: SplitParams, around: _Around) -> None:
     parent = around.partition(split.partition)
     keyspace = around.keyspace(parent)
-    owner = around.owner(parent)
     span = around.span(parent)
     keys: dict[bytes, str] = {}
     for text in split.keys:
@@ -203,23 +220,25 @@ def _check_split(split: SplitParams, around: _Around) -> None:
             key = parse_bound(text, keyspace.spec.key_length)
         except InvalidRequest as error:
             raise _Refused("InvalidSplitKey", f'split key "{text}": {error}') from error
+        if key in keys:
+            raise _Refused("InvalidSplitKey", f'split keys "{keys[key]}" and "{text}" are the same key')
+        keys[key] = text
+    if not keys:
+        raise _Refused("InvalidSpec", "splitParams names no split key")
+    if split.names is not None and len(split.names) != len(keys) + 1:
+        raise _Refused(
+            "InvalidSpec", f"{len(keys)} split keys make {len(keys) + 1} pieces, not {len(split.names)} names"
+        )
+    owner = around.owner(parent)
+    for key, text in keys.items():
         if not span.holds(key) or key == span.start or not key.strip(b"\0"):
             raise _Refused(
                 "SplitKeyOutside",
                 f'split key "{text}" is not inside {parent.spec.range} of Partition "{split.partition}"; '
                 "it must lie between the bounds and on neither",
             )
-        if key in keys:
-            raise _Refused("InvalidSplitKey", f'split keys "{keys[key]}" and "{text}" are the same key')
-        keys[key] = text
-    if not keys:
-        raise _Refused("InvalidSpec", "splitParams names no split key")
     if split.names is None:
         return
-    if len(split.names) != len(keys) + 1:
-        raise _Refused(
-            "InvalidSpec", f"{len(keys)} split keys make {len(keys) + 1} pieces, not {len(split.names)} names"
-        )
     cuts = [span.start, *sorted(keys), span.end]
     for name, start, end in zip(split.names, cuts[:-1], cuts[1:], strict=True):
         around.free(name, parent.spec.keyspace, Span(start, end), owner)
@@ -262,8 +281,9 @@ def _check_gap(lower: Partition, upper: Partition, parts: Sequence[str], around:
 
 
 def _check_move(move: MoveParams, around: _Around) -> None:
+    around.labels(move.to)
     partition = around.partition(move.partition)
-    keyspace = around.keyspace(partition)
+    around.accept(move.to, around.keyspace(partition))
     owner = around.owner(partition)
     if owner == move.to:
         raise _Refused("AlreadyThere", f'pod "{move.to}" serves Partition "{move.partition}" already')
@@ -272,4 +292,3 @@ def _check_move(move: MoveParams, around: _Around) -> None:
             "NotTheOwner",
             f'pod "{owner}" serves Partition "{move.partition}", not "{move.source}"; set from to it',
         )
-    around.accept(move.to, keyspace)

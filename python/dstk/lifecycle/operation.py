@@ -244,12 +244,20 @@ def refused(facts: Operation) -> bool:
 
 
 @_common
+def refused_for_good(facts: Operation) -> bool:
+    """Nothing that the Assignments ahead do can change it."""
+    refusal = facts.observed.refusal
+    return refusal is not None and refusal.lasting
+
+
+@_common
 def behind_others(facts: Operation) -> bool:
     return bool(facts.observed.ahead)
 
 
 ADMISSION: tuple[Row[Any], ...] = (
     at(None).when(cancelled).abort("Cancelled"),
+    at(None).when(refused_for_good).abort("Refused"),
     at(None).when(behind_others).queue("Waiting"),
     at(None).when(refused).abort("Refused"),
     at(None).when(always).go(Step.LOADING),

@@ -186,6 +186,27 @@ async def test_what_cannot_be_is_aborted_with_a_reason_and_touches_nothing() -> 
         assert cluster.specs("part")[-1] == ("pod1", None, 1)
 
 
+async def test_what_no_other_assignment_can_mend_is_refused_while_others_go_first() -> None:
+    async with world() as cluster:
+        await prepared(cluster)
+        cluster.workers["pod2"].copies = False
+        async with cluster.operating():
+            await cluster.assign("a-first", "InterWorkerMove", **MOVE)
+            await cluster.until("a-first", lambda item: item.status.move is not None)
+            nowhere = {"moveParams": {"partition": "part", "from": "pod1", "to": "pod9"}}
+            await cluster.assign("b-nowhere", "InterWorkerMove", **nowhere)
+            aborted = await cluster.ended("b-nowhere", "Aborted")
+            assert aborted.status.reason == "UnknownWorker"
+            # The first may well come to nothing, and the second be right then.
+            elsewhere = {"moveParams": {"partition": "part", "from": "pod2", "to": "pod1"}}
+            await cluster.assign("c-back", "InterWorkerMove", **elsewhere)
+            waiting = await cluster.until("c-back", lambda item: item.status.phase is not None)
+            assert (waiting.status.phase, waiting.status.reason) == ("Pending", "Waiting")
+            cluster.workers["pod2"].copies = True
+            await cluster.ended("a-first", "Completed")
+            await cluster.ended("c-back", "Completed")
+
+
 async def test_two_assignments_on_one_partition_go_one_after_the_other() -> None:
     async with world() as cluster:
         await prepared(cluster)

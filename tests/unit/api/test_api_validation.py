@@ -122,6 +122,17 @@ REFUSED = {
 }  # fmt: skip
 
 
+LASTING_FIRST = {
+    "a pod that does not exist, for what nobody serves": (move("t-z", "w-0", "w-7"), "UnknownWorker"),
+    "a pod that does not exist, for what does not exist": (move("nix", "w-0", "w-7"), "UnknownWorker"),
+    "a pod that does not exist, for what it could not have": (new("nix", primary="w-7"), "UnknownWorker"),
+    "one that the pod may not serve, after one that is in the way": (new("x-y", "choosy"), "WorkerNotSelected"),
+    "a key that is too long, of what nobody serves": (split("t-z", "bbbbb"), "InvalidSplitKey"),
+    "a key that is too long, after one that is outside": (split("a-e", "f", "bbbbb"), "InvalidSplitKey"),
+    "too few names, and a key that is outside": (split("a-e", "f", names=["x1", "x2", "x3"]), "InvalidSpec"),
+}
+
+
 def asked(spec: dict[str, Any]) -> Assignment:
     return decode(Assignment, {"metadata": {"name": "asked"}, "spec": spec})
 
@@ -137,6 +148,20 @@ def test_refused(spec: dict[str, Any], reason: str, says: str) -> None:
     assert refusal is not None
     assert refusal.reason == reason
     assert says in refusal.message
+
+
+@pytest.mark.parametrize(("spec", "reason"), LASTING_FIRST.values(), ids=LASTING_FIRST)
+def test_what_no_other_assignment_can_mend_is_said_first(spec: dict[str, Any], reason: str) -> None:
+    refusal = check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, meeting)
+    assert refusal is not None
+    assert (refusal.reason, refusal.lasting) == (reason, True)
+
+
+@pytest.mark.parametrize("case", ["what overlaps an older one", "an unknown partition", "split what nobody serves"])
+def test_what_the_assignments_ahead_may_change_does_not_last(case: str) -> None:
+    refusal = check(asked(REFUSED[case][0]), PARTITIONS, KEYSPACES, WORKERS, meeting)
+    assert refusal is not None
+    assert not refusal.lasting
 
 
 def test_a_gap_that_nobody_owns_may_be_merged_over() -> None:

@@ -49,6 +49,14 @@ MATRIX = {
     # not begun
     "begins": (at(None, SERVES), ["status Running loading"]),
     "refused": (at(None, SERVES, refusal=Refusal("GapOwned", "…")), ["status Aborted - GapOwned"]),
+    "refused for good, behind others": (
+        at(None, SERVES, refusal=Refusal("InvalidSpec", "…"), ahead=("a0",)),
+        ["status Aborted - InvalidSpec"],
+    ),
+    "refused for now, behind others": (
+        at(None, SERVES, refusal=Refusal("NotAssigned", "…"), ahead=("a0",)),
+        ["status Pending - Waiting", "wait for Waiting"],
+    ),
     "waits for older": (at(None, SERVES, ahead=("a0",)), ["status Pending - Waiting", "wait for Waiting"]),
     "deleted before it began": (at(None, SERVES, cancelled=True), ["status Aborted - Cancelled"]),
     # up to the flip

@@ -92,6 +92,14 @@ MATRIX = {
     # not begun
     "begins": (at(None, SERVES, None), ["status Running loading"]),
     "refused": (at(None, SERVES, None, refusal=Refusal("NotTheOwner", "…")), ["status Aborted - NotTheOwner"]),
+    "refused for good, behind others": (
+        at(None, SERVES, None, refusal=Refusal("InvalidSpec", "…"), ahead=("a0",)),
+        ["status Aborted - InvalidSpec"],
+    ),
+    "refused for now, behind others": (
+        at(None, SERVES, None, refusal=Refusal("NotAssigned", "…"), ahead=("a0",)),
+        ["status Pending - Waiting", "wait for Waiting"],
+    ),
     "waits for older": (at(None, SERVES, None, ahead=("a0",)), ["status Pending - Waiting", "wait for Waiting"]),
     "deleted before it began": (at(None, SERVES, None, cancelled=True), ["status Aborted - Cancelled"]),
     # loading

@@ -41,6 +41,14 @@ MATRIX = {
     # not begun
     "begins": (at(None, EMPTY), ["status Running loading"]),
     "refused": (at(None, EMPTY, refusal=Refusal("Overlap", "…")), ["status Aborted - Overlap"]),
+    "refused for good, behind others": (
+        at(None, EMPTY, refusal=Refusal("InvalidSpec", "…"), ahead=("a0",)),
+        ["status Aborted - InvalidSpec"],
+    ),
+    "refused for now, behind others": (
+        at(None, EMPTY, refusal=Refusal("NotAssigned", "…"), ahead=("a0",)),
+        ["status Pending - Waiting", "wait for Waiting"],
+    ),
     "waits for older": (at(None, EMPTY, ahead=("a0",)), ["status Pending - Waiting", "wait for Waiting"]),
     "deleted before it began": (at(None, EMPTY, cancelled=True), ["status Aborted - Cancelled"]),
     # loading
