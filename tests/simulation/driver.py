@@ -45,7 +45,7 @@ class Driver:
 
     def __init__(self, operator: Operator, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.named = {*assignment.spec.partitions, *assignment.spec.creates}
+        self.named = set(assignment.partitions)
         self.worker_names: tuple[str, ...] = ()
         self._operator = operator
         self._memory = Memory()

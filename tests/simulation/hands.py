@@ -122,13 +122,13 @@ class Hands:
         range_ = KeyRange(start=create.start, end=create.end)
         spec = PartitionSpec(keyspace=create.keyspace, range=range_, primary=create.primary, epoch=create.epoch)
         created = datetime.fromtimestamp(self.clock.now, UTC)
-        fresh = Partition(metadata=ObjectMeta(name=create.name, creation_timestamp=created), spec=spec)
+        fresh = Partition(metadata=ObjectMeta(name=create.partition, creation_timestamp=created), spec=spec)
         reply = api.request(lambda: api.create("partitions", fresh))
         yield reply
         try:
             made = reply.result()
         except (Conflict, TimedOut):
-            reply = api.request(lambda: api.get("partitions", create.name))
+            reply = api.request(lambda: api.get("partitions", create.partition))
             yield reply
             made = reply.result()
             outcome.stale = True
@@ -136,18 +136,20 @@ class Hands:
                 raise
         if (made.status.phase, made.status.incarnation) != (PartitionPhase.READY, create.incarnation):
             status = PartitionStatus(phase=PartitionPhase.READY, incarnation=create.incarnation)
-            reply = api.request(lambda: api.replace("partitions", create.name, lambda it: with_(it, status=status)))
+            reply = api.request(
+                lambda: api.replace("partitions", create.partition, lambda it: with_(it, status=status))
+            )
             yield reply
             made = reply.result()
         self._learn(made, outcome)
 
     def _delete(self, delete: actions.DeletePartition, outcome: Outcome) -> Steps:
         api = self.world.api
-        reply = api.request(lambda: api.delete("partitions", delete.name, delete.uid))
+        reply = api.request(lambda: api.delete("partitions", delete.partition, delete.uid))
         yield reply
         with contextlib.suppress(NotFound, Conflict):
             reply.result()
-        outcome.written[delete.name] = None
+        outcome.written[delete.partition] = None
 
     def _set_partition_status(self, change: actions.SetPartitionStatus, outcome: Outcome) -> Steps:
         api, known = self.world.api, self.partitions.get(change.partition)

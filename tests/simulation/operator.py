@@ -107,7 +107,7 @@ class Operator(Process):
             driver.wake()
         if new is None or is_final(new):
             for other in self.drivers.values():
-                if other is not driver and other.named & {*assignment.spec.partitions, *assignment.spec.creates}:
+                if other is not driver and other.named & set(assignment.partitions):
                     other.wake()
         if driver is None and new is not None:
             if not is_final(new):
@@ -278,7 +278,7 @@ class Operator(Process):
                 other.metadata.name
                 for other in self._in_charge()
                 if other.metadata.uid != assignment.metadata.uid
-                and not names.isdisjoint((*other.spec.partitions, *other.spec.creates))
+                and not names.isdisjoint(other.partitions)
                 and _order(other) < order
             )
         )
@@ -287,14 +287,14 @@ class Operator(Process):
         """Partitions that an unfinished Assignment touches."""
         busy: set[str] = set()
         for assignment in self._in_charge():
-            busy.update((*assignment.spec.partitions, *assignment.spec.creates))
+            busy.update(assignment.partitions)
             if assignment.spec.new_params is None:
                 busy.update(touched(assignment, self.partitions.items, self.keyspace).partitions)
         return busy
 
     def taken(self, partition: str) -> bool:
         """Whether an unfinished Assignment names the partition."""
-        return any(partition in (*each.spec.partitions, *each.spec.creates) for each in self._in_charge())
+        return any(partition in each.partitions for each in self._in_charge())
 
     def refusal(self, assignment: Assignment) -> Refusal | None:
         if assignment.status.phase not in (None, AssignmentPhase.PENDING):

@@ -108,7 +108,7 @@ class Recovery:
     def _lane(self, steps: tuple[actions.Action, ...]) -> Steps:
         operator = self._operator
         for step in steps:
-            partition = getattr(step, "partition", "")
+            partition = step.partition
             if partition and operator.taken(partition):
                 return
             try:

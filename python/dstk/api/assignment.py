@@ -265,6 +265,10 @@ class MergeStatus(Model, frozen=True, kw_only=True):
     sub_parts: Annotated[dict[PartitionName, Role], Meta(max_length=100, description="Role of each part, by name.")] = (
         field(default_factory=dict)
     )
+    name: Annotated[
+        PartitionName | None,
+        Meta(description="Name of the merged partition, from before the parts become one: it outlives them."),
+    ] = None
 
 
 class MoveStatus(Model, frozen=True, kw_only=True):
@@ -347,3 +351,12 @@ class Assignment(Model, frozen=True, kw_only=True, tag_field="kind", tag="Assign
     def finished(self) -> bool:
         """Whether it is Completed or Aborted."""
         return self.status.phase is not None and self.status.phase.final
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """Names of the Partitions that it works on or creates, as far as spec and status give them; each once."""
+        split, merge = self.status.split, self.status.merge
+        names = [*self.spec.partitions, *self.spec.creates, *(split.splits if split is not None else ())]
+        if merge is not None and merge.name:
+            names.append(merge.name)
+        return tuple(dict.fromkeys(names))

@@ -44,6 +44,10 @@ __all__ = [
 ]
 
 
+# Every action says by `partition` which one it concerns, "" for none: whoever has to leave a partition to somebody else
+# asks each action alike.
+
+
 # Commands: what a worker is told. Bounds are bytes, padded to the keyspace's key length; an empty end is +∞.
 
 
@@ -214,7 +218,7 @@ class CreatePartition:
     `status.incarnation` what is given here.
     """
 
-    name: str
+    partition: str
     keyspace: str
     start: str
     end: str
@@ -227,7 +231,7 @@ class CreatePartition:
 class DeletePartition:
     """Delete a Partition object, provided it still is that very object (uid). One that is gone is a success."""
 
-    name: str
+    partition: str
     uid: str
 
 
@@ -249,6 +253,11 @@ class SetStatus:
 
     status: AssignmentStatus
 
+    @property
+    def partition(self) -> str:
+        """None: it concerns the Assignment."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -267,12 +276,22 @@ class Wait:
     seconds: float
     what: str
 
+    @property
+    def partition(self) -> str:
+        """None."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
     """Lanes that do not depend on each other: they may run at once. Each runs in order up to its first failure."""
 
     lanes: tuple[tuple[Action, ...], ...]
+
+    @property
+    def partition(self) -> str:
+        """None: each action in the lanes says its own."""
+        return ""
 
 
 Action: TypeAlias = (

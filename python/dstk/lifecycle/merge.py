@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from dstk.api import MergeParams, MergeStatus, Partition, PartitionPhase, Progress, Role, Step
+from dstk.api import KeyRange, MergeParams, MergeStatus, Partition, PartitionPhase, Progress, Role, Step
 from dstk.api.span import span_of
+from dstk.keys import format_bound
 from dstk.lifecycle.actions import (
     Action,
     CreatePartition,
@@ -76,7 +77,7 @@ class Merging(Operation):
         """The worker in which all of this happens."""
         objects = [each for each in (*self.parts, self.merged) if each is not None]
         owners = [each.spec.primary or each.spec.proxy for each in objects]
-        return self.worker(next((owner for owner in owners if owner), ""))
+        return self.worker(next((owner for owner in owners if owner), self.holder((self.name,))))
 
     @property
     def workers(self) -> Sequence[WorkerView]:
@@ -87,13 +88,35 @@ class Merging(Operation):
         return self.host.parts.get(name) if self.host.reachable else None
 
     @property
+    def joined(self) -> PartView | None:
+        """The merged partition at its worker, when the worker answers; one of an earlier life is not meant."""
+        held = self.held(self.name)
+        above = all(held.epoch > part.spec.epoch for part in self.parts) if held is not None else False
+        return held if held is not None and held.role == "primary" and above else None
+
+    @property
     def epoch(self) -> int:
         """What the merged partition gets: above every part's, so that it covers them in the routing table."""
         return max(part.spec.epoch for part in self.parts) + 1
 
     def detail(self, step: Step, ended_badly: bool = False) -> MergeStatus:
+        """With the merged partition's name from FOLLOWING on: parts have one epoch by then, and may go later."""
         merged, part = (Role.DISCONNECTED, Role.PRIMARY) if ended_badly else ROLES[step]
-        return MergeStatus(status=step, merged_part=merged, sub_parts=dict.fromkeys(self.params.partitions, part))
+        name = self.name if step is not LOADING and not ended_badly else ""
+        parts = dict.fromkeys(self.params.partitions, part)
+        return MergeStatus(status=step, merged_part=merged, sub_parts=parts, name=name or None)
+
+    def create(self) -> CreatePartition:
+        """The merged partition's object: spelled as its parts are; as the worker has it once one of them is gone."""
+        keyspace, host, joined = self.observed.keyspace, self.host, self.joined
+        if len(self.parts) == len(self.params.partitions) or joined is None:
+            whole, epoch = whole_of(self.parts, keyspace), self.epoch
+        else:
+            whole = KeyRange(start=format_bound(joined.start), end=format_bound(joined.end))
+            epoch = joined.epoch
+        return CreatePartition(
+            self.name, keyspace.metadata.name, whole.start, whole.end, host.name, epoch, host.incarnation
+        )
 
     def progress(self) -> Progress | None:
         merged = self.held(self.name)
@@ -126,11 +149,9 @@ def _owned(m: Merging, name: str) -> bool:
 
 @guard
 def flipped(m: Merging) -> bool:
-    """The worker has joined them, or some operator has already seen that it had."""
-    held, merged = m.held(m.name), m.merged
-    if held is not None and held.role == "primary" and len(m.parts) == len(m.params.partitions):
-        return True
-    return merged is not None and all(merged.spec.epoch > part.spec.epoch for part in m.parts)
+    """The worker has joined them, or some operator has already seen that it had; parts may be gone since."""
+    merged = m.merged
+    return m.joined is not None or (merged is not None and all(merged.spec.epoch > part.spec.epoch for part in m.parts))
 
 
 @guard
@@ -222,10 +243,7 @@ def create_merged(m: Merging) -> Iterable[Action]:
     if m.merged is not None and outlived:
         yield DeletePartition(m.name, m.merged.metadata.uid)
     if m.merged is None or outlived:
-        whole, keyspace = whole_of(m.parts, m.observed.keyspace), m.parts[0].spec.keyspace
-        yield CreatePartition(
-            m.name, keyspace, whole.start, whole.end, m.host.name, m.epoch, m.host.incarnation
-        )  # fmt: skip
+        yield m.create()
     elif m.merged.status.phase is None:
         # Whoever created it had not come to that.
         yield SetPartitionStatus(m.name, PartitionPhase.READY, m.host.incarnation)

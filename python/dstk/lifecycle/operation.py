@@ -125,6 +125,14 @@ class Operation(ABC):
         """The worker of that name; one nobody knows counts as gone."""
         return self.observed.workers.get(name) or WorkerView(name, reachable=False, gone=True)
 
+    def holder(self, names: Sequence[str]) -> str:
+        """Who is primary of one of them, whatever the objects say; "": nobody that answers."""
+        for worker in self.observed.workers.values():
+            parts = (worker.parts.get(name) for name in names)
+            if worker.reachable and any(part is not None and part.role == "primary" for part in parts):
+                return worker.name
+        return ""
+
     def is_lost(self, worker: WorkerView) -> bool:
         """Whether it does not answer and will not come back with what it held: its pod is gone, and so are the rows, or
         its lease has run out, and it serves no more."""

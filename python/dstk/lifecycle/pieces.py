@@ -76,12 +76,15 @@ def whole_of(parts: Sequence[Partition], keyspace: Keyspace) -> KeyRange:
 def merged_name(assignment: Assignment, parts: Sequence[Partition | None], keyspace: Keyspace) -> str:
     """The name that the Assignment gives, else a hash of parts, range and the epoch of the merged partition.
 
-    Empty when the Assignment gives none and not all parts are there any more.
+    What its status says goes before the hash, which nobody can tell any more once a part is gone. Empty when neither
+    gives one and not all parts are there.
     """
-    params = assignment.spec.merge_params
+    params, status = assignment.spec.merge_params, assignment.status.merge
     present = [part for part in parts if part is not None]
-    if params is None or params.name is not None:
-        return (params.name or "") if params is not None else ""
+    if params is None:
+        return ""
+    if (given := params.name or (status.name if status is not None else None)) is not None:
+        return given
     if len(present) < len(params.partitions):
         return ""
     span = span_of(whole_of(present, keyspace), keyspace.spec.key_length)

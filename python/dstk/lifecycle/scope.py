@@ -27,7 +27,7 @@ def touched(assignment: Assignment, partitions: Mapping[str, Partition], keyspac
     from those that it works on; the workers are those that it names and those that its Partitions name.
     """
     spec = assignment.spec
-    names = {*spec.partitions, *spec.creates}
+    names = set(assignment.partitions)
     try:
         if spec.split_params is not None:
             parent = partitions.get(spec.split_params.partition)
@@ -38,8 +38,6 @@ def touched(assignment: Assignment, partitions: Mapping[str, Partition], keyspac
             names.update((merged,) if merged else ())
     except InvalidRequest:
         pass  # Bounds that make no sense name nothing; validation says so.
-    if assignment.status.split is not None:
-        names.update(assignment.status.split.splits)
     workers: set[str] = set()
     if spec.new_params is not None:
         workers.add(spec.new_params.primary)

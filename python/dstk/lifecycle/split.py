@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from dstk.api import Partition, PartitionPhase, Progress, Role, SplitParams, SplitStatus, Step
+from dstk.keys import format_bound
 from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus, Split, Unfence
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, serving, silent, silent_for_long
@@ -66,7 +67,7 @@ class Splitting(Operation):
     def host(self) -> WorkerView:
         """The worker in which all of this happens."""
         owners = [each.spec.primary for each in (self.parent, *self.children) if each is not None]
-        return self.worker(next((owner for owner in owners if owner), ""))
+        return self.worker(next((owner for owner in owners if owner), self.holder(self.names)))
 
     @property
     def workers(self) -> Sequence[WorkerView]:
@@ -101,6 +102,15 @@ class Splitting(Operation):
             if step is LOADING and names:
                 splits[names[0]] = Role.LOADING
         return SplitStatus(status=step, from_part=Role.PRIMARY, splits=splits)
+
+    def create_born(self) -> Iterable[Action]:
+        """Objects for the children that the worker has, and that have none."""
+        host, keyspace = self.host, self.observed.keyspace.metadata.name
+        for name in self.names:
+            part = host.parts.get(name) if host.reachable else None
+            if part is not None and part.role == "primary" and name not in self.observed.partitions:
+                start, end = format_bound(part.start), format_bound(part.end)
+                yield CreatePartition(name, keyspace, start, end, host.name, part.epoch, host.incarnation)
 
     def progress(self) -> Progress | None:
         if not self.born:
@@ -199,7 +209,12 @@ def cut(s: Splitting) -> Iterable[Action]:
 
 @effect
 def create_children(s: Splitting) -> Iterable[Action]:
-    """One of an earlier life, which may be gone while it is still seen, makes room."""
+    """One of an earlier life, which may be gone while it is still seen, makes room.
+
+    Once the parent is gone, its spelling of the bounds and its epoch are: they are the worker's then.
+    """
+    if s.parent is None:
+        yield from s.create_born()
     for piece in s.pieces:
         known = s.observed.partitions.get(piece.name)
         if known is not None and known.spec.epoch < s.epoch:

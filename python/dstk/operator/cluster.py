@@ -158,8 +158,7 @@ class Cluster:
 
     def keyspace_of(self, assignment: Assignment) -> Keyspace | None:
         """The Keyspace of the Partitions that it names or is known to create, as far as they are there."""
-        splits = assignment.status.split.splits if assignment.status.split is not None else ()
-        for name in (*assignment.spec.partitions, *assignment.spec.creates, *splits):
+        for name in assignment.partitions:
             partition = self.partitions.get(name)
             if partition is not None:
                 return self.keyspaces.get(partition.spec.keyspace)
@@ -203,6 +202,4 @@ def _workers_named(partition: Partition) -> tuple[str, ...]:
 
 
 def _partitions_while_unfinished(assignment: Assignment) -> tuple[str, ...]:
-    if is_finished(assignment):
-        return ()
-    return (*assignment.spec.partitions, *assignment.spec.creates)
+    return () if is_finished(assignment) else assignment.partitions

@@ -240,7 +240,7 @@ class Driver:
             keyspace = UNKNOWN
         cancelled = deleted or assignment.metadata.deletion_timestamp is not None
         if keyspace is None:
-            named = map(self._cluster.partitions.get, (*assignment.spec.partitions, *assignment.spec.creates))
+            named = map(self._cluster.partitions.get, assignment.partitions)
             partition = next((each for each in named if each is not None), None)
             await self._lane(without_keyspace(assignment, partition, cancelled, self._now()), Outcome())
             return None
@@ -270,12 +270,14 @@ class Driver:
             name: partition for name in self.partition_names if (partition := partitions.get(name)) is not None
         }
         asked = list(self.partition_names)
-        others = [name for name in self._workers.labels if name not in self.worker_names] if self._may_be_held() else []
+        gone = self._is_gone()
+        ask_all = gone or self._may_be_held()
+        others = [name for name in self._workers.labels if name not in self.worker_names] if ask_all else []
         views = await asyncio.gather(*(self._workers.look(name, asked) for name in (*self.worker_names, *others)))
         self._holders = {
             name: view.name for view in views for name, part in view.parts.items() if part.role == "primary"
         }
-        views = views[: len(self.worker_names)]
+        views = [view for view in views if view.name in self.worker_names or (gone and view.parts)]
         if keyspace is None:
             self._keyspace = self._keyspace_of_what_is_held(views)
         self._views = {view.name: self._with_life(view) for view in views}
@@ -342,6 +344,12 @@ class Driver:
     def _may_be_held(self) -> bool:
         """Whether it is about to give somebody what another worker may have rows of, whatever the objects say."""
         return self.assignment.spec.new_params is not None and self.assignment.status.step is None
+
+    def _is_gone(self) -> bool:
+        """Whether something that it splits or merges has no object: who has what came of it, only the workers know."""
+        spec = self.assignment.spec
+        reshapes = spec.split_params is not None or spec.merge_params is not None
+        return reshapes and any(self._cluster.partitions.get(name) is None for name in spec.partitions)
 
     def _held_elsewhere(self) -> Refusal | None:
         """Of what has no owner by its object, a worker may have rows all the same: it is to get its object back."""

@@ -160,7 +160,7 @@ class Hands:
     async def _create(self, create: actions.CreatePartition, outcome: Outcome) -> None:
         partitions = self._cluster.partitions
         body = {
-            "metadata": {"name": create.name, "labels": {KEYSPACE_LABEL: create.keyspace}},
+            "metadata": {"name": create.partition, "labels": {KEYSPACE_LABEL: create.keyspace}},
             "spec": {
                 "keyspace": create.keyspace,
                 "range": {"start": create.start, "end": create.end},
@@ -174,12 +174,12 @@ class Hands:
         except (ApiError, OutcomeUnknown) as error:
             if isinstance(error, ApiError) and error.reason != "AlreadyExists":
                 raise
-            created = await partitions.objects.get(create.name)
+            created = await partitions.objects.get(create.partition)
             outcome.stale = True
             spec = created.spec
             if (spec.range.start, spec.range.end) != (create.start, create.end) or spec.epoch < create.epoch:
                 raise  # another's, or one of an earlier life that is about to go
-        ready = actions.SetPartitionStatus(create.name, PartitionPhase.READY, create.incarnation)
+        ready = actions.SetPartitionStatus(create.partition, PartitionPhase.READY, create.incarnation)
         created = await write_status(partitions, created, lambda old: _changed(old, ready), self._writes)
         self._learn(created, outcome)
         self._on_commit(created)
@@ -187,11 +187,11 @@ class Hands:
     async def _delete(self, delete: actions.DeletePartition, outcome: Outcome) -> None:
         try:
             async with self._writes:
-                await self._cluster.partitions.objects.delete(delete.name, uid=delete.uid)
+                await self._cluster.partitions.objects.delete(delete.partition, uid=delete.uid)
         except ApiError as error:
             if not (is_not_found(error) or is_conflict(error)):
                 raise
-        outcome.written[delete.name] = None
+        outcome.written[delete.partition] = None
 
     async def _set_partition_status(self, change: actions.SetPartitionStatus, outcome: Outcome) -> None:
         partition = self._cluster.partitions.get(change.partition)
@@ -280,9 +280,4 @@ def _changed(old: PartitionStatus, change: actions.SetPartitionStatus) -> Partit
 
 def _subject(assignment: Assignment | None, action: actions.Action) -> str:
     """The object that the action is about."""
-    match action:
-        case actions.CreatePartition() | actions.DeletePartition():
-            return action.name
-        case actions.Tell() | actions.Commit() | actions.Touch() | actions.SetPartitionStatus():
-            return action.partition
-    return assignment.metadata.name if assignment is not None else ""
+    return action.partition or (assignment.metadata.name if assignment is not None else "")

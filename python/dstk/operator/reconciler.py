@@ -123,7 +123,7 @@ class Reconciler:
         driver = Driver(
             assignment, self._cluster, self._workers, self._spans, self._hands, self._settings, self._term
         )  # fmt: skip
-        named = {*assignment.spec.partitions, *assignment.spec.creates}
+        named = assignment.partitions
         self._drivers[uid] = driver
         for partition in named:
             self._by_partition[partition].add(driver)
@@ -157,7 +157,7 @@ class Reconciler:
         if new is not None:
             self._take_orphan(new)
         if new is None or is_finished(new) or (old is not None and is_approved(old) != is_approved(new)):
-            for partition in (*assignment.spec.partitions, *assignment.spec.creates):
+            for partition in assignment.partitions:
                 for other in self._by_partition.get(partition, ()):
                     if other is not driver:
                         other.wake()

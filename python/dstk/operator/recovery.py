@@ -217,8 +217,7 @@ class Recovery:
     async def _lane(self, steps: tuple[actions.Action, ...]) -> None:
         """One after the other, until an Assignment takes charge of the partition: it decides from then on."""
         for step in steps:
-            partition = getattr(step, "partition", "")
-            if partition and any(self._cluster.unfinished(partition)):
+            if step.partition and any(self._cluster.unfinished(step.partition)):
                 return
             try:
                 await self._hands.carry_out(None, step, Outcome())
@@ -232,7 +231,7 @@ class Recovery:
     def _busy(self) -> set[str]:
         busy: set[str] = set()
         for assignment in self._cluster.open_assignments():
-            busy.update((*assignment.spec.partitions, *assignment.spec.creates))
+            busy.update(assignment.partitions)
             keyspace = self._cluster.keyspace_of(assignment)
             if keyspace is not None and assignment.spec.new_params is None:
                 busy.update(touched(assignment, self._cluster.partitions.items, keyspace).partitions)

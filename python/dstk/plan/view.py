@@ -183,7 +183,7 @@ class _History:
                     aborted[name] = assignment.metadata.name
                     aborts[name] = (aborts.get(name, (0, 0.0))[0] + 1, ended)
             else:
-                busy.update(spec.partitions, spec.creates)
+                busy.update(assignment.partitions)
                 towards.update(heading(assignment))
                 if spec.move_params is not None:
                     if assignment.status.step is not Step.PROXYING:

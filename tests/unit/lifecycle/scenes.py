@@ -118,9 +118,9 @@ def said(action: actions.Action) -> str:
             return f"touch {action.partition}"
         case actions.CreatePartition():
             owned = f"{action.primary}, epoch {action.epoch}"
-            return f"create {action.name} [{action.start},{action.end}) on {owned}"
+            return f"create {action.partition} [{action.start},{action.end}) on {owned}"
         case actions.DeletePartition():
-            return f"delete {action.name}"
+            return f"delete {action.partition}"
         case actions.SetPartitionStatus():
             condition = f", {action.condition}" if action.condition else ""
             return f"{action.partition} is {action.phase.value}{condition}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace as with_
 from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, partition, silent, since, statuses, worker
 
 from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
-from dstk.lifecycle import decide, touched
+from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 from simulation.specs import merge
 
@@ -23,6 +24,7 @@ HIGH_PROXY = partition("high", "j", "o", None, 7, proxy="pod1")
 SEVEN = PartView("primary", 7)
 SERVES = worker("pod1", low=SEVEN, high=SEVEN)
 JOINED = worker("pod1", whole=PartView("primary", 8, rows=8, bytes=80, last_pause_seconds=0.0002))
+HAS_JOINED = worker("pod1", whole=PartView("primary", 8, start=b"a\0\0\0", end=b"o\0\0\0"))
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)
 
@@ -131,6 +133,15 @@ MATRIX = {
         at(FOLLOWING, JOINED, [LOW, HIGH, partition("whole", "x", "z", "pod3", 1)]),
         ["status Stalled following NameTaken", "wait for NameTaken"],
     ),
+    "flipped, a part is gone since": (
+        at(FOLLOWING, HAS_JOINED, [HIGH]),
+        ["create whole [a,o) on pod1, epoch 8", *PARTS_PROXY[2:], "status Running proxying"],
+    ),
+    "flipped, the parts are gone since": (
+        at(FOLLOWING, HAS_JOINED, []),
+        ["create whole [a,o) on pod1, epoch 8", "status Running proxying"],
+    ),
+    "flipped, created, the parts are gone since": (at(FOLLOWING, JOINED, [WHOLE]), ["status Running proxying"]),
     # proxying
     "parts proxy": (
         at(PROXYING, JOINED, [LOW_PROXY, HIGH_PROXY, WHOLE]),
@@ -174,7 +185,7 @@ def test_status_has_the_seeds_fields(seen: Observed, status: str, merged: str, p
         "status": status,
         "mergedPart": merged,
         "subParts": {"low": part, "high": part},
-    }
+    } | ({} if status == "loading" else {"name": "whole"})
 
 
 def test_name_follows_from_parts_range_and_epoch() -> None:
@@ -183,6 +194,27 @@ def test_name_follows_from_parts_range_and_epoch() -> None:
     assert touched(subject, {"low": LOW, "high": HIGH}, KEYSPACE).partitions == tuple(sorted(["low", "high", name]))
     said = lines(decide(observed(subject, [LOW, HIGH], [SERVES]), NOW))
     assert said == [f"pod1: merge low epoch 7, high epoch 7 into {name} epoch 8"]
+
+
+@pytest.mark.parametrize("left", [[LOW, HIGH], [HIGH], [LOW_PROXY], []], ids=["both", "one", "a proxy", "none"])
+@pytest.mark.parametrize("created", [True, False], ids=["with its object", "without an object"])
+def test_of_a_merge_that_has_flipped_nothing_that_is_cleared_up_makes_an_aborted_one(
+    left: list[Partition], created: bool
+) -> None:
+    """Its name, which nobody gave, is a hash of the parts: it has to outlive them."""
+    subject = assignment(merge("high", "low"), LOADING)
+    for seen in (SERVES, SERVES):
+        decided = decide(observed(subject, [LOW, HIGH], [seen]), NOW)
+        said = [each.status for each in decided if isinstance(each, actions.SetStatus)]
+        subject = with_(subject, status=said[-1]) if said else subject
+    (tell,) = (each for each in decided if isinstance(each, actions.Tell))
+    joined = worker("pod1", **{tell.partition: PartView("primary", 8, start=b"a\0\0\0", end=b"o\0\0\0")})
+    whole = [partition(tell.partition, "a", "o", "pod1", 8)] if created else []
+    decided = decide(observed(subject, [*left, *whole], [joined]), NOW)
+    assert lines(decided)[-1] == "status Running proxying"
+    assert [each.partition for each in decided if isinstance(each, actions.CreatePartition)] == (
+        [] if created else [tell.partition]
+    )
 
 
 def test_ends_when_the_parts_are_gone_and_nobody_knows_the_name_any_more() -> None:

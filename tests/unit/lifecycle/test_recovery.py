@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace as with_
@@ -165,6 +166,12 @@ def test_of_a_parent_what_no_child_has_becomes_a_partition_and_it_goes() -> None
     first, create, last = lines(decided)
     assert (first, last) == ("touch p", "delete p")
     assert create.endswith("[e,o) on pod1, epoch 8")
+
+
+@pytest.mark.parametrize("action", get_args(actions.Action))
+def test_every_action_says_which_partition_it_concerns(action: type[actions.Action]) -> None:
+    """Else a lane would not be broken off for it when an Assignment takes charge of the partition."""
+    assert hasattr(action, "partition")
 
 
 def test_other_keyspaces_are_left_alone() -> None:

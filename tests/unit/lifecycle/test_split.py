@@ -23,6 +23,11 @@ FENCED = worker("pod1", p=PartView("primary", 7, fenced=True))
 UNSEALED = worker("pod1", term=TERM - 1, p=PartView("primary", 7))
 PIECE = PartView("primary", 8, rows=4, bytes=40, last_pause_seconds=0.0004)
 CUT = worker("pod1", low=PIECE, high=PIECE)
+HAS_CUT = worker(
+    "pod1",
+    low=PartView("primary", 8, start=b"a\0\0\0", end=b"e\0\0\0"),
+    high=PartView("primary", 8, start=b"e\0\0\0", end=b"o\0\0\0"),
+)
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)
 
@@ -112,6 +117,11 @@ MATRIX = {
     "one child created, worker restarted": (
         at(FOLLOWING, EMPTY, [PARENT, LOW]),
         ["create high [e,o) on pod1, epoch 8", "delete p", "status Completed completed"],
+    ),
+    "flipped, the parent is gone since": (at(FOLLOWING, HAS_CUT, []), [*CREATE, "status Completed completed"]),
+    "flipped, the parent and a child are gone since": (
+        at(FOLLOWING, HAS_CUT, [LOW]),
+        [CREATE[1], "status Completed completed"],
     ),
     "flipped, name taken meanwhile": (
         at(FOLLOWING, CUT, [PARENT, partition("low", "x", "z", "pod3", 1)]),
