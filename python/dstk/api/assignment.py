@@ -267,7 +267,7 @@ class MergeStatus(Model, frozen=True, kw_only=True):
     )
     name: Annotated[
         PartitionName | None,
-        Meta(description="Name of the merged partition, from before the parts become one: it outlives them."),
+        Meta(description="Name of the merged partition where mergeParams gives none: it outlives the parts."),
     ] = None
 
 

@@ -100,11 +100,13 @@ class Merging(Operation):
         return max(part.spec.epoch for part in self.parts) + 1
 
     def detail(self, step: Step, ended_badly: bool = False) -> MergeStatus:
-        """With the merged partition's name from FOLLOWING on: parts have one epoch by then, and may go later."""
+        """With a name that nobody gave from FOLLOWING on: the parts have one epoch by then, and may go later."""
         merged, part = (Role.DISCONNECTED, Role.PRIMARY) if ended_badly else ROLES[step]
-        name = self.name if step is not LOADING and not ended_badly else ""
+        unnamed = self.params.name is None and step is not LOADING and not ended_badly
         parts = dict.fromkeys(self.params.partitions, part)
-        return MergeStatus(status=step, merged_part=merged, sub_parts=parts, name=name or None)
+        return MergeStatus(
+            status=step, merged_part=merged, sub_parts=parts, name=(self.name or None) if unnamed else None
+        )
 
     def create(self) -> CreatePartition:
         """The merged partition's object: spelled as its parts are; as the worker has it once one of them is gone."""

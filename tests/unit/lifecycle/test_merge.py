@@ -185,7 +185,7 @@ def test_status_has_the_seeds_fields(seen: Observed, status: str, merged: str, p
         "status": status,
         "mergedPart": merged,
         "subParts": {"low": part, "high": part},
-    } | ({} if status == "loading" else {"name": "whole"})
+    }
 
 
 def test_name_follows_from_parts_range_and_epoch() -> None:
