@@ -1,12 +1,4 @@
-"""Keys: encoders from values to bytes of fixed length that sort as the values do, their decoders, and bounds as text.
-
-Each encoder of numbers takes one value and gives ``bytes``, or takes a numpy array and gives an array of dtype
-``S{n}``, ready for :meth:`RangeIndex.find_many`. numpy drops trailing zero bytes when it shows one element of such an
-array; the decoders put them back.
-
->>> compose(text("eu", 4), u64(7)).hex()
-'657500000000000000000007'
-"""
+"""Encoders from values to bytes of fixed length that sort as the values do, their decoders, and bounds as text."""
 
 from __future__ import annotations
 
@@ -18,12 +10,11 @@ from typing import Any, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from dstk._core import RangeIndex
 from dstk.errors import InvalidRange, InvalidRequest, KeyLengthError, WrongType
 
 __all__ = [
     "MAX_KEY_LENGTH",
-    "RangeIndex",
+    "check_integers",
     "compose",
     "decode_i64",
     "decode_text",
@@ -34,10 +25,12 @@ __all__ = [
     "decompose",
     "even_bounds",
     "format_bound",
+    "hash_of",
     "hashed",
     "i64",
     "pad",
     "parse_bound",
+    "shown",
     "text",
     "timestamp",
     "u64",
@@ -63,7 +56,7 @@ def pad(key: bytes, length: int) -> bytes:
     if not 1 <= length <= MAX_KEY_LENGTH:
         raise KeyLengthError(f"key length {length} is not in 1..{MAX_KEY_LENGTH}: choose one that is")
     if len(key) > length:
-        raise KeyLengthError(f"key {_shown(key)} is {len(key)} bytes; at most {length} fit: shorten it")
+        raise KeyLengthError(f"key {shown(key)} is {len(key)} bytes; at most {length} fit: shorten it")
     return key.ljust(length, b"\0")
 
 
@@ -77,7 +70,7 @@ def u64(value: int | Integers) -> bytes | Keys:
     Raises InvalidRequest out of that range.
     """
     if isinstance(value, np.ndarray):
-        _check_integers(value)
+        check_integers(value)
         if value.size and int(value.min()) < 0:
             raise InvalidRequest(f"{int(value.min())} is below 0: use dstk.keys.i64 for numbers with a sign")
         return _as_keys(value.astype(">u8"))
@@ -107,7 +100,7 @@ def i64(value: int | Integers) -> bytes | Keys:
     Raises InvalidRequest out of that range.
     """
     if isinstance(value, np.ndarray):
-        _check_integers(value)
+        check_integers(value)
         if value.size and int(value.max()) >= _SIGN:
             raise InvalidRequest(f"{int(value.max())} is above 2**63 - 1: use dstk.keys.u64 for such numbers")
         return _as_keys((value.astype(np.int64).view(np.uint64) ^ np.uint64(_SIGN)).astype(">u8"))
@@ -184,7 +177,10 @@ def text(value: str, length: int) -> bytes:
     """
     if "\0" in value:
         raise InvalidRequest(f"{value!r} holds a NUL character: text keys end with those, so it may have none")
-    encoded = value.encode()
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{value!r} holds half of a surrogate pair, which UTF-8 has no bytes for") from None
     if len(encoded) > length:
         raise KeyLengthError(f"text {value!r} is {len(encoded)} bytes in UTF-8; at most {length} fit: shorten it")
     return pad(encoded, length)
@@ -195,7 +191,7 @@ def decode_text(key: bytes) -> str:
     try:
         return key.rstrip(b"\0").decode()
     except UnicodeDecodeError:
-        raise InvalidRequest(f"key {_shown(key)} is not UTF-8, so it was not made by dstk.keys.text") from None
+        raise InvalidRequest(f"key {shown(key)} is not UTF-8, so it was not made by dstk.keys.text") from None
 
 
 def hashed(key: bytes, prefix_bytes: int = 2) -> bytes:
@@ -205,7 +201,12 @@ def hashed(key: bytes, prefix_bytes: int = 2) -> bytes:
     """
     if not 1 <= prefix_bytes <= 64:
         raise InvalidRequest(f"prefix_bytes={prefix_bytes} is not in 1..64; 2 spread over 65,536 places")
-    return hashlib.blake2b(key, digest_size=prefix_bytes).digest() + key
+    return hash_of(key, prefix_bytes) + key
+
+
+def hash_of(key: bytes, length: int) -> bytes:
+    """``length`` bytes of hash (BLAKE2b)."""
+    return hashlib.blake2b(key, digest_size=length).digest()
 
 
 def unhashed(key: bytes, prefix_bytes: int = 2) -> bytes:
@@ -239,7 +240,7 @@ def compose(*parts: bytes | Keys) -> bytes | Keys:
 def decompose(key: bytes, *lengths: int) -> tuple[bytes, ...]:
     """The inverse of :func:`compose`: ``key`` cut into parts of these lengths, which have to be all of it."""
     if sum(lengths) != len(key):
-        raise KeyLengthError(f"key {_shown(key)} is {len(key)} bytes; parts of {lengths} bytes make {sum(lengths)}")
+        raise KeyLengthError(f"key {shown(key)} is {len(key)} bytes; parts of {lengths} bytes make {sum(lengths)}")
     ends = [sum(lengths[: count + 1]) for count in range(len(lengths))]
     return tuple(key[end - length : end] for end, length in zip(ends, lengths, strict=True))
 
@@ -294,11 +295,13 @@ def _many(key_length: int) -> str:
     return str(256**key_length) if key_length <= 2 else f"256**{key_length}"
 
 
-def _shown(key: bytes) -> str:
+def shown(key: bytes) -> str:
+    """A key as messages show it."""
     return format_bound(key) if len(key) <= 64 else format_bound(key[:64]) + "…"
 
 
-def _check_integers(values: npt.NDArray[Any]) -> None:
+def check_integers(values: npt.NDArray[Any]) -> None:
+    """Raises WrongType for an array that is not of integers, in one dimension."""
     if values.dtype.kind not in "iu" or values.ndim != 1:
         found = f"dtype {values.dtype}, {values.ndim} dimensions"
         raise WrongType(f"an array of integers with one dimension is needed, not {found}")
