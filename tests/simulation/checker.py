@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from dstk.api import KeyRange, Partition
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
+from dstk.span import Span
 
 from .pod import Pod
 

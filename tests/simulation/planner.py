@@ -26,8 +26,8 @@ def plan_for(operator: Operator, absent: dict[str, float]) -> list[Assignment]:
     loads = {
         name: Load(
             rows=part.rows,
-            operations_per_second=operator.world.heat(part.start, part.end),
-            median_key=operator.world.middle(part.start, part.end),
+            operations_per_second=operator.world.heat(part.span.start, part.span.end),
+            median_key=operator.world.middle(part.span.start, part.span.end),
         )
         for link in operator.links.values()
         for name, part in link.loads.items()

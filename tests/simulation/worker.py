@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.lifecycle.vocabulary import Role
+from dstk.span import Span
 
 from .clock import Failed
 
@@ -372,8 +373,7 @@ def view(part: Part, now: float) -> PartView:
     return PartView(
         role=part.role,
         epoch=part.epoch,
-        start=part.start,
-        end=part.end,
+        span=Span(part.start, part.end),
         sequence=part.sequence,
         fenced=part.fenced,
         fence_token=part.token,

@@ -1,39 +1,30 @@
-"""Span: the range of a Partition in bytes."""
+"""Spans of the ranges that objects have, as text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from dstk.api.partition import KeyRange
 from dstk.errors import InvalidRange
-from dstk.keys import format_bound, parse_bound
+from dstk.keys import MAX_KEY_LENGTH, format_bound, parse_bound
+from dstk.span import Span
 
-__all__ = ["Span", "span_of"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
-    """The keys k with start <= k < end. Empty ``start``: no lower bound; empty ``end``: no upper one."""
-
-    start: bytes
-    end: bytes
-
-    def holds(self, key: bytes) -> bool:
-        """Whether the key is in the span."""
-        return self.start <= key and (not self.end or key < self.end)
-
-    def meets(self, other: Span) -> bool:
-        """Whether some key is in both."""
-        return (not other.end or self.start < other.end) and (not self.end or other.start < self.end)
-
-    def __str__(self) -> str:
-        return f"[{format_bound(self.start) or '-∞'}, {format_bound(self.end) or '+∞'})"
+__all__ = ["range_of", "same_range", "span_of"]
 
 
 def span_of(key_range: KeyRange, key_length: int) -> Span:
     """The range in bytes. Raises InvalidRequest for bounds longer than the keys, bad hex, or start not below end."""
     return _parsed(key_range.start, key_range.end, key_length)
+
+
+def range_of(span: Span) -> KeyRange:
+    """The inverse of :func:`span_of`, with each bound in its shortest form."""
+    return KeyRange(start=format_bound(span.start), end=format_bound(span.end))
+
+
+def same_range(one: KeyRange, other: KeyRange) -> bool:
+    """Whether both have the same keys, however they spell it. Raises InvalidRequest as :func:`span_of` does."""
+    return one == other or span_of(one, MAX_KEY_LENGTH) == span_of(other, MAX_KEY_LENGTH)
 
 
 @lru_cache(maxsize=1 << 17)

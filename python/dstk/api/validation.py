@@ -13,9 +13,10 @@ from typing import TypeAlias
 from dstk.api.assignment import Assignment, AssignmentSpec, MergeParams, MoveParams, NewParams, SplitParams
 from dstk.api.keyspace import Keyspace
 from dstk.api.partition import KeyRange, Partition
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.keys import parse_bound
+from dstk.span import Span
 
 __all__ = ["Meeting", "Refusal", "check", "check_partition"]
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from dstk.api import KeyRange, MergeParams, MergeStatus, Partition, PartitionPhase, Progress, Role, Step
-from dstk.api.span import span_of
-from dstk.keys import format_bound
+from dstk.api import MergeParams, MergeStatus, Partition, PartitionPhase, Progress, Role, Step
+from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import (
     Action,
     CreatePartition,
@@ -114,7 +113,7 @@ class Merging(Operation):
         if len(self.parts) == len(self.params.partitions) or joined is None:
             whole, epoch = whole_of(self.parts, keyspace), self.epoch
         else:
-            whole = KeyRange(start=format_bound(joined.start), end=format_bound(joined.end))
+            whole = range_of(joined.span)
             epoch = joined.epoch
         return CreatePartition(
             self.name, keyspace.metadata.name, whole.start, whole.end, host.name, epoch, host.incarnation

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.vocabulary import Role
+from dstk.span import Span
 
 if TYPE_CHECKING:
     from dstk.api import Assignment, Keyspace, Partition
     from dstk.api.validation import Refusal
+
+WHOLE = Span()
 
 __all__ = ["Limits", "Observed", "PartView", "WorkerView"]
 
@@ -31,8 +34,7 @@ class PartView:
 
     role: Role
     epoch: int
-    start: bytes = b""
-    end: bytes = b""
+    span: Span = WHOLE
     sequence: int = 0
     fenced: bool = False
     fence_token: int = 0

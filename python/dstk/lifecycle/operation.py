@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, Progress, Step
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.lifecycle.actions import Action, Command, Commit, Fence, Tell, Touch, Unfence
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 from dstk.lifecycle.pieces import serve
 from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guard
+from dstk.span import Span
 
 __all__ = ["ADMISSION", "Operation", "cancelled", "late", "serving", "silent", "silent_for_long", "uncertain"]
 

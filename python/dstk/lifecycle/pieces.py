@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dstk.api import Assignment, KeyRange, Keyspace, Partition, child_name
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.keys import parse_bound
 from dstk.lifecycle.actions import Serve
+from dstk.span import Span
 
 __all__ = ["Piece", "epoch_after_loss", "in_key_order", "merged_name", "pieces_of", "serve", "whole_of"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dstk.api import Keyspace, OnLoss, Partition, PartitionPhase, child_name
-from dstk.api.span import Span, span_of
-from dstk.keys import format_bound
+from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import (
     Action,
     Command,
@@ -31,6 +30,7 @@ from dstk.lifecycle.actions import (
 )
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import epoch_after_loss, serve
+from dstk.span import Span
 
 __all__ = ["recover"]
 
@@ -100,9 +100,9 @@ class _Recovery:
         """A primary without an object that has taken the place of Partitions of this worker gets one."""
         before = [object_.metadata.name for object_ in self._missing_here() if self._follows(part, object_)]
         if before:
-            start, end = format_bound(part.start), format_bound(part.end)
+            range_ = range_of(part.span)
             worker, keyspace = self.worker, self.keyspace.metadata.name
-            yield CreatePartition(name, keyspace, start, end, worker.name, part.epoch, worker.incarnation)
+            yield CreatePartition(name, keyspace, range_.start, range_.end, worker.name, part.epoch, worker.incarnation)
             yield Record("Normal", "Adopted", f"{worker.name} serves it in place of {', '.join(before)}", name)
 
     def _missing_here(self) -> Iterator[Partition]:
@@ -113,7 +113,7 @@ class _Recovery:
     def _follows(self, part: PartView, object_: Partition) -> bool:
         """Whether the worker took keys of the Partition over into a newer one."""
         newer = part.role == "primary" and part.epoch > object_.spec.epoch
-        return newer and self._span(object_).meets(Span(part.start, part.end))
+        return newer and self._span(object_).meets(part.span)
 
     def _covered(self, object_: Partition) -> bool:
         """Whether newer primaries that have objects hold every key of it, here or elsewhere."""
@@ -122,7 +122,7 @@ class _Recovery:
             for name, part in self.parts.items()
             if self._follows(part, object_) and name in self.objects and self.objects[name].spec.epoch >= part.epoch
         ]
-        spans = [Span(part.start, part.end) for part in newer] + self._outlived(object_)
+        spans = [part.span for part in newer] + self._outlived(object_)
         return not any(_gaps(spans, self._span(object_)))
 
     def _outlived(self, object_: Partition) -> list[Span]:
@@ -200,8 +200,10 @@ class _Recovery:
         yield Touch(meta.name, meta.resource_version)
         for gap in _gaps(over, self._span(object_)):
             name = child_name(keyspace, [meta.name], gap.start, gap.end, epoch)
-            start, end = format_bound(gap.start), format_bound(gap.end)
-            yield CreatePartition(name, keyspace, start, end, self.worker.name, epoch, self.worker.incarnation)
+            range_ = range_of(gap)
+            yield CreatePartition(
+                name, keyspace, range_.start, range_.end, self.worker.name, epoch, self.worker.incarnation
+            )
         yield DeletePartition(meta.name, meta.uid)
 
     def _held_back(self, object_: Partition) -> str:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dstk.api import Keyspace, Partition, PartitionPhase
-from dstk.api.span import Span, span_of
-from dstk.keys import format_bound
+from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import serve
@@ -105,19 +104,18 @@ class _Repair:
 
     def _create(self, holder: WorkerView, held: PartView) -> Iterator[Action]:
         """The object as it was, unless others have its keys: then recovery knows what a split or merge has left."""
-        if any(self.around.meeting(held.start, held.end)) or not self._fits(held):
+        if any(self.around.meeting(held.span.start, held.span.end)) or not self._fits(held):
             return
-        start, end = format_bound(held.start), format_bound(held.end)
+        range_ = range_of(held.span)
         keyspace, epoch = self.keyspace.metadata.name, held.epoch
-        yield CreatePartition(self.name, keyspace, start, end, holder.name, epoch, holder.incarnation)
+        yield CreatePartition(self.name, keyspace, range_.start, range_.end, holder.name, epoch, holder.incarnation)
         yield from self._say(holder, "ObjectDeleted", f"somebody deleted it; {holder.name} has its rows and serves on")
 
     def _give_back(self, partition: Partition, holder: WorkerView, held: PartView) -> Iterator[Action]:
         spec = partition.spec
-        if span_of(spec.range, self.keyspace.spec.key_length) != Span(held.start, held.end):
+        if span_of(spec.range, self.keyspace.spec.key_length) != held.span:
             message = (
-                f"{holder.name} serves other keys under this name, [{format_bound(held.start)}, "
-                f"{format_bound(held.end)}); give it another name, or that range"
+                f"{holder.name} serves other keys under this name, {held.span}; give it another name, or that range"
             )
             yield Record("Warning", "NameHeld", message, self.name)
             return
@@ -142,10 +140,10 @@ class _Repair:
 
     def _fits(self, held: PartView) -> bool:
         """Whether the Keyspace is still as it was when the worker was told of it."""
-        return all(len(bound) in (0, self.keyspace.spec.key_length) for bound in (held.start, held.end))
+        return all(len(bound) in (0, self.keyspace.spec.key_length) for bound in (held.span.start, held.span.end))
 
     def _serve(self, holder: WorkerView, held: PartView, epoch: int) -> Action:
-        command = serve(self.keyspace, Span(held.start, held.end))
+        command = serve(self.keyspace, held.span)
         return Tell(holder.name, holder.incarnation, self.keyspace.metadata.name, self.name, epoch, command)
 
     def _say(self, holder: WorkerView, reason: str, message: str) -> Iterator[Action]:

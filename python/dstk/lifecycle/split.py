@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from dstk.api import Partition, PartitionPhase, Progress, Role, SplitParams, SplitStatus, Step
-from dstk.keys import format_bound
+from dstk.api.span import range_of
 from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus, Split, Unfence
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, serving, silent, silent_for_long
@@ -109,8 +109,8 @@ class Splitting(Operation):
         for name in self.names:
             part = host.parts.get(name) if host.reachable else None
             if part is not None and part.role == "primary" and name not in self.observed.partitions:
-                start, end = format_bound(part.start), format_bound(part.end)
-                yield CreatePartition(name, keyspace, start, end, host.name, part.epoch, host.incarnation)
+                range_ = range_of(part.span)
+                yield CreatePartition(name, keyspace, range_.start, range_.end, host.name, part.epoch, host.incarnation)
 
     def progress(self) -> Progress | None:
         if not self.born:

@@ -17,6 +17,7 @@ from dstk.api import (
     AssignmentStatus,
     Condition,
     ConditionStatus,
+    KeyRange,
     Partition,
     PartitionPhase,
     PartitionStatus,
@@ -24,6 +25,7 @@ from dstk.api import (
     to_dict,
 )
 from dstk.api.conditions import with_condition
+from dstk.api.span import same_range
 from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
 from dstk.kube import is_conflict, is_not_found
 from dstk.lifecycle import actions
@@ -177,7 +179,7 @@ class Hands:
             created = await partitions.objects.get(create.partition)
             outcome.stale = True
             spec = created.spec
-            if (spec.range.start, spec.range.end) != (create.start, create.end) or spec.epoch < create.epoch:
+            if not same_range(spec.range, KeyRange(start=create.start, end=create.end)) or spec.epoch < create.epoch:
                 raise  # another's, or one of an earlier life that is about to go
         ready = actions.SetPartitionStatus(create.partition, PartitionPhase.READY, create.incarnation)
         created = await write_status(partitions, created, lambda old: _changed(old, ready), self._writes)

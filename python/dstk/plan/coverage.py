@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from dstk.api.span import Span
+from dstk.span import Span
 
 __all__ = ["Coverage"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from dstk.api import AssignmentSpec, AssignmentType, SplitParams
-from dstk.api.span import Span
 from dstk.keys import format_bound
 from dstk.plan.cluster import Load
 from dstk.plan.draft import Draft
 from dstk.plan.view import Part, View
+from dstk.span import Span
 
 __all__ = ["cuts_by_load", "split"]
 

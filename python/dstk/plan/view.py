@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from dstk.api import Assignment, AssignmentPhase, AssignmentType, Keyspace, Partition, PartitionPhase, Policy, Step
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.plan.cluster import Cluster, Load, Worker
 from dstk.plan.restarts import Standing, heading
+from dstk.span import Span
 
 __all__ = ["Part", "View", "views"]
 

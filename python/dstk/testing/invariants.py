@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from dstk import api
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.errors import DstkError
+from dstk.span import Span
 from dstk.wire import ControlClient, Status
 
 __all__ = ["Owners", "Watcher", "uncovered"]
@@ -39,7 +40,7 @@ class Owners:
         self._terms[status.incarnation] = status.term
         for name, part in status.partitions.items():
             if part.role == "primary":
-                self._claim(status.worker, name, part.keyspace, part.epoch, Span(part.start, part.end))
+                self._claim(status.worker, name, part.keyspace, part.epoch, part.span)
 
     def _claim(self, worker: str, name: str, keyspace: str, epoch: int, span: Span) -> None:
         claims = self._claims[keyspace, epoch]

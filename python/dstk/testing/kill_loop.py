@@ -22,11 +22,12 @@ from typing import Any
 
 import dstk
 from dstk import aio, kube
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.files import poll
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings
+from dstk.span import Span
 from dstk.testing.invariants import uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad, key_of
 from dstk.testing.operations import PARTITIONS

@@ -10,6 +10,7 @@ from dstk import errors
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.lifecycle.vocabulary import Role
+from dstk.span import Span
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import data_pb2
 
@@ -231,7 +232,7 @@ def encode_part(name: str, part: PartView) -> pb.PartitionState:
     message = pb.PartitionState(
         keyspace=part.keyspace,
         partition=name,
-        range=pb.Range(start=part.start, end=part.end),
+        range=pb.Range(start=part.span.start, end=part.span.end),
         role=pb.Role.Name(_ROLE_NUMBERS[part.role]),
         epoch=part.epoch,
         sequence=part.sequence,
@@ -265,8 +266,7 @@ def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartView]:
         message.partition: PartView(
             role=_ROLES[message.role],
             epoch=message.epoch,
-            start=message.range.start,
-            end=message.range.end,
+            span=Span(message.range.start, message.range.end),
             sequence=message.sequence,
             fenced=message.fenced,
             fence_token=message.fence_token,

@@ -16,6 +16,7 @@ from dstk._core import Node, PartitionState
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.lifecycle.vocabulary import Role
+from dstk.span import Span
 from dstk.wire import Load, LoadReport, Request, Status
 
 
@@ -145,8 +146,7 @@ def view(state: PartitionState) -> PartView:
     return PartView(
         role=state.role,
         epoch=state.epoch,
-        start=state.start,
-        end=state.end,
+        span=Span(state.start, state.end),
         sequence=state.sequence,
         fenced=state.fenced,
         fence_token=state.fence_token,

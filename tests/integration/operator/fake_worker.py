@@ -17,6 +17,7 @@ from typing import Any
 from dstk import errors
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
+from dstk.span import Span
 from dstk.wire import ControlServer, Load, LoadReport, Request, Status
 from dstk.wire.v1 import data_pb2
 
@@ -280,8 +281,7 @@ class FakeWorker:
             views[name] = PartView(
                 role=held.role,  # type: ignore[arg-type]
                 epoch=held.epoch,
-                start=held.start,
-                end=held.end,
+                span=Span(held.start, held.end),
                 sequence=held.sequence,
                 fenced=held.fenced,
                 fence_token=held.fence_token,

@@ -78,7 +78,7 @@ class Fleet:
         """Follow, fence, promote, proxy, by the book; `epoch` is the one before. The destination's view afterwards."""
         held = await source.part(partition)
         follow = actions.Follow(
-            held.start, held.end, KEY_LENGTH, source.name, source.addresses["data"], source.incarnation
+            held.span.start, held.span.end, KEY_LENGTH, source.name, source.addresses["data"], source.incarnation
         )
         await to.tell(partition, epoch, follow)
         await until(lambda: self._caught_up(partition, to))

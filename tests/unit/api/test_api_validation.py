@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dstk.api import Assignment, Keyspace, Partition, decode
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.api.validation import check, check_partition
+from dstk.span import Span
 
 KEYSPACES = {
     "default": decode(Keyspace, {"metadata": {"name": "default"}, "spec": {"keyLength": 4}}),

@@ -12,6 +12,7 @@ from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.span import Span
 from simulation.specs import merge
 
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
@@ -24,7 +25,7 @@ HIGH_PROXY = partition("high", "j", "o", None, 7, proxy="pod1")
 SEVEN = PartView("primary", 7)
 SERVES = worker("pod1", low=SEVEN, high=SEVEN)
 JOINED = worker("pod1", whole=PartView("primary", 8, rows=8, bytes=80, last_pause_seconds=0.0002))
-HAS_JOINED = worker("pod1", whole=PartView("primary", 8, start=b"a\0\0\0", end=b"o\0\0\0"))
+HAS_JOINED = worker("pod1", whole=PartView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0")))
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)
 
@@ -208,7 +209,7 @@ def test_of_a_merge_that_has_flipped_nothing_that_is_cleared_up_makes_an_aborted
         said = [each.status for each in decided if isinstance(each, actions.SetStatus)]
         subject = with_(subject, status=said[-1]) if said else subject
     (tell,) = (each for each in decided if isinstance(each, actions.Tell))
-    joined = worker("pod1", **{tell.partition: PartView("primary", 8, start=b"a\0\0\0", end=b"o\0\0\0")})
+    joined = worker("pod1", **{tell.partition: PartView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0"))})
     whole = [partition(tell.partition, "a", "o", "pod1", 8)] if created else []
     decided = decide(observed(subject, [*left, *whole], [joined]), NOW)
     assert lines(decided)[-1] == "status Running proxying"

@@ -12,6 +12,7 @@ from scenes import KEYSPACE, gone, lines, partition, silent, worker
 from dstk.api import Partition, PartitionPhase
 from dstk.lifecycle import actions, recover
 from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.span import Span
 
 OURS = partition("p", "a", "o", "pod1", 7)
 NEVER_SERVED = partition("p", "a", "o", "pod1", 7, phase=None)
@@ -27,7 +28,7 @@ def key(text: str) -> bytes:
 
 
 def held(start: str, end: str, epoch: int) -> PartView:
-    return PartView("primary", epoch, start=key(start), end=key(end))
+    return PartView("primary", epoch, span=Span(key(start), key(end)))
 
 
 LOST = [

@@ -9,6 +9,7 @@ from scenes import KEYSPACE, lines, partition, worker
 from dstk.api import Partition
 from dstk.lifecycle import Around, actions, is_suspect, repair
 from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.span import Span
 
 OURS = partition("p", "a", "o", "pod1", 7)
 THEIRS = partition("p", "a", "o", "pod2", 8)
@@ -21,12 +22,13 @@ PROXIED_NOWHERE = partition("p", "a", "o", "pod1", 7, proxy="nowhere")
 MERGED = partition("p", "a", "o", None, 7, proxy="pod1")
 CONFIRMED_THERE = with_(THEIRS, status=with_(THEIRS.status, incarnation="uid1/1"))
 
-HELD = PartView("primary", 7, start=b"a\0\0\0", end=b"o\0\0\0")
-FENCED = PartView("primary", 7, start=b"a\0\0\0", end=b"o\0\0\0", fenced=True, fence_token=2)
-SERVED = PartView("primary", 8, start=b"a\0\0\0", end=b"o\0\0\0")
-LATER = PartView("primary", 9, start=b"a\0\0\0", end=b"o\0\0\0")
+HELD = PartView("primary", 7, span=Span(b"a\0\0\0", b"o\0\0\0"))
+FENCED = PartView("primary", 7, span=Span(b"a\0\0\0", b"o\0\0\0"), fenced=True, fence_token=2)
+SERVED = PartView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0"))
+LATER = PartView("primary", 9, span=Span(b"a\0\0\0", b"o\0\0\0"))
+FIRST = PartView("primary", 7, span=Span(bytes(4), b"o\0\0\0"))
 COPY = PartView("following", 7, sequence=9, digest=3, caught_up=True)
-LONGER = PartView("primary", 7, start=b"a\0\0\0\0", end=b"o\0\0\0\0")
+LONGER = PartView("primary", 7, span=Span(b"a\0\0\0\0", b"o\0\0\0\0"))
 
 BACK = ["commit p: primary pod1, epoch 9", "pod1: serve p epoch 9", "p is ready, Repaired"]
 
@@ -48,6 +50,21 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
         OURS,
         [worker("pod1", p=HELD), worker("pod2", p=LATER)],
         ["commit p: primary pod2, epoch 10", "pod2: serve p epoch 10", "p is ready, Repaired"],
+    ),
+    "the first partition given to another": (
+        partition("p", "", "o", "pod2", 8),
+        [worker("pod1", p=FIRST), worker("pod2")],
+        BACK,
+    ),
+    "the only partition given to nobody": (
+        partition("p", "0x00", "", None, 8),
+        [worker("pod1", p=PartView("primary", 7, span=Span(bytes(4), b"")))],
+        BACK,
+    ),
+    "the first partition deleted": (
+        None,
+        [worker("pod1", p=FIRST)],
+        ["create p [,o) on pod1, epoch 7", "p is ready, Repaired"],
     ),
     # a move that has committed is none of it
     "moved": (THEIRS, [worker("pod1", p=HELD), worker("pod2", p=SERVED)], None),

@@ -11,6 +11,7 @@ from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide, touched
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.span import Span
 from simulation.specs import split
 
 LOADING, FOLLOWING = Step.LOADING, Step.FOLLOWING
@@ -25,8 +26,8 @@ PIECE = PartView("primary", 8, rows=4, bytes=40, last_pause_seconds=0.0004)
 CUT = worker("pod1", low=PIECE, high=PIECE)
 HAS_CUT = worker(
     "pod1",
-    low=PartView("primary", 8, start=b"a\0\0\0", end=b"e\0\0\0"),
-    high=PartView("primary", 8, start=b"e\0\0\0", end=b"o\0\0\0"),
+    low=PartView("primary", 8, span=Span(b"a\0\0\0", b"e\0\0\0")),
+    high=PartView("primary", 8, span=Span(b"e\0\0\0", b"o\0\0\0")),
 )
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)

@@ -17,9 +17,10 @@ from dstk.api import (
     child_name,
     decode,
 )
-from dstk.api.span import Span, span_of
+from dstk.api.span import span_of
 from dstk.keys import format_bound, parse_bound
 from dstk.plan import Cluster, Load, Worker, plan
+from dstk.span import Span
 
 NOW = 1_000_000.0
 KEY_LENGTH = 4

@@ -7,12 +7,13 @@ import pytest
 from dstk import api
 from dstk.lifecycle.observed import PartView
 from dstk.lifecycle.vocabulary import Role
+from dstk.span import Span
 from dstk.testing.invariants import Owners, uncovered
 from dstk.wire import Status
 
 
 def says(worker: str, name: str, epoch: int, start: bytes, end: bytes, role: Role = "primary", term: int = 1) -> Status:
-    part = PartView(role, epoch, start, end)
+    part = PartView(role, epoch, Span(start, end))
     return Status(worker, f"{worker}/1", "", term, False, {name: part})
 
 
