@@ -31,6 +31,6 @@ def same_range(one: KeyRange, other: KeyRange) -> bool:
 def _parsed(start: str, end: str, key_length: int) -> Span:
     """Kept, since ranges are immutable and every look at 10,000 Partitions asks for the same ones again."""
     low, high = parse_bound(start, key_length), parse_bound(end, key_length)
-    if high and low >= high:
+    if high and (low or bytes(key_length)) >= high:
         raise InvalidRange(f'range start "{start}" is not below end "{end}"')
     return Span(low, high)
