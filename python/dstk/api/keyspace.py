@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, field
 
+from dstk.api.bound import BoundText
 from dstk.api.conditions import Conditions
 from dstk.api.meta import ObjectMeta
 from dstk.api.model import COUNT_MAX, Model, Rule, immutable
@@ -80,17 +81,58 @@ class Workers(Model, frozen=True, kw_only=True):
 class PartitionCounts(Model, frozen=True, kw_only=True):
     """How a keyspace is cut."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="!has(self.initial) || !has(self.bounds) || size(self.bounds) == 0",
+            message="give initial, for an even cut, or bounds, not both",
+            field=".bounds",
+        ),
+        # Bounds of which some are text and some are hex cannot be compared here: the Assigner does.
+        Rule(
+            rule="!has(self.bounds) || self.bounds.exists(b, b.startsWith('0x')) || self.bounds.isSorted()",
+            message="bounds must be sorted",
+            field=".bounds",
+        ),
+        Rule(
+            rule="!has(self.bounds) || self.bounds.exists(b, !b.startsWith('0x')) || "
+            "self.bounds.map(b, b.lowerAscii()).isSorted()",
+            message="bounds must be sorted",
+            field=".bounds",
+        ),
+    )
+
+    INITIAL: ClassVar[int] = 16
+    """Partitions of a keyspace that says nothing of them."""
+
     initial: Annotated[
-        int,
+        Annotated[int, Meta(ge=0, le=100_000)] | None,
         Meta(
-            ge=0,
-            le=100_000,
             description=(
                 "Partitions that the Assigner cuts a new keyspace into, evenly over all keys; it merges none below "
-                "this number. 0, Partitions that are there already, or policy.mode Off: it cuts none."
+                "this number. 0, Partitions that are there already, or policy.mode Off: it cuts none. Absent: 16, "
+                "unless there are bounds."
             ),
         ),
-    ] = 16
+    ] = None
+    bounds: Annotated[
+        tuple[Annotated[BoundText, Meta(min_length=1)], ...],
+        Meta(
+            max_length=4095,
+            description=(
+                "The first key of each Partition but the lowest, ascending: text, or hex as 0x…. A new keyspace is cut "
+                "there instead of evenly; `dstk cuts` makes them of a sample of keys. What changes here after the cut "
+                "changes no Partition."
+            ),
+            extra_json_schema={"x-kubernetes-list-type": "set"},
+        ),
+    ] = ()
+
+    @property
+    def count(self) -> int:
+        """How many Partitions a new keyspace is cut into."""
+        if self.bounds:
+            return len(self.bounds) + 1
+        return self.INITIAL if self.initial is None else self.initial
 
 
 class Policy(Model, frozen=True, kw_only=True):
@@ -193,9 +235,16 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
             field=".failover",
         ),
         Rule(
-            rule="self.keyLength > 2 || self.partitions.initial <= (self.keyLength == 1 ? 256 : 65536)",
+            rule="self.keyLength > 2 || !has(self.partitions.initial) || "
+            "self.partitions.initial <= (self.keyLength == 1 ? 256 : 65536)",
             message="there are not so many keys of keyLength bytes as partitions.initial asks for partitions",
             field=".partitions.initial",
+        ),
+        Rule(
+            rule="!has(self.partitions.bounds) || self.partitions.bounds.all(b, "
+            "size(b) <= (b.startsWith('0x') ? 2 + 2 * self.keyLength : self.keyLength))",
+            message="a bound is longer than keyLength bytes",
+            field=".partitions.bounds",
         ),
     )
 

@@ -158,6 +158,17 @@ def build_parser() -> Parser:
     status.add_argument("--all", action="store_true", help="every partition, and finished assignments too")
     status.set_defaults(run=_lazy("status", "status"))
 
+    cuts = _add(
+        commands, "cuts", "bounds of partitions, from a sample of keys", "dstk cuts --from keys.txt --partitions 16"
+    )
+    cuts.add_argument(
+        "--from", dest="source", required=True, metavar="FILE",
+        help="one key a line, text or hex as 0x…; or .npy: uint8 of shape (n, length), or S; - is standard input",
+    )  # fmt: skip
+    cuts.add_argument("--partitions", type=_at_least(1), required=True, metavar="N", help="how many, of equal load")
+    cuts.add_argument("--key-length", type=_at_least(1), default=16, metavar="BYTES", help="default: %(default)s")
+    cuts.set_defaults(run=_lazy("cuts", "cuts"))
+
     fsck = _add(commands, "fsck", "check a worker's data directory", "dstk fsck state/data/worker-0")
     fsck.add_argument("directory", help="of a worker that does not run")
     fsck.add_argument("--json", action="store_true", help="print JSON")

@@ -15,6 +15,7 @@ array; the decoders put them back.
 """
 
 from dstk._core import RangeIndex
+from dstk.keys.cuts import bounds_at, even_bounds, sampled_cuts
 from dstk.keys.encoders import (
     MAX_KEY_LENGTH,
     compose,
@@ -25,7 +26,6 @@ from dstk.keys.encoders import (
     decode_u64,
     decode_uuid,
     decompose,
-    even_bounds,
     format_bound,
     i64,
     pad,
@@ -43,6 +43,7 @@ __all__ = [
     "Layout",
     "Part",
     "RangeIndex",
+    "bounds_at",
     "compose",
     "decode_i64",
     "decode_text",
@@ -59,6 +60,7 @@ __all__ = [
     "pad",
     "parse_bound",
     "raw",
+    "sampled_cuts",
     "text",
     "timestamp",
     "u64",

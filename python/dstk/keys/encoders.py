@@ -23,7 +23,6 @@ __all__ = [
     "decode_u64",
     "decode_uuid",
     "decompose",
-    "even_bounds",
     "format_bound",
     "hash_of",
     "hashed",
@@ -276,23 +275,6 @@ def format_bound(bound: bytes) -> str:
     if used and printable and used.strip() == used and not used.startswith(b"0x"):
         return used.decode("ascii")
     return "0x" + (used or b"\0").hex()
-
-
-def even_bounds(count: int, key_length: int) -> list[tuple[bytes, bytes]]:
-    """The whole key space in ``count`` ranges of the same size (to 1 in 65,536): (start, end), b"" for the open ends.
-
-    Even over keys that are: numbers, hashes, UUIDs. Text is not.
-    """
-    pad(b"", key_length)
-    if not 1 <= count <= 256**key_length:
-        raise InvalidRange(f"{count} ranges of {key_length}-byte keys: choose 1 to {_many(key_length)}")
-    width = min(key_length, (count.bit_length() + 16 + 7) // 8)
-    cuts = [pad(((place << 8 * width) // count).to_bytes(width), key_length) for place in range(1, count)]
-    return list(zip([b"", *cuts], [*cuts, b""], strict=True))
-
-
-def _many(key_length: int) -> str:
-    return str(256**key_length) if key_length <= 2 else f"256**{key_length}"
 
 
 def shown(key: bytes) -> str:

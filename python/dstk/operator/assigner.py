@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -109,7 +109,7 @@ class Assigner:
         took = time.perf_counter() - started
         await self._create(planned)
         await self._restart(planned.restarts)
-        await self._report(planned.cut, orphaned)
+        await self._report(planned.cut, orphaned, planned.refused)
         await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
 
     def _on_change(self, old: object, new: object) -> None:
@@ -287,7 +287,7 @@ class Assigner:
             if not is_not_found(error):
                 raise
 
-    async def _report(self, cut: Sequence[str], orphaned: Collection[str]) -> None:
+    async def _report(self, cut: Sequence[str], orphaned: Collection[str], refused: Mapping[str, str]) -> None:
         """Status of the Keyspaces: how many partitions, how many served, and what keeps it from being ready."""
         for keyspace in list(self._cluster.keyspaces):
             name = keyspace.metadata.name
@@ -302,6 +302,8 @@ class Assigner:
             if name in orphaned:
                 message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
                 state = self._condition(standing.READY, False, "RowsHeld", message, generation)
+            elif name in refused:
+                state = self._condition(standing.READY, False, "InvalidBounds", refused[name], generation)
             elif partitions and ready == sum(not partition.spec.merged_away for partition in partitions):
                 state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
             else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dstk.api import Assignment, Mode, Partition
+from dstk.errors import InvalidRequest
 from dstk.plan.balance import balance
 from dstk.plan.cluster import Cluster
 from dstk.plan.cut import is_cut, missing_partitions
@@ -24,7 +26,8 @@ class Plan:
     """What to create next. Creating an object that is there already (AlreadyExists) is no error: it was planned before.
 
     ``partitions``: initial Partitions of new keyspaces. ``cut``: keyspaces whose initial Partitions are all there; they
-    get the condition ``Keyspace.CUT``, and nothing else is planned for them until they have it. ``assignments``: each
+    get the condition ``Keyspace.CUT``, and nothing else is planned for them until they have it. ``refused``: keyspaces
+    that cannot be cut as they ask, and why. ``assignments``: each
     with its reason in ``spec.reason``; no two of them name the same partition. ``restarts``: workers that are to be
     restarted; the pods of those that are empty are to be evicted.
     """
@@ -33,6 +36,7 @@ class Plan:
     cut: tuple[str, ...] = ()
     assignments: tuple[Assignment, ...] = ()
     restarts: tuple[Restart, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(cluster: Cluster, now: float) -> Plan:
@@ -44,18 +48,23 @@ def plan(cluster: Cluster, now: float) -> Plan:
     partitions: list[Partition] = []
     cut: list[str] = []
     assignments: list[Assignment] = []
+    refused: dict[str, str] = {}
     stands = standing(cluster)
     for view in views(cluster, now, stands):
         if view.policy.mode is Mode.OFF:
             continue
         if not is_cut(view.keyspace):
-            missing = missing_partitions(view)
+            try:
+                missing = missing_partitions(view)
+            except InvalidRequest as error:
+                refused[view.keyspace.metadata.name] = f"spec.partitions.bounds: {error}"
+                continue
             partitions.extend(missing)
             if not missing:
                 cut.append(view.keyspace.metadata.name)
             continue
         assignments.extend(_operations(view))
-    return Plan(tuple(partitions), tuple(cut), tuple(assignments), stands.restarts)
+    return Plan(tuple(partitions), tuple(cut), tuple(assignments), stands.restarts, refused)
 
 
 def _operations(view: View) -> list[Assignment]:

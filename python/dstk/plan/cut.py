@@ -6,7 +6,7 @@ from dstk.api import KEYSPACE_LABEL, KeyRange, Keyspace, ObjectMeta, Partition, 
 from dstk.api.conditions import ConditionStatus, find
 from dstk.api.names import initial_name
 from dstk.api.span import span_of
-from dstk.keys import even_bounds
+from dstk.keys import bounds_at, even_bounds, parse_bound
 from dstk.plan.coverage import Coverage
 from dstk.plan.view import View
 
@@ -20,11 +20,17 @@ def is_cut(keyspace: Keyspace) -> bool:
 
 
 def initial_partitions(keyspace: Keyspace) -> list[Partition]:
-    """The Partitions that an empty keyspace is cut into: even, without gaps, named in key order."""
-    count, name = keyspace.spec.partitions.initial, keyspace.metadata.name
-    if count == 0:
+    """The Partitions that an empty keyspace is cut into: at its bounds or evenly, without gaps, named in key order.
+
+    Raises InvalidRange or KeyLengthError for bounds that cut nothing.
+    """
+    wanted, name, key_length = keyspace.spec.partitions, keyspace.metadata.name, keyspace.spec.key_length
+    if wanted.count == 0:
         return []
-    bounds = even_bounds(count, keyspace.spec.key_length)
+    if wanted.bounds:
+        bounds = bounds_at([parse_bound(bound, key_length) for bound in wanted.bounds], key_length)
+    else:
+        bounds = even_bounds(wanted.count, key_length)
     return [
         Partition(
             metadata=ObjectMeta(
@@ -45,7 +51,7 @@ def missing_partitions(view: View) -> list[Partition]:
     """Those of the initial Partitions that are still to be created.
 
     None when the keyspace has Partitions that somebody else cut and none of ours. After an interrupted cut, where
-    some of ours are there, what anything else covers by now is left out.
+    some of ours are there, what anything else covers by now is left out. Raises what :func:`initial_partitions` does.
     """
     if is_cut(view.keyspace):
         return []

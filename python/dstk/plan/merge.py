@@ -22,7 +22,7 @@ def merge(draft: Draft) -> None:
     was cut into, and one a worker.
     """
     view = draft.view
-    spare = len(view.parts) - max(view.keyspace.spec.partitions.initial, len(view.workers), 1)
+    spare = len(view.parts) - max(view.keyspace.spec.partitions.count, len(view.workers), 1)
     for run in _runs(draft):
         if not draft.reshapes_left or spare <= 0:
             return

@@ -28,6 +28,22 @@ async def test_a_new_keyspace_is_cut_and_placed_evenly() -> None:
         assert condition.status == "True"
 
 
+async def test_a_new_keyspace_is_cut_at_its_bounds_once_they_are_right() -> None:
+    async with world() as cluster, cluster.operating():
+        await cluster.keyspace(policy={"mode": "Auto"}, partitions={"bounds": ["z", "0x61"]})
+
+        def refused(keyspace: Keyspace) -> bool:
+            condition = find(keyspace.status.conditions, "Ready")
+            return condition is not None and condition.reason == "InvalidBounds"
+
+        keyspace = await cluster.until("default", refused)
+        condition = find(keyspace.status.conditions, "Ready")
+        assert condition is not None
+        assert "bound a is below z before it" in condition.message
+        await cluster.keyspaces.patch("default", {"spec": {"partitions": {"bounds": ["a", "0x7a"]}}})
+        await ready(cluster, "default", 3)
+
+
 async def test_routes_reach_every_worker() -> None:
     async with world() as cluster, cluster.operating():
         await cluster.keyspace(policy={"mode": "Auto"}, **CUT)

@@ -47,7 +47,7 @@ def test_what_a_keyspace_gets_when_nothing_is_said() -> None:
     assert spec["durability"] == "Memory"
     assert spec["failover"] == "Confirmed"
     assert spec["proxySeconds"] == 60
-    assert spec["partitions"] == {"initial": 16}
+    assert spec["partitions"] == {}
     assert spec["policy"]["mode"] == "Auto"
     assert spec["policy"]["maxConcurrentMoves"] == 1
 

@@ -291,6 +291,46 @@ def test_a_new_keyspace_is_cut_evenly() -> None:
     assert ranges(uncut(1, [])) == ["ks-00000 .."]
 
 
+def bounded(*bounds: str, parts: list[Any] | None = None) -> Cluster:
+    spec = {"keyLength": 4, "partitions": {"bounds": bounds}}
+    return replace(uncut(0, parts or []), keyspaces=[decode(Keyspace, {"metadata": {"name": "ks"}, "spec": spec})])
+
+
+def test_a_new_keyspace_is_cut_at_its_bounds() -> None:
+    assert ranges(bounded("cart", "0x7f", "0x80ff")) == [
+        "ks-00000 ..0x63617274",
+        "ks-00001 0x63617274..0x7f",
+        "ks-00002 0x7f..0x80ff",
+        "ks-00003 0x80ff..",
+    ]
+    there = partition("ks-00001", "0x63617274", "0x7f")
+    assert ranges(bounded("cart", "0x7f", parts=[there])) == ["ks-00000 ..0x63617274", "ks-00002 0x7f.."]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        (["b", "a"], "bound a is below b before it: sort the bounds"),
+        (["b", "0x61"], "bound a is below b before it: sort the bounds"),
+        (["a", "0x6100"], "bound a is there twice"),
+        (["0x00", "a"], "bound 0x00 is the lowest key there is"),
+        (["ü", "üüü"], "is 6 bytes; at most 4 fit"),
+    ],
+)
+def test_bounds_that_cut_nothing_are_refused_by_value_and_hold_nobody_else_up(bounds: list[str], message: str) -> None:
+    other = keyspace("other", cut=False, initial=1)
+    given = bounded(*bounds)
+    result = plan(replace(given, keyspaces=[*given.keyspaces, other]), NOW)
+    assert message in result.refused["ks"]
+    assert (result.cut, [each.metadata.name for each in result.partitions]) == ((), ["other-00000"])
+
+
+def test_merges_leave_as_many_partitions_as_there_were_bounds() -> None:
+    assert decode(Keyspace, {"spec": {"keyLength": 4, "partitions": {"bounds": ["a", "b"]}}}).spec.partitions.count == 3
+    assert decode(Keyspace, {"spec": {"keyLength": 4}}).spec.partitions.count == 16
+    assert decode(Keyspace, {"spec": {"keyLength": 4, "partitions": {"initial": 0}}}).spec.partitions.count == 0
+
+
 def test_an_interrupted_cut_goes_on_around_what_is_there() -> None:
     there = [partition("ks-00001", "0x40", "0x80"), partition("mine", "0xd0", "0xe0")]
     assert ranges(uncut(4, there)) == [ALL[0], ALL[2]]
