@@ -108,7 +108,9 @@ class Stage:
             settings=worlds.settings(
                 folder,
                 operator_command=self._operator_command,
-                workers=WorkerSettings(command=self.network.interpose(command), backoff=CrashBackoff(0.02, 0.02)),
+                workers=WorkerSettings(
+                    command=self.network.interpose(command), keep_ports=False, backoff=CrashBackoff(0.02, 0.02)
+                ),
                 backoff=CrashBackoff(0.05, 0.05),
             ),
         )

@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from dstk import kube
 from dstk.errors import ApiError, DstkError, Unavailable
 from dstk.local.files import read_when_written
+from dstk.local.ports import HOST, PORTS, RecordedPorts, reserved_ports
 from dstk.local.process import Child, CrashBackoff
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ T = TypeVar("T")
 Endpoints = dict[str, str]
 
 _FAILED_STARTS = 3
-HOST = "127.0.0.1"
-PORTS = ("data", "control", "metrics")
 _PODS: kube.Kind[dict[str, Any]] = kube.Kind("v1", "Pod", "pods", dict)
 
 
@@ -62,13 +60,14 @@ def worker_command(life: Life) -> Sequence[str]:
 class WorkerSettings:
     """How workers are named and run. `grace_seconds`: between SIGTERM and SIGKILL.
 
-    `keep_ports`: a worker has the same ports in every life; else others, as a pod has another address.
+    `keep_ports`: a worker has the same ports in every life, also of the cluster; else others, as a pod has another
+    address.
     """
 
     name_prefix: str = "worker"
     labels: dict[str, str] = field(default_factory=lambda: {"app": "kv"})
     command: Command = worker_command
-    keep_ports: bool = False
+    keep_ports: bool = True
     grace_seconds: float = 10.0
     backoff: CrashBackoff = field(default_factory=CrashBackoff)
 
@@ -83,23 +82,6 @@ def pod_object(name: str, ports: Mapping[str, int], settings: WorkerSettings) ->
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
     }
     return {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}}
-
-
-@contextlib.contextmanager
-def reserved_ports() -> Iterator[dict[str, int]]:
-    """Free ports of loopback that nobody else is given until the block is left.
-
-    A Pod's ports cannot change, so they have to be known before the process is there. Each is held by a socket that is
-    bound and never listens: whoever names the port can have it nevertheless, as all servers do with SO_REUSEADDR.
-    """
-    with contextlib.ExitStack() as stack:
-        held: dict[str, int] = {}
-        for name in PORTS:
-            holder = stack.enter_context(socket.socket())
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            holder.bind((HOST, 0))
-            held[name] = holder.getsockname()[1]
-        yield held
 
 
 def running_status(endpoints: Endpoints, now: str) -> dict[str, Any]:
@@ -161,6 +143,7 @@ class WorkerSet:
         self._pods = kube.Objects(connection, _PODS, namespace)
         self._directory = directory
         self._replicas = replicas
+        self._ports = RecordedPorts(directory / "ports.json")
         self._settings = settings or WorkerSettings()
         self._on_change = on_change or (lambda: None)
         self._workers: dict[str, _Worker] = {}
@@ -246,7 +229,8 @@ class WorkerSet:
     async def _keep(self, worker: _Worker) -> None:
         """One life after the other, with pauses between them."""
         delay: float | None = None
-        with reserved_ports() if self._settings.keep_ports else contextlib.nullcontext() as kept:
+        keep = self._settings.keep_ports
+        async with self._ports.reserved(worker.name) if keep else contextlib.nullcontext() as kept:
             while True:
                 began = time.monotonic()
                 await self._live(worker, kept)

@@ -113,9 +113,7 @@ async def kill_loop(settings: KillSettings, folder: Path) -> dict[str, Any]:
     keyspace = SoakSettings(durability="Disk", partitions=2 * settings.workers).keyspace()
     cluster_settings = ClusterSettings(
         # All workers may be killed at once, so a client has to find them where they were.
-        workers=WorkerSettings(
-            command=restless_worker, keep_ports=True, backoff=CrashBackoff(first=0.02, longest=0.02)
-        ),
+        workers=WorkerSettings(command=restless_worker, backoff=CrashBackoff(first=0.02, longest=0.02)),
         backoff=CrashBackoff(first=0.02, longest=0.5),
     )
     async with LocalCluster(folder, settings.workers, keyspace=keyspace, settings=cluster_settings) as cluster:

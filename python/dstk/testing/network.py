@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Literal
 
 from dstk.local.files import read_when_written, write_json
-from dstk.local.runner import HOST, Command, Life
+from dstk.local.ports import HOST
+from dstk.local.runner import Command, Life
 
 __all__ = ["Cut", "Network", "Silence"]
 

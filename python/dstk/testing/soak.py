@@ -187,7 +187,11 @@ async def faulty_cluster(folder: Path, settings: SoakSettings) -> AsyncIterator[
             settings=ClusterSettings(
                 operators=settings.operators,
                 operator_command=operator_command(settings.lease_seconds, front),
-                workers=WorkerSettings(command=network.interpose(restless_worker), backoff=CrashBackoff(longest=1.0)),
+                workers=WorkerSettings(
+                    command=network.interpose(restless_worker),
+                    keep_ports=False,  # pods come back under other addresses
+                    backoff=CrashBackoff(longest=1.0),
+                ),
                 backoff=CrashBackoff(longest=1.0),
                 start_seconds=settings.start_seconds,
             ),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -71,15 +72,42 @@ async def test_a_killed_api_server_comes_back_with_its_objects(cluster: LocalClu
     assert int(after["metadata"]["resourceVersion"]) >= version
 
 
-async def test_a_killed_worker_moves_to_new_endpoints(cluster: LocalCluster) -> None:
-    before = cluster.endpoints()["workers"]["worker-1"]
+async def test_a_killed_worker_comes_back_at_its_address(cluster: LocalCluster) -> None:
+    assert cluster.workers is not None
+    before, uid = cluster.endpoints(), cluster.workers.uid("worker-1")
     cluster.kill_worker("worker-1")
 
-    def moved() -> bool:
-        written = json.loads((cluster.directory / "endpoints.json").read_text())["workers"]
-        return "worker-1" in written and written["worker-1"] != before
+    def is_back() -> bool:
+        workers = cluster.workers
+        assert workers is not None
+        return workers.uid("worker-1") != uid and "worker-1" in workers.endpoints()
 
-    await until_true(moved)
+    await until_true(is_back)
+    assert cluster.endpoints() == before
+
+
+async def test_workers_have_their_addresses_in_the_next_life_of_the_cluster(tmp_path: Path) -> None:
+    async def addresses(workers: int) -> dict[str, Any]:
+        async with LocalCluster(tmp_path / "c", workers=workers, keyspace=KEYSPACE, settings=SETTINGS) as cluster:
+            found: dict[str, Any] = cluster.endpoints()["workers"]
+            return found
+
+    first = await addresses(2)
+    assert await addresses(3) | first == await addresses(3)
+    taken = int(first["worker-0"]["data"].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", taken)):
+        others = await addresses(2)
+    assert others["worker-1"] == first["worker-1"]
+    assert others["worker-0"]["data"] != first["worker-0"]["data"]
+    assert others["worker-0"]["control"] == first["worker-0"]["control"]
+    assert await addresses(2) == others, "what it got instead is recorded"
+
+
+async def test_a_record_of_ports_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text('{"worker-0": {"data": "no"}}')
+    with pytest.raises(ConfigError, match=r"ports\.json does not hold ports of workers; remove it"):
+        async with LocalCluster(tmp_path, workers=1, keyspace=KEYSPACE, settings=SETTINGS):
+            pass
 
 
 async def test_the_operator_can_be_restarted_and_killed(cluster: LocalCluster) -> None:
