@@ -83,6 +83,7 @@ class Recovery:
     def _step(self, name: str) -> Steps:
         """Whether there was anything to do."""
         operator = self._operator
+        charged = operator.busy()
         objects = dict(operator.partitions.items)
         view = yield from operator.look(name, None)
         if not view.reachable:
@@ -93,7 +94,12 @@ class Recovery:
             if name in (partition.spec.primary, partition.spec.proxy) or each in view.parts
         }
         addresses = {link.name: f"{link.name}:7" for link in operator.links.values()}
-        decided = recover(mine, view, operator.keyspace, operator.busy(), addresses, operator.over)
+        busy = charged | operator.busy()
+        for each in {*mine, *view.parts}:
+            before, after = objects.get(each), operator.partitions.get(each)
+            if (before and before.spec, before and before.status) != (after and after.spec, after and after.status):
+                busy.add(each)
+        decided = recover(mine, view, operator.keyspace, busy, addresses, operator.over)
         lanes = [lane for each in decided if isinstance(each, actions.Parallel) for lane in each.lanes]
         failed = None
         for lane in lanes:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from dstk.lifecycle.repairs import Around as Around
     from dstk.lifecycle.repairs import is_suspect as is_suspect
     from dstk.lifecycle.repairs import repair as repair
+    from dstk.lifecycle.repairs import settle as settle
     from dstk.lifecycle.scope import Touched as Touched
     from dstk.lifecycle.scope import touched as touched
 
-__all__ = ["Around", "Touched", "decide", "is_suspect", "recover", "repair", "touched"]
+__all__ = ["Around", "Touched", "decide", "is_suspect", "recover", "repair", "settle", "touched"]
 
 _HOMES = {
     "Around": "repairs",
@@ -27,6 +28,7 @@ _HOMES = {
     "is_suspect": "repairs",
     "recover": "recovery",
     "repair": "repairs",
+    "settle": "repairs",
     "touched": "scope",
 }
 

@@ -237,7 +237,10 @@ class DeletePartition:
 
 @dataclass(frozen=True, slots=True)
 class SetPartitionStatus:
-    """Set `status.phase` and `status.incarnation` of a Partition and, when named, a condition of it to True."""
+    """Set `status.phase` and `status.incarnation` of a Partition and, when named, a condition of it to True.
+
+    `over` names a condition that tells of a moment, which is past: it is taken away.
+    """
 
     partition: str
     phase: PartitionPhase
@@ -245,6 +248,7 @@ class SetPartitionStatus:
     condition: str = ""
     reason: str = ""
     message: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dstk.api import Keyspace, Partition, PartitionPhase
+from dstk.api.conditions import find
 from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import serve
 
-__all__ = ["Around", "is_suspect", "repair"]
+__all__ = ["Around", "is_suspect", "repair", "settle"]
+
+REPAIRED_SECONDS = 60.0
+"""For so long at least a Partition says that it was repaired; the Event stays longer."""
 
 Meeting = Callable[[bytes, bytes], Iterable[Partition]]
 
@@ -51,6 +55,14 @@ def is_suspect(partition: Partition | None, worker: WorkerView, part: PartView |
 def repair(partition: Partition | None, name: str, keyspace: Keyspace, around: Around) -> tuple[Action, ...] | None:
     """What sets the Partition right; () when it is to be left alone for now; None when nothing is wrong with it."""
     return _Repair(partition, name, keyspace, around).actions()
+
+
+def settle(partition: Partition, repaired_seconds: float) -> tuple[Action, ...]:
+    """What is to be done about a Partition with which nothing is wrong; `repaired_seconds`: since it was set right."""
+    if find(partition.status.conditions, Partition.REPAIRED) is None or repaired_seconds < REPAIRED_SECONDS:
+        return ()
+    phase = partition.status.phase or PartitionPhase.READY
+    return (SetPartitionStatus(partition.metadata.name, phase, over=Partition.REPAIRED),)
 
 
 class _Repair:

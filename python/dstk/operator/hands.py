@@ -275,6 +275,8 @@ def _changed(old: PartitionStatus, change: actions.SetPartitionStatus) -> Partit
             message=change.message,
         )
         new = replace(new, conditions=with_condition(old.conditions, condition))
+    if change.over:
+        new = replace(new, conditions=tuple(each for each in new.conditions if each.type != change.over))
     if new == old:
         return old
     return replace(new, conditions=standing.of_partition(new.conditions, change.phase, _now()))

@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
 from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
+from dstk.api.conditions import find
 from dstk.errors import DstkError
 from dstk.kube import Backoff
-from dstk.lifecycle import Around, actions, is_suspect, recover, repair, touched
+from dstk.lifecycle import Around, actions, is_suspect, recover, repair, settle, touched
 from dstk.lifecycle.observed import WorkerView
 from dstk.operator.cluster import WORKER, Cluster
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
+from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
@@ -31,12 +33,19 @@ class Recovery:
     """
 
     def __init__(
-        self, cluster: Cluster, workers: WorkerLinks, spans: Spans, hands: Hands, settings: OperatorSettings
+        self,
+        cluster: Cluster,
+        workers: WorkerLinks,
+        spans: Spans,
+        hands: Hands,
+        settings: OperatorSettings,
+        moments: Moments | None = None,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
         self._spans = spans
         self._hands = hands
+        self._moments = moments or Moments()
         self._longest = settings.reconnect_longest
         self._relook = settings.relook_interval
         self._lives: dict[str, str] = {}
@@ -151,7 +160,13 @@ class Recovery:
                 self._wake.set()
 
     async def _step(self, name: str) -> bool:
-        """Whether there was anything to do."""
+        """Whether there was anything to do.
+
+        What is decided on is the objects as they were before the workers were asked. What an Assignment was in charge
+        of at any moment since, or has changed since, is left for the next look: else the operator would take what it
+        did itself meanwhile for somebody's deed.
+        """
+        charged = self._busy()
         objects = dict(self._cluster.partitions.items)
         concerned = set(self._cluster.partitions.by(WORKER, name))
         view = await self._workers.look(name, None)
@@ -164,7 +179,8 @@ class Recovery:
         addresses = {link.name: link.data_address for link in self._workers}
         suspects = self._suspects(concerned, objects, view)
         views = await self._views(view, suspects)
-        busy = self._busy()
+        changed = self._changed(objects, concerned)
+        busy = charged | self._busy() | changed
         if any(part.fenced and partition in busy for partition, part in view.parts.items()):
             self._fenced.add(name)
         decided: list[actions.Action] = []
@@ -180,14 +196,29 @@ class Recovery:
                     decided += [actions.Parallel((steps,))] if steps else []
             decided += recover(partitions, view, keyspace, busy, addresses, meeting)
         lanes = [lane for action in decided for lane in _lanes(action)]
+        calm = (objects[each] for each in concerned.difference(busy, suspects) if each in objects)
+        lanes += [steps for partition in calm if (steps := settle(partition, self._repaired_seconds(partition)))]
         if not lanes:
-            return False
+            return bool(changed)
         log.info("worker %s: bringing %d partitions in line", name, len(lanes))
         results = await asyncio.gather(*(self._lane(lane) for lane in lanes), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return True
+
+    def _changed(self, objects: Mapping[str, Partition], names: Iterable[str]) -> set[str]:
+        """Of these Partitions those whose objects are others now."""
+        current = self._cluster.partitions
+        return {name for name in names if _substance(objects.get(name)) != _substance(current.get(name))}
+
+    def _repaired_seconds(self, partition: Partition) -> float:
+        """For how long the Partition has said that it was repaired."""
+        condition = find(partition.status.conditions, Partition.REPAIRED)
+        if condition is None:
+            return 0.0
+        key = f"{partition.metadata.uid} {condition.last_transition_time}"
+        return self._moments.now() - self._moments.of(key, condition.last_transition_time)
 
     def _suspects(self, names: Iterable[str], objects: Mapping[str, Partition], view: WorkerView) -> dict[str, str]:
         """Of these Partitions those whose object does not go with what the worker holds, and their keyspaces."""
@@ -219,14 +250,17 @@ class Recovery:
         for step in steps:
             if step.partition and any(self._cluster.unfinished(step.partition)):
                 return
+            outcome = Outcome()
             try:
-                await self._hands.carry_out(None, step, Outcome())
+                await self._hands.carry_out(None, step, outcome)
             except CommitUncertain:
                 assert isinstance(step, actions.Commit)
                 live = await self._cluster.partitions.objects.find(step.partition)
                 if live is not None:
                     self._cluster.partitions.learn(live)
                 raise
+            if isinstance(step, actions.CreatePartition) and outcome.stale:
+                return  # Somebody else has made it: what was to be said of it is not true.
 
     def _busy(self) -> set[str]:
         busy: set[str] = set()
@@ -236,6 +270,13 @@ class Recovery:
             if keyspace is not None and assignment.spec.new_params is None:
                 busy.update(touched(assignment, self._cluster.partitions.items, keyspace).partitions)
         return busy
+
+
+def _substance(partition: Partition | None) -> tuple[object, ...]:
+    """What decisions are made from."""
+    if partition is None:
+        return ()
+    return partition.metadata.uid, partition.spec, partition.status.phase, partition.status.incarnation
 
 
 def _lanes(action: actions.Action) -> tuple[tuple[actions.Action, ...], ...]:

@@ -74,6 +74,8 @@ class FakeWorker:
         self.term = 0
         self.asked = 0
         """Calls of Status that named partitions."""
+        self.looks = 0
+        """Calls of Status about everything: recovery looks."""
         self.draining = False
         self.address = ""
         self.data_address = ""
@@ -83,6 +85,9 @@ class FakeWorker:
         self._gates: dict[type, asyncio.Event] = {}
         self._arrived: dict[type, asyncio.Event] = {}
         self._routed = asyncio.Event()
+        self._looked = asyncio.Condition()
+        self._lets_look = asyncio.Event()
+        self._lets_look.set()
         self._server = ControlServer(self)
 
     async def start(self, address: str = "127.0.0.1:0", data_port: int = 0) -> None:
@@ -93,7 +98,7 @@ class FakeWorker:
         self._fleet.by_address[self.data_address] = self
 
     async def stop(self) -> None:
-        for gate in self._gates.values():
+        for gate in (*self._gates.values(), self._lets_look):
             gate.set()
         self._fleet.by_address.pop(self.data_address, None)
         self._data.close()
@@ -103,6 +108,18 @@ class FakeWorker:
         """From now on calls of this command wait. Events: one has arrived; set the other to let them through."""
         self._arrived[command], self._gates[command] = asyncio.Event(), asyncio.Event()
         return self._arrived[command], self._gates[command]
+
+    def hold_looks(self) -> None:
+        """From now on who looks at everything waits, and is told what is there when it is let go."""
+        self._lets_look.clear()
+
+    def let_look(self) -> None:
+        self._lets_look.set()
+
+    async def looked(self, after: int) -> None:
+        """Wait until more looks than `after` have come."""
+        async with self._looked:
+            await self._looked.wait_for(lambda: self.looks > after)
 
     def put(self, partition: str, key: bytes, value: bytes) -> None:
         held = self.held[partition]
@@ -128,6 +145,11 @@ class FakeWorker:
 
     async def status(self, partitions: Sequence[str] | None) -> Status:
         self.asked += bool(partitions)
+        if partitions is None:
+            self.looks += 1
+            async with self._looked:
+                self._looked.notify_all()
+            await self._lets_look.wait()
         names = list(self.held) if partitions is None else partitions
         return Status(self.name, self.incarnation, self.data_address, self.term, self.draining, self._views(names))
 

@@ -123,7 +123,8 @@ def said(action: actions.Action) -> str:
             return f"delete {action.partition}"
         case actions.SetPartitionStatus():
             condition = f", {action.condition}" if action.condition else ""
-            return f"{action.partition} is {action.phase.value}{condition}"
+            over = f", no longer {action.over}" if action.over else ""
+            return f"{action.partition} is {action.phase.value}{condition}{over}"
         case actions.SetStatus(status):
             return f"status {status.phase} {status.step or '-'}" + (f" {status.reason}" if status.reason else "")
         case actions.Wait():

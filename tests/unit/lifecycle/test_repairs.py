@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from msgspec.structs import replace as with_
 from scenes import KEYSPACE, lines, partition, worker
 
-from dstk.api import Partition
-from dstk.lifecycle import Around, actions, is_suspect, repair
+from dstk.api import Condition, ConditionStatus, Partition
+from dstk.lifecycle import Around, actions, is_suspect, repair, settle
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.span import Span
 
@@ -131,3 +133,14 @@ def test_some_worker_finds_it_suspect(case: str) -> None:
     found, seen, expected = CASES[case]
     suspect = any(is_suspect(found, view, view.parts.get("p"), {"pod1", "pod2"}) for view in seen)
     assert suspect or expected is None
+
+
+def test_that_it_was_repaired_is_said_for_a_while() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    said = Condition(
+        type=Partition.REPAIRED, status=ConditionStatus.TRUE, last_transition_time=moment, reason="PrimaryEdited"
+    )
+    repaired = with_(OURS, status=with_(OURS.status, conditions=(said,)))
+    assert settle(repaired, 59.0) == ()
+    assert lines(settle(repaired, 61.0)) == ["p is ready, no longer Repaired"]
+    assert settle(OURS, 61.0) == ()

@@ -1,0 +1,40 @@
+"""When things happened, by a clock of this process that never jumps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+__all__ = ["Moments"]
+
+
+class Moments:
+    """A steady clock, and where on it the times lie that objects name.
+
+    The clock of whoever wrote a time may have been wrong, and this machine's may be set while the process runs. So a
+    time in an object is a hint, taken once, when it is first seen: one in the future counts as now. From then on the
+    monotonic clock alone tells how long ago it was.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._ahead = wall() - clock()
+        self._seen: dict[str, float] = {}
+
+    def now(self) -> float:
+        """Seconds since 1970 as they were when this began, and as many more as have passed since."""
+        return self._clock() + self._ahead
+
+    def of(self, key: str, said: datetime | None) -> float:
+        """The moment at which happened what an object says of that time, by :meth:`now`. `key`: what is meant."""
+        if key not in self._seen:
+            ago = 0.0 if said is None else max(0.0, self._wall() - said.timestamp())
+            self._seen[key] = self.now() - ago
+        return self._seen[key]
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget the others."""
+        if len(self._seen) > len(keys):
+            self._seen = {key: moment for key, moment in self._seen.items() if key in keys}
