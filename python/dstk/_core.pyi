@@ -208,43 +208,54 @@ Route: TypeAlias = tuple[bytes, bytes, str, int, str]
 
 @final
 class RangeIndex:
-    """An immutable index over closed-open ranges of keys of one length (1..1024 bytes), gaps allowed.
+    """An immutable index over closed-open ranges of keys of one length, 1 to 1024 bytes. Gaps are allowed.
 
-    Keys and bounds shorter than the key length stand for themselves padded with zero bytes; numpy's ``S{n}`` drops
-    those, so nothing is lost. Many keys come as one of
+    A key or bound that is shorter than the key length stands for itself padded with zero bytes. numpy's `S{n}` drops
+    trailing zero bytes, so nothing is lost. Many keys are given as one of
 
-    - a numpy array of dtype ``S{n}`` or ``V{n}``, or ``(keys, n)`` of uint8, of any strides;
-    - a numpy array of uint64: keys of eight bytes, as numbers of the same order (native numbers that are not
-      contiguous are copied);
-    - a buffer (bytearray, memoryview, mmap, array) of bytes: flat, one key after the other, or ``(keys, n)``;
-    - an Arrow array of fixed-size binary without nulls, from any library (``__arrow_c_array__``);
+    - a numpy array of dtype `S{n}` or `V{n}` with one dimension, or of uint8 with shape `(keys, n)`, of any strides;
+    - a numpy array of uint64: keys of eight bytes, as numbers of the same order;
+    - a buffer of bytes (bytearray, memoryview, mmap, array): flat, one key after the other, or of shape `(keys, n)`;
+    - an Arrow array of fixed-size binary without nulls, from any library (`__arrow_c_array__`);
     - any iterable of bytes, which is copied.
 
-    What is not copied is read in place and must not be written meanwhile: batches of 256 keys and more are looked up
-    with the interpreter released.
+    The others are read where they lie, except for native uint64 that is not contiguous, and must not be written
+    meanwhile: batches of 256 keys and more are looked up with the interpreter released.
 
-    Raises KeyLengthError for what is too long, WrongType for what is no key, InvalidRange for ranges that are empty,
-    unsorted or overlap.
+    Errors of all methods: KeyLengthError for a key that is too long, WrongType for what is no key, InvalidRange for
+    ranges that are empty, unsorted or overlap.
+
+    `RangeIndex(starts, ends=None, owners=None, *, key_length=None)` takes the ranges by column, sorted by start. An end
+    without bytes, or of zero bytes alone, is no end. Without `ends` each range goes up to the next start, and the last
+    one has no end. `owners` are integers in 0..2**24 - 1, one a range; without them each range has an owner of its own,
+    numbered by position. Without `key_length` it is the width of the widest bound.
     """
 
-    def __new__(cls, starts: Any, ends: Any = None, owners: Any = None, *, key_length: int | None = None) -> RangeIndex:
-        """Ranges by column, sorted by start.
-
-        An end without bytes (or of zeros alone) means no end; without `ends` each range goes up to the next start and
-        the last one has no end. `owners` are numbers from 0 up to 2**24 - 1; without them each range has its own,
-        numbered by position. The key length is that of the widest bound unless given.
-        """
+    def __new__(
+        cls, starts: Any, ends: Any = None, owners: Any = None, *, key_length: int | None = None
+    ) -> RangeIndex: ...
     def find(self, key: bytes, /) -> int:
-        """Position of the range that holds `key`, in the order of keys; -1 in a gap."""
+        """The position of the range that holds `key`, counted from 0 in the order of keys; -1 when no range does.
+
+        `key` is bytes, `key_length` of them at most. Raises KeyLengthError, WrongType.
+        """
     def owner(self, key: bytes, /) -> int:
-        """Owner of the range that holds `key`; -1 in a gap."""
+        """The owner of the range that holds `key`; -1 when no range does.
+
+        `key` is bytes, `key_length` of them at most. Raises KeyLengthError, WrongType.
+        """
     def find_many(
         self, keys: Any, out: npt.NDArray[np.int64] | None = None, *, threads: int = 1
     ) -> npt.NDArray[np.int64]:
-        """:meth:`find` for each of `keys`; into `out`, if given: one contiguous int64 a key.
+        """The position of the range that holds each of `keys`, int64 of shape `(keys,)`; -1 where no range does.
 
-        At most `threads` threads share the keys, each with 16,384 or more. Raises InvalidRequest for an `out` of the
-        wrong length, that cannot be written or lies in the memory of `keys`.
+        `keys` is whatever the class takes for many keys. With `out`, a contiguous int64 array of shape `(keys,)`,
+        the result is written there and `out` is returned. At most `threads` threads share the work; each gets
+        16,384 keys or more.
+
+        Raises KeyLengthError for keys that are too wide, WrongType for what is no keys or for an `out` of another
+        dtype, InvalidRequest for `threads` below 1 and for an `out` that has another length, cannot be written or
+        lies in the memory of `keys`.
         """
     def group(
         self,
@@ -253,28 +264,39 @@ class RangeIndex:
         *,
         threads: int = 1,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Which keys go to which owner: (order, offsets); into the two arrays of `out`, if given.
+        """Which keys go to which owner: `(order, offsets)`, two int64 arrays of shape `(keys,)` and `(owners + 2,)`.
 
-        ``order[offsets[o]:offsets[o + 1]]`` are the positions in `keys` of those that owner ``o`` has, in the order of
-        `keys`. Keys in gaps come last, from ``offsets[owners]`` on. `offsets` has :attr:`owners` + 2 entries.
-        `threads` as for :meth:`find_many`; they share the look-ups, not the sorting.
+        `order[offsets[o]:offsets[o + 1]]` are the positions in `keys` of those that owner `o` has, in the order of
+        `keys`. The positions of keys that no range holds come last: `order[offsets[owners]:]`. With `out`, a pair
+        of contiguous int64 arrays of these shapes, the result is written there. `threads` share the look-ups, not
+        the sorting.
+
+        Raises what `find_many` raises, and InvalidRequest when the two arrays of `out` lie in one another.
         """
     def apply(self, remove: Sequence[bytes], add: Sequence[tuple[bytes, bytes | None, int]]) -> RangeIndex:
-        """The next version: without the ranges that start at `remove`, with those of `add` (start, end, owner).
+        """The next version: without the ranges that start at the keys `remove`, with the ranges `add`.
 
-        This version stays as it is. Costs microseconds a change, however many ranges there are.
+        `add` holds tuples `(start, end, owner)`; an `end` of None or b"" is no end. This version stays as it is,
+        and the two share what did not change: a change costs microseconds, however many ranges there are.
+
+        Raises InvalidRange when no range starts at a key of `remove`, or when ranges would be empty or overlap,
+        KeyLengthError for a bound that is too long, InvalidRequest for an owner that is not in 0..2**24 - 1.
         """
     def bounds(self, position: int) -> tuple[bytes, bytes]:
-        """(start, end) of a range, the end empty if there is none. Raises IndexError."""
+        """`(start, end)` of the range at a position, as bytes of the key length; the end is b"" when there is none.
+
+        Raises IndexError for a position that is not in 0..len(index) - 1.
+        """
     def __len__(self) -> int: ...
     @property
-    def key_length(self) -> int: ...
+    def key_length(self) -> int:
+        """Bytes of every key, 1 to 1024."""
     @property
     def owners(self) -> int:
-        """One more than the highest owner of this version and those it came from."""
+        """One more than the highest owner of this version and of those it came from."""
     @property
     def nbytes(self) -> int:
-        """Memory in bytes, what is shared with other versions included."""
+        """Memory of this version in bytes, what it shares with other versions included."""
 
 @final
 class RoutingTable:

@@ -25,7 +25,11 @@ Rows = npt.NDArray[np.uint8]
 
 
 class Part(ABC, Generic[T]):
-    """How values of one kind become ``length`` bytes of a key. Made by ``text(8)``, ``uint(4)``, ``hashed(…)``, …"""
+    """How values of one kind become ``length`` bytes of a key.
+
+    ``uint(4)``, ``text(8)``, ``raw(12)``, ``digest(16)`` and ``hashed(…)`` make one; ``u64``, ``i64``, ``uuid`` and
+    ``timestamp`` stand for one.
+    """
 
     length: int
     """Bytes of it."""
@@ -39,12 +43,12 @@ class Part(ABC, Generic[T]):
         """The inverse of :meth:`encode`. Raises InvalidRequest for bytes that no value becomes."""
 
     def encode_many(self, values: Any) -> Rows:
-        """:meth:`encode` for an array or a sequence of n values, as uint8 of shape (n, length)."""
+        """What :meth:`encode` gives for n values of an array or a sequence, as uint8 of shape (n, length)."""
         listed = values.tolist() if isinstance(values, np.ndarray) else values
         return _rows(b"".join(map(self.encode, listed)), self.length)
 
     def decode_many(self, rows: Rows) -> npt.NDArray[Any]:
-        """:meth:`decode` for uint8 of shape (n, length), as an array of n values."""
+        """What :meth:`decode` gives for uint8 of shape (n, length), as an array of n values."""
         found = np.empty(len(rows), object)
         found[:] = [self.decode(row.tobytes()) for row in rows]
         return found

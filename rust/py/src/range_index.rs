@@ -22,7 +22,27 @@ const DETACH_FROM: usize = 256;
 /// A thread is started for no fewer keys than this.
 const KEYS_A_THREAD: usize = 16_384;
 
-/// An immutable index over closed-open ranges of keys of one length.
+/// An immutable index over closed-open ranges of keys of one length, 1 to 1024 bytes. Gaps are allowed.
+///
+/// A key or bound that is shorter than the key length stands for itself padded with zero bytes. numpy's `S{n}` drops
+/// trailing zero bytes, so nothing is lost. Many keys are given as one of
+///
+/// - a numpy array of dtype `S{n}` or `V{n}` with one dimension, or of uint8 with shape `(keys, n)`, of any strides;
+/// - a numpy array of uint64: keys of eight bytes, as numbers of the same order;
+/// - a buffer of bytes (bytearray, memoryview, mmap, array): flat, one key after the other, or of shape `(keys, n)`;
+/// - an Arrow array of fixed-size binary without nulls, from any library (`__arrow_c_array__`);
+/// - any iterable of bytes, which is copied.
+///
+/// The others are read where they lie, except for native uint64 that is not contiguous, and must not be written
+/// meanwhile: batches of 256 keys and more are looked up with the interpreter released.
+///
+/// Errors of all methods: KeyLengthError for a key that is too long, WrongType for what is no key, InvalidRange for
+/// ranges that are empty, unsorted or overlap.
+///
+/// `RangeIndex(starts, ends=None, owners=None, *, key_length=None)` takes the ranges by column, sorted by start. An end
+/// without bytes, or of zero bytes alone, is no end. Without `ends` each range goes up to the next start, and the last
+/// one has no end. `owners` are integers in 0..2**24 - 1, one a range; without them each range has an owner of its own,
+/// numbered by position. Without `key_length` it is the width of the widest bound.
 #[pyclass(name = "RangeIndex", module = "dstk._core", frozen)]
 pub(crate) struct PyRangeIndex {
     inner: RangeIndex,
@@ -62,12 +82,18 @@ impl PyRangeIndex {
         Ok(Self { inner })
     }
 
+    /// The position of the range that holds `key`, counted from 0 in the order of keys; -1 when no range does.
+    ///
+    /// `key` is bytes, `key_length` of them at most. Raises KeyLengthError, WrongType.
     #[pyo3(signature = (key, /))]
     fn find(&self, key: &Bound<'_, PyAny>) -> Result<i64> {
         let found = self.inner.find(lookup_key(key, self.inner.key_length())?);
         Ok(found.map_or(-1, |position| position as i64))
     }
 
+    /// The owner of the range that holds `key`; -1 when no range does.
+    ///
+    /// `key` is bytes, `key_length` of them at most. Raises KeyLengthError, WrongType.
     #[pyo3(signature = (key, /))]
     fn owner(&self, key: &Bound<'_, PyAny>) -> Result<i64> {
         Ok(self
@@ -76,6 +102,15 @@ impl PyRangeIndex {
             .map_or(-1, i64::from))
     }
 
+    /// The position of the range that holds each of `keys`, int64 of shape `(keys,)`; -1 where no range does.
+    ///
+    /// `keys` is whatever the class takes for many keys. With `out`, a contiguous int64 array of shape `(keys,)`,
+    /// the result is written there and `out` is returned. At most `threads` threads share the work; each gets
+    /// 16,384 keys or more.
+    ///
+    /// Raises KeyLengthError for keys that are too wide, WrongType for what is no keys or for an `out` of another
+    /// dtype, InvalidRequest for `threads` below 1 and for an `out` that has another length, cannot be written or
+    /// lies in the memory of `keys`.
     #[pyo3(signature = (keys, out=None, *, threads=1))]
     fn find_many<'py>(
         &self,
@@ -106,6 +141,14 @@ impl PyRangeIndex {
         Ok(out)
     }
 
+    /// Which keys go to which owner: `(order, offsets)`, two int64 arrays of shape `(keys,)` and `(owners + 2,)`.
+    ///
+    /// `order[offsets[o]:offsets[o + 1]]` are the positions in `keys` of those that owner `o` has, in the order of
+    /// `keys`. The positions of keys that no range holds come last: `order[offsets[owners]:]`. With `out`, a pair
+    /// of contiguous int64 arrays of these shapes, the result is written there. `threads` share the look-ups, not
+    /// the sorting.
+    ///
+    /// Raises what `find_many` raises, and InvalidRequest when the two arrays of `out` lie in one another.
     #[pyo3(signature = (keys, out=None, *, threads=1))]
     #[expect(clippy::type_complexity, reason = "the two arrays that Python sees")]
     fn group<'py>(
@@ -150,6 +193,13 @@ impl PyRangeIndex {
         Ok((order, offsets))
     }
 
+    /// The next version: without the ranges that start at the keys `remove`, with the ranges `add`.
+    ///
+    /// `add` holds tuples `(start, end, owner)`; an `end` of None or b"" is no end. This version stays as it is,
+    /// and the two share what did not change: a change costs microseconds, however many ranges there are.
+    ///
+    /// Raises InvalidRange when no range starts at a key of `remove`, or when ranges would be empty or overlap,
+    /// KeyLengthError for a bound that is too long, InvalidRequest for an owner that is not in 0..2**24 - 1.
     #[pyo3(signature = (remove, add))]
     fn apply(
         &self,
@@ -176,6 +226,9 @@ impl PyRangeIndex {
         Ok(Self { inner })
     }
 
+    /// `(start, end)` of the range at a position, as bytes of the key length; the end is b"" when there is none.
+    ///
+    /// Raises IndexError for a position that is not in 0..len(index) - 1.
     fn bounds<'py>(
         &self,
         py: Python<'py>,
@@ -207,16 +260,19 @@ impl PyRangeIndex {
         )
     }
 
+    /// Bytes of every key, 1 to 1024.
     #[getter]
     fn key_length(&self) -> usize {
         self.inner.key_length()
     }
 
+    /// One more than the highest owner of this version and of those it came from.
     #[getter]
     fn owners(&self) -> u32 {
         self.inner.owners()
     }
 
+    /// Memory of this version in bytes, what it shares with other versions included.
     #[getter]
     fn nbytes(&self) -> usize {
         self.inner.nbytes()
