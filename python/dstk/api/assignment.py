@@ -10,6 +10,7 @@ from msgspec import Meta, field
 
 from dstk.api.bound import BoundText
 from dstk.api.conditions import Conditions
+from dstk.api.group import ASSIGNER_LABEL
 from dstk.api.meta import ObjectMeta, PartitionName, PodName
 from dstk.api.model import COUNT_MAX, Model, Rule
 from dstk.api.role import Role
@@ -351,6 +352,12 @@ class Assignment(Model, frozen=True, kw_only=True, tag_field="kind", tag="Assign
     def finished(self) -> bool:
         """Whether it is Completed or Aborted."""
         return self.status.phase is not None and self.status.phase.final
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody else than the Assigner made it."""
+        label, assigner = ASSIGNER_LABEL
+        return self.metadata.labels.get(label) != assigner
 
     @property
     def partitions(self) -> tuple[str, ...]:

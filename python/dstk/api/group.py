@@ -11,6 +11,16 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 APPROVED_ANNOTATION: Final = f"{GROUP}/approved"
 """On an Assignment, ``"true"`` lets a proposal of an Assigner in mode Propose run."""
 
+ASSIGNER_LABEL: Final = ("app.kubernetes.io/managed-by", "dstk-assigner")
+"""On an Assignment: the Assigner made it. All others somebody made by hand."""
+
+CUT_ANNOTATION: Final = f"{GROUP}/cut-by-hand"
+"""On a Partition: the Assignment by which somebody cut the keys at its start. The Assigner does not merge it with what
+is before it."""
+
+PLACED_ANNOTATION: Final = f"{GROUP}/placed-by-hand"
+"""On a Partition: the Assignment by which somebody moved it to its worker. It is not moved to even workers out."""
+
 CORDONED_ANNOTATION: Final = f"{GROUP}/cordoned"
 """On a worker's Pod, ``"true"`` keeps new partitions away and moves the present ones off."""
 

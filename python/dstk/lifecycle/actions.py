@@ -195,6 +195,8 @@ class Commit:
     primary: str
     proxy: str
     epoch: int
+    annotations: tuple[tuple[str, str], ...] = ()
+    """Written with it; ``""`` takes one away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ class CreatePartition:
     primary: str
     epoch: int
     incarnation: str
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dstk.lifecycle.actions import (
     SetPartitionStatus,
     Unfence,
 )
+from dstk.lifecycle.byhand import of_whole
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import (
     ADMISSION,
@@ -116,8 +117,9 @@ class Merging(Operation):
             whole = range_of(joined.span)
             epoch = joined.epoch
         return CreatePartition(
-            self.name, keyspace.metadata.name, whole.start, whole.end, host.name, epoch, host.incarnation
-        )
+            self.name, keyspace.metadata.name, whole.start, whole.end, host.name, epoch, host.incarnation,
+            of_whole(self.parts),
+        )  # fmt: skip
 
     def progress(self) -> Progress | None:
         merged = self.held(self.name)

@@ -20,6 +20,7 @@ from dstk.lifecycle.actions import (
     SetPartitionStatus,
     Touch,
 )
+from dstk.lifecycle.byhand import of_move
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, silent_for_long, uncertain
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
@@ -387,7 +388,8 @@ def await_applied(m: Move) -> Iterable[Action]:
 
 @effect
 def commit(m: Move) -> Iterable[Action]:
-    yield m.patch(m.object, primary=m.params.to, proxy=m.params.source, epoch=m.object.spec.epoch + 1)
+    marks = of_move(m.assignment, m.object)
+    yield m.patch(m.object, m.params.to, m.params.source, m.object.spec.epoch + 1, marks)
 
 
 @effect

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, Progress, Step
 from dstk.api.span import span_of
 from dstk.lifecycle.actions import Action, Command, Commit, Fence, Tell, Touch, Unfence
+from dstk.lifecycle.byhand import Annotations
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 from dstk.lifecycle.pieces import serve
 from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guard
@@ -178,8 +179,11 @@ class Operation(ABC):
         yield Touch(name, partition.metadata.resource_version)
         yield self.tell(worker, name, part.epoch, Unfence(token))
 
-    def patch(self, partition: Partition, primary: str, proxy: str, epoch: int) -> Commit:
-        return Commit(partition.metadata.name, partition.metadata.resource_version, primary, proxy, epoch)
+    def patch(
+        self, partition: Partition, primary: str, proxy: str, epoch: int, annotations: Annotations = ()
+    ) -> Commit:
+        meta = partition.metadata
+        return Commit(meta.name, meta.resource_version, primary, proxy, epoch, annotations)
 
     def status(self, row: Row[Any], phase: AssignmentPhase, step: Step | None) -> AssignmentStatus:
         """The status after `row`."""

@@ -10,6 +10,7 @@ from typing import Any
 from dstk.api import Partition, PartitionPhase, Progress, Role, SplitParams, SplitStatus, Step
 from dstk.api.span import range_of
 from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus, Split, Unfence
+from dstk.lifecycle.byhand import of_piece
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, serving, silent, silent_for_long
 from dstk.lifecycle.pieces import Piece, pieces_of
@@ -215,14 +216,14 @@ def create_children(s: Splitting) -> Iterable[Action]:
     """
     if s.parent is None:
         yield from s.create_born()
-    for piece in s.pieces:
+    for index, piece in enumerate(s.pieces):
         known = s.observed.partitions.get(piece.name)
         if known is not None and known.spec.epoch < s.epoch:
             yield DeletePartition(piece.name, known.metadata.uid)
         if known is None or known.spec.epoch < s.epoch:
             yield CreatePartition(
                 piece.name, s.object.spec.keyspace, piece.range.start, piece.range.end,
-                s.host.name, s.epoch, s.host.incarnation,
+                s.host.name, s.epoch, s.host.incarnation, of_piece(s.assignment, s.object, index),
             )  # fmt: skip
         elif known.status.phase is None:
             # Whoever created it had not come to that.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -133,11 +134,15 @@ class Hands:
         outcome.states.append((tell.worker, {**states, **gone}))
 
     async def _commit(self, commit: actions.Commit, outcome: Outcome) -> None:
-        spec = {"primary": commit.primary or None, "proxy": commit.proxy or None, "epoch": commit.epoch}
+        patch: dict[str, Any] = {
+            "spec": {"primary": commit.primary or None, "proxy": commit.proxy or None, "epoch": commit.epoch}
+        }
+        if commit.annotations:
+            patch["metadata"] = {"annotations": {key: value or None for key, value in commit.annotations}}
         try:
             async with self._writes:
                 written = await self._cluster.partitions.objects.patch(
-                    commit.partition, {"spec": spec}, resource_version=commit.resource_version
+                    commit.partition, patch, resource_version=commit.resource_version
                 )
         except ApiError as error:
             # An answer of 5xx can come from something in between, after the API server had done it.
@@ -162,7 +167,11 @@ class Hands:
     async def _create(self, create: actions.CreatePartition, outcome: Outcome) -> None:
         partitions = self._cluster.partitions
         body = {
-            "metadata": {"name": create.partition, "labels": {KEYSPACE_LABEL: create.keyspace}},
+            "metadata": {
+                "name": create.partition,
+                "labels": {KEYSPACE_LABEL: create.keyspace},
+                "annotations": dict(create.annotations),
+            },
             "spec": {
                 "keyspace": create.keyspace,
                 "range": {"start": create.start, "end": create.end},

@@ -26,6 +26,7 @@ def balance(draft: Draft) -> None:
     Each move brings the worker that is out of bounds nearer, so their number is the least that can do it: the larger of
     what is above and what is missing below. Among a worker's partitions, the cheapest to copy goes. Nothing is evened
     out while workers are restarted: each that comes back is empty for a while, and would be filled only to be emptied.
+    What somebody moved by hand stays where it is.
     """
     view = draft.view
     if any(worker.name in view.standing.rolling for worker in view.workers):
@@ -67,5 +68,5 @@ def _movable(draft: Draft, worker: str) -> list[Part]:
     return [
         part
         for part in view.parts
-        if part.primary == worker and not part.proxy and draft.free(part) and view.cooled(part)
+        if part.primary == worker and not (part.proxy or part.placed_by_hand) and draft.free(part) and view.cooled(part)
     ]

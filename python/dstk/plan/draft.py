@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from dstk.api import (
+    ASSIGNER_LABEL,
     KEYSPACE_LABEL,
     PROPOSED_LABEL,
     Assignment,
@@ -63,7 +64,7 @@ class Draft:
         view = self.view
         self._taken.update(part.name for part in parts)
         before = sorted({view.aborted[part.name] for part in parts if part.name in view.aborted})
-        labels = {KEYSPACE_LABEL: view.keyspace.metadata.name}
+        labels = {KEYSPACE_LABEL: view.keyspace.metadata.name, ASSIGNER_LABEL[0]: ASSIGNER_LABEL[1]}
         if view.policy.mode is Mode.PROPOSE:
             labels[PROPOSED_LABEL] = "true"
         # The uid: a Partition that is deleted and created again starts at the same epoch.

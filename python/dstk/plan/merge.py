@@ -19,7 +19,7 @@ def merge(draft: Draft) -> None:
     """Proposes merges of runs of cold neighbours, in key order.
 
     What comes out stays below half of every split threshold, and the keyspace keeps at least as many partitions as it
-    was cut into, and one a worker.
+    was cut into, and one a worker. Where somebody cut by hand nothing is joined.
     """
     view = draft.view
     spare = len(view.parts) - max(view.keyspace.spec.partitions.count, len(view.workers), 1)
@@ -71,6 +71,7 @@ def _fits(run: list[Part], part: Part, together: Load, policy: Policy) -> bool:
         len(run) < PARTS_MAX
         and run[-1].primary == part.primary
         and run[-1].span.end == part.span.start
+        and not part.cut_by_hand
         and 2 * together.rows <= policy.max_rows
         and 2 * together.bytes <= policy.max_bytes
         and 2 * together.operations_per_second <= policy.max_ops_per_second

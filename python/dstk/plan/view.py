@@ -7,7 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from dstk.api import Assignment, AssignmentPhase, AssignmentType, Keyspace, Partition, PartitionPhase, Policy, Step
+from dstk.api import (
+    CUT_ANNOTATION,
+    PLACED_ANNOTATION,
+    Assignment,
+    AssignmentPhase,
+    AssignmentType,
+    Keyspace,
+    Partition,
+    PartitionPhase,
+    Policy,
+    Step,
+)
 from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.plan.cluster import Cluster, Load, Worker
@@ -22,7 +33,10 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A Partition as planning sees it. ``created``: seconds since 1970, 0 when unknown."""
+    """A Partition as planning sees it. ``created``: seconds since 1970, 0 when unknown.
+
+    ``cut_by_hand``: somebody cut the keys at its start; ``placed_by_hand``: somebody moved it to its worker.
+    """
 
     name: str
     span: Span
@@ -32,6 +46,8 @@ class Part:
     created: float = 0.0
     load: Load | None = None
     uid: str = ""
+    cut_by_hand: bool = False
+    placed_by_hand: bool = False
 
     @property
     def weight(self) -> tuple[int, str]:
@@ -146,6 +162,8 @@ def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load]) -
         created=_seconds(partition.metadata.creation_timestamp),
         load=loads.get(name),
         uid=partition.metadata.uid,
+        cut_by_hand=CUT_ANNOTATION in partition.metadata.annotations,
+        placed_by_hand=PLACED_ANNOTATION in partition.metadata.annotations,
     )
 
 

@@ -105,3 +105,20 @@ async def test_partitions_say_how_much_they_hold() -> None:
         cluster.workers["pod1"].held["first"].rows.clear()
         cluster.workers["pod1"].put("first", b"b", b"value")
         await cluster.until("first", lambda item: item.status.rows == 1)
+
+
+async def test_what_somebody_has_cut_by_hand_is_merged_only_once_its_mark_is_gone() -> None:
+    policy = {"mode": "Auto", "cooldownSeconds": 0, "mergeBelowRows": 1000, "mergeBelowOpsPerSecond": 1000}
+    async with world(("pod1",)) as cluster, cluster.operating():
+        await cluster.keyspace(policy=policy)
+        await cluster.served("first", "a", "o", "pod1")
+        split = {"partition": "first", "splitKeys": ["c", "e"], "names": ["one", "two", "three"]}
+        await cluster.assign("by-hand", "InWorkerSplit", splitParams=split)
+        await cluster.ended("by-hand", "Completed")
+        two = await cluster.partitions.get("two")
+        assert two.metadata.annotations["dstk.io/cut-by-hand"] == "by-hand"
+        # What is lifted is merged, and with the other mark on it, which was there all the while, nothing else is.
+        await cluster.partitions.patch("three", {"metadata": {"annotations": {"dstk.io/cut-by-hand": None}}})
+        await cluster.gone("three")
+        left = {item.metadata.name: item.spec.range for item in (await cluster.partitions.list_page()).items}
+        assert (left["one"].start, left["one"].end) == ("a", "c")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from scene import NOW, assignment, keyspace, moving, partition, planned, row, said, workers
 
-from dstk.api import PROPOSED_LABEL, decode
+from dstk.api import CUT_ANNOTATION, PLACED_ANNOTATION, PROPOSED_LABEL, Partition, decode
 from dstk.api.keyspace import Keyspace
 from dstk.plan import Cluster, Load, Worker, plan
 
@@ -372,3 +373,27 @@ def test_a_keyspace_with_rows_on_disk_waits_for_its_pod() -> None:
     )
     given = Cluster(keyspaces=[disk], partitions=row(2, "w0", "w9"), workers=W2, absent={"w9": 0.0})
     assert planned(given) == []
+
+
+def test_where_somebody_cut_by_hand_nothing_is_merged() -> None:
+    parts = row(4, "w1")
+    cut = [with_annotation(each, CUT_ANNOTATION) if each.metadata.name == "p02" else each for each in parts]
+    loads = {part.metadata.name: Load(rows=1) for part in parts}
+    seen = cluster(parts, workers("w1"), loads=loads)
+    assert planned(seen) == ["Merge p00,p01,p02,p03"]
+    assert planned(replace(seen, partitions=cut)) == ["Merge p00,p01", "Merge p02,p03"]
+
+
+def test_what_somebody_moved_by_hand_is_not_moved_back_unless_its_worker_leaves() -> None:
+    parts = row(4, "w1")
+    placed = [with_annotation(each, PLACED_ANNOTATION) for each in parts]
+    seen = cluster(parts, workers("w1", "w2"), {"maxConcurrentMoves": 4})
+    assert len(planned(seen)) == 2
+    assert planned(replace(seen, partitions=placed)) == []
+    leaving = [*workers("w1", leaving=True), *workers("w2")]
+    assert len(planned(replace(seen, partitions=placed, workers=leaving))) == 4
+
+
+def with_annotation(partition: Partition, annotation: str) -> Partition:
+    metadata = msgspec.structs.replace(partition.metadata, annotations={annotation: "a1"})
+    return msgspec.structs.replace(partition, metadata=metadata)
