@@ -177,6 +177,8 @@ class Driver:
         if not self._fresh:
             yield from self._look()
         assignment = self.assignment
+        if assignment.status.step is not None:
+            self._memory = self._memory.began(operator.clock.now)
         return Observed(
             assignment=assignment,
             keyspace=operator.keyspace,

@@ -28,8 +28,8 @@ OPERATIONS: dict[AssignmentType, type[Operation]] = {
 def decide(observed: Observed, now: float) -> list[Action]:
     """The next actions, in order; nothing for an Assignment that has ended.
 
-    `now` in seconds since 1970. Level-triggered: it may be called at any moment, by any operator, after any
-    crash, and what it says depends on what is there, not on what was said before. Raises InvalidRequest for a
+    `now` in seconds, by a clock that never jumps. Level-triggered: it may be called at any moment, by any operator,
+    after any crash, and what it says depends on what is there, not on what was said before. Raises InvalidRequest for a
     Partition whose bounds do not fit its keyspace, which validation refuses before anything has begun.
     """
     phase = observed.assignment.status.phase

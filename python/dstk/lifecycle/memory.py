@@ -14,6 +14,8 @@ __all__ = ["Memory"]
 class Memory:
     """Counts and moments only: losing them, as a crash does, has some things tried more often and nothing unsafe."""
 
+    begun_at: float | None = None
+    """When this driver first saw that it had begun, by its own clock: times in objects are another's."""
     fenced_at: float | None = None
     fence_token: int = 0
     """Of the last fence that the source has granted to this driver."""
@@ -27,6 +29,10 @@ class Memory:
         """After an observation in which the workers `silent` did not answer."""
         since = {name: self.silent_since.get(name, now) for name in silent}
         return self if since == self.silent_since else replace(self, silent_since=since)
+
+    def began(self, now: float) -> Memory:
+        """After an observation of an Assignment that has begun."""
+        return self if self.begun_at is not None else replace(self, begun_at=now)
 
     def after(self, action: Action, now: float, failed: bool = False) -> Memory:
         """After an action was tried. `failed`: it was refused, or nobody knows what came of it."""

@@ -114,7 +114,8 @@ class Observed:
     Assignments that touch the same partitions. `cancelled`: deletion was asked for. `refusal`: what
     validation says, evaluated while the Assignment has had no effect. `uncertain`: a commit was sent, its
     outcome is not known, and the Partition objects could not be read since. `term`: the deciding operator's
-    own.
+    own. `ahead_of_day`: how far the clock that times are told by, which never jumps, is ahead of the time of day, which
+    people are told.
     """
 
     assignment: Assignment
@@ -122,6 +123,7 @@ class Observed:
     partitions: Mapping[str, Partition]
     workers: Mapping[str, WorkerView]
     ahead: tuple[str, ...] = ()
+    ahead_of_day: float = 0.0
     cancelled: bool = False
     refusal: Refusal | None = None
     uncertain: bool = False

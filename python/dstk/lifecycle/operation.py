@@ -45,9 +45,12 @@ class Operation(ABC):
 
     @property
     def started(self) -> float:
-        """When it began; now, when it is about to."""
-        at = self.assignment.status.started_at
-        return self.now if at is None else at.timestamp()
+        """When it was first seen to have begun; now, when it is about to.
+
+        Not `startedAt`, which another may have written, by a clock that was wrong.
+        """
+        at = self.observed.memory.begun_at
+        return self.now if at is None else at
 
     @property
     def key_length(self) -> int:
@@ -114,12 +117,15 @@ class Operation(ABC):
             case "WorkerUnreachable":
                 since = observed.memory.silent_since
                 moments = {
-                    worker.name: datetime.fromtimestamp(since.get(worker.name, self.now), UTC)
-                    for worker in self.stalled_on
+                    worker.name: self.time_of_day(since.get(worker.name, self.now)) for worker in self.stalled_on
                 }
                 parts = [f"{name} has not answered since {moment:%H:%M:%SZ}" for name, moment in moments.items()]
                 return reason, f"{'; '.join(parts)}; goes on when it answers, or when its pod is gone"
         return reason, ""
+
+    def time_of_day(self, moment: float) -> datetime:
+        """What a clock on the wall shows at a moment."""
+        return datetime.fromtimestamp(moment - self.observed.ahead_of_day, UTC)
 
     # Reading
 
@@ -191,7 +197,7 @@ class Operation(ABC):
         reason, message = self.explain(row.reason) if row.reason else ("", self.note(step))
         bad = phase is AssignmentPhase.ABORTED
         detail = {} if step is None else {self.field: self.detail(step, ended_badly=bad)}
-        moment = datetime.fromtimestamp(self.now, UTC)
+        moment = self.time_of_day(self.now)
         return AssignmentStatus(
             phase=phase,
             reason=reason,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from dstk.errors import ApiError, DstkError
 from dstk.kube import STATEFUL_SETS, Cache, is_not_found
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, PRIMARY, Cluster, reference
 from dstk.operator.metrics import Metrics
+from dstk.operator.moments import Moments
 from dstk.operator.reconciler import FINALIZER
 from dstk.operator.sets import REVISION_LABEL, owner_of, worker_set
 from dstk.operator.settings import OperatorSettings
@@ -61,7 +62,7 @@ class Assigner:
         spans: Spans,
         metrics: Metrics,
         settings: OperatorSettings,
-        now: Callable[[], float] = time.time,
+        moments: Moments | None = None,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
@@ -69,7 +70,8 @@ class Assigner:
         self._metrics = metrics
         self._interval = settings.plan_interval
         self._writes = asyncio.Semaphore(settings.max_writes)
-        self._now = now
+        self._moments = moments or Moments()
+        self._now = self._moments.now
         self._absent: dict[str, float] = {}
         self._silent: dict[str, float] = {}
         self._checked: set[str] = set()
@@ -142,8 +144,16 @@ class Assigner:
             assignments=list(self._cluster.assignments),
             loads=loads,
             absent=self._absent,
+            moments=self._when(),
             sets=[worker_set(each) for each in self._cluster.sets],
         )
+
+    def _when(self) -> dict[str, float]:
+        """When finished Assignments ended and Partitions were created, by the clock that plans are made by."""
+        said = {each.metadata.uid: each.metadata.creation_timestamp for each in self._cluster.partitions}
+        said |= {each.metadata.uid: each.status.finished_at for each in self._cluster.assignments if each.finished}
+        self._moments.keep(said)
+        return {uid: self._moments.of(uid, moment) for uid, moment in said.items()}
 
     def _orphaned(self) -> set[str]:
         """New Keyspaces of which workers have partitions, from before: those get their objects back first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -21,6 +21,7 @@ from dstk.lifecycle.observed import Observed, PartView, WorkerView
 from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.cluster import Cluster, is_finished
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
+from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
@@ -50,7 +51,7 @@ class Driver:
         hands: Hands,
         settings: OperatorSettings,
         term: int,
-        now: Callable[[], float] = time.time,
+        moments: Moments,
     ) -> None:
         self.assignment = assignment
         self.partition_names: tuple[str, ...] = ()
@@ -61,7 +62,8 @@ class Driver:
         self._hands = hands
         self._settings = settings
         self._term = term
-        self._now = now
+        self._moments = moments
+        self._now = moments.now
         self._memory = Memory()
         self._uncertain: set[str] = set()
         self._changed = asyncio.Event()
@@ -242,10 +244,13 @@ class Driver:
         if keyspace is None:
             named = map(self._cluster.partitions.get, assignment.partitions)
             partition = next((each for each in named if each is not None), None)
-            await self._lane(without_keyspace(assignment, partition, cancelled, self._now()), Outcome())
+            await self._lane(without_keyspace(assignment, partition, cancelled, time.time()), Outcome())
             return None
+        if assignment.status.step is not None:
+            self._memory = self._memory.began(self._now())
         return Observed(
             assignment=assignment,
+            ahead_of_day=self._moments.ahead_of_day(),
             keyspace=keyspace,
             partitions=dict(self._partitions),
             workers=dict(self._views),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from datetime import datetime
 
 __all__ = ["Moments"]
@@ -27,14 +27,21 @@ class Moments:
         """Seconds since 1970 as they were when this began, and as many more as have passed since."""
         return self._clock() + self._ahead
 
+    def ahead_of_day(self) -> float:
+        """How far :meth:`now` is ahead of the time of day."""
+        return self.now() - self._wall()
+
+    def at(self, key: str, said: datetime) -> float:
+        """The moment of what is said just now, which nobody asks for again."""
+        return self.now() - max(0.0, self._wall() - said.timestamp())
+
     def of(self, key: str, said: datetime | None) -> float:
         """The moment at which happened what an object says of that time, by :meth:`now`. `key`: what is meant."""
         if key not in self._seen:
-            ago = 0.0 if said is None else max(0.0, self._wall() - said.timestamp())
-            self._seen[key] = self.now() - ago
+            self._seen[key] = self.now() if said is None else self.at(key, said)
         return self._seen[key]
 
-    def keep(self, keys: Collection[str]) -> None:
+    def keep(self, keys: Container[str]) -> None:
         """Forget the others."""
-        if len(self._seen) > len(keys):
+        if any(key not in keys for key in self._seen):
             self._seen = {key: moment for key, moment in self._seen.items() if key in keys}

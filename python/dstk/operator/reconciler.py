@@ -12,6 +12,7 @@ from dstk.operator.cluster import Cluster, is_approved, is_finished
 from dstk.operator.driver import Driver
 from dstk.operator.hands import Hands
 from dstk.operator.metrics import Metrics
+from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
@@ -35,6 +36,7 @@ class Reconciler:
         metrics: Metrics,
         settings: OperatorSettings,
         term: int,
+        moments: Moments | None = None,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
@@ -43,6 +45,7 @@ class Reconciler:
         self._metrics = metrics
         self._settings = settings
         self._term = term
+        self._moments = moments or Moments()
         self._drivers: dict[str, Driver] = {}
         self._taken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +124,8 @@ class Reconciler:
         if assignment is None or assignment.metadata.uid != uid or is_finished(assignment):
             return
         driver = Driver(
-            assignment, self._cluster, self._workers, self._spans, self._hands, self._settings, self._term
+            assignment, self._cluster, self._workers, self._spans, self._hands, self._settings, self._term,
+            self._moments,
         )  # fmt: skip
         named = assignment.partitions
         self._drivers[uid] = driver

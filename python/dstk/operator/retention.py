@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import time
 from collections.abc import Callable
+from datetime import datetime
 
 from dstk.api import Assignment
 from dstk.errors import ApiError, DstkError
 from dstk.operator.cluster import Cluster, is_finished
+from dstk.operator.moments import Moments
 
 __all__ = ["Finished", "Retention"]
 
@@ -22,8 +23,9 @@ LONGEST_SLEEP = 60.0
 class Finished:
     """Which finished Assignments are to go, and when. Heaps of (when, name, uid), so that nothing is scanned."""
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, when: Callable[[str, datetime], float] = lambda uid, said: said.timestamp()) -> None:
         self._keep = keep
+        self._when = when
         self._there: set[str] = set()
         """UIDs of those that are there and have no term. The Assigner's have: it looks at what it did of late."""
         self._by_end: list[tuple[float, str, str]] = []
@@ -40,12 +42,13 @@ class Finished:
         uid, ended = new.metadata.uid, new.status.finished_at
         if not is_finished(new) or ended is None or uid in self._there or (old is not None and is_finished(old)):
             return False
+        at = self._when(uid, ended)
         kept = new.spec.ttl_seconds_after_finished
         if kept is None:
             self._there.add(uid)
-            heapq.heappush(self._by_end, (ended.timestamp(), new.metadata.name, uid))
+            heapq.heappush(self._by_end, (at, new.metadata.name, uid))
         else:
-            heapq.heappush(self._by_term, (ended.timestamp() + kept, new.metadata.name, uid))
+            heapq.heappush(self._by_term, (at + kept, new.metadata.name, uid))
         return True
 
     def _forget_the_gone(self) -> None:
@@ -79,10 +82,11 @@ class Finished:
 class Retention:
     """Deletes what is due."""
 
-    def __init__(self, cluster: Cluster, keep: int, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, cluster: Cluster, keep: int, moments: Moments | None = None) -> None:
         self._assignments = cluster.assignments
-        self._now = now
-        self._finished = Finished(keep)
+        moments = moments or Moments()
+        self._now = moments.now
+        self._finished = Finished(keep, moments.at)
         self._wake = asyncio.Event()
         self._assignments.on_change(self._on_change)
         for assignment in self._assignments:

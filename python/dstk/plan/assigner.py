@@ -40,7 +40,7 @@ class Plan:
 
 
 def plan(cluster: Cluster, now: float) -> Plan:
-    """The next things to do at ``now`` (seconds since 1970), the same for the same arguments.
+    """The next things to do at ``now``, by the clock of the cluster's times, the same for the same arguments.
 
     Takes O(n log n) for n partitions. Keyspaces with policy.mode Off are left alone; with Propose, the Assignments
     carry the label that makes them wait for approval.

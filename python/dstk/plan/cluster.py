@@ -43,7 +43,7 @@ class WorkerSet:
 class Worker:
     """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted.
 
-    ``silent_since``: when it was last heard, seconds since 1970, where that is some time ago. ``set``, ``ordinal`` and
+    ``silent_since``: when it was last heard, where that is some time ago. ``set``, ``ordinal`` and
     ``revision``: of the StatefulSet that it belongs to, if to any.
     """
 
@@ -74,11 +74,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All that a plan may depend on.
+    """All that a plan may depend on. Times are seconds by one clock that never jumps, the planner's own.
 
     ``workers``: every worker pod that Kubernetes knows. ``assignments``: finished ones too, for cool-downs.
-    ``loads``: by partition name. ``absent``: since when (seconds since 1970) a pod has been gone, by name; the
+    ``loads``: by partition name. ``absent``: since when a pod has been gone, by name; the
     partitions of a pod that is neither here nor among the workers are left alone. ``sets``: the workers' StatefulSets.
+
+    ``moments``: when, by that clock, Assignments ended and Partitions were created, by UID. What an object says is
+    of another clock, and counts, no later than now, only where nothing is here.
     """
 
     keyspaces: Sequence[Keyspace] = ()
@@ -88,3 +91,4 @@ class Cluster:
     loads: Mapping[str, Load] = field(default_factory=dict)
     absent: Mapping[str, float] = field(default_factory=dict)
     sets: Sequence[WorkerSet] = ()
+    moments: Mapping[str, float] = field(default_factory=dict)

@@ -33,7 +33,7 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A Partition as planning sees it. ``created``: seconds since 1970, 0 when unknown.
+    """A Partition as planning sees it. ``created``: when, 0 when unknown.
 
     ``cut_by_hand``: somebody cut the keys at its start; ``placed_by_hand``: somebody moved it to its worker.
     """
@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One keyspace and what concerns it. Times are seconds since 1970.
+    """One keyspace and what concerns it. Times are seconds by the planner's clock.
 
     ``parts`` in key order; ``workers`` that the keyspace selects, by name; ``pods``: names of all workers.
     ``busy``: partitions that an unfinished Assignment names. ``heading``: where unfinished ones bring partitions.
@@ -108,6 +108,7 @@ class View:
 
 def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
     """One view a keyspace, by name. Partitions whose bounds make no sense, or that are being deleted, are left out."""
+    when = _When(cluster.moments, now)
     keyspaces = {keyspace.metadata.name: keyspace for keyspace in cluster.keyspaces}
     parts: dict[str, list[Part]] = {name: [] for name in keyspaces}
     for partition in cluster.partitions:
@@ -117,13 +118,13 @@ def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
         if partition.status.phase is PartitionPhase.INVALID:
             continue
         try:
-            part = _part(partition, keyspace, cluster.loads)
+            part = _part(partition, keyspace, cluster.loads, when)
         except InvalidRequest:
             continue
         parts[partition.spec.keyspace].append(part)
     owners = {name: Counter(part.primary for part in found if part.primary) for name, found in parts.items()}
     everywhere = sum(owners.values(), Counter())
-    history = _History.of(cluster.assignments)
+    history = _History.of(cluster.assignments, when)
     pods = frozenset(worker.name for worker in cluster.workers)
     workers = sorted(
         (replace(each, leaving=each.leaving or each.name in standing.leaving) for each in cluster.workers),
@@ -151,7 +152,18 @@ def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
     ]
 
 
-def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load]) -> Part:
+@dataclass(frozen=True, slots=True)
+class _When:
+    """The moments at which happened what objects tell of."""
+
+    moments: Mapping[str, float]
+    now: float
+
+    def __call__(self, uid: str, said: datetime | None) -> float:
+        return self.moments.get(uid, min(_seconds(said), self.now))
+
+
+def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load], when: _When) -> Part:
     name = partition.metadata.name
     return Part(
         name=name,
@@ -159,7 +171,7 @@ def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load]) -
         primary=partition.spec.primary,
         proxy=partition.spec.proxy,
         epoch=partition.spec.epoch,
-        created=_seconds(partition.metadata.creation_timestamp),
+        created=when(partition.metadata.uid, partition.metadata.creation_timestamp),
         load=loads.get(name),
         uid=partition.metadata.uid,
         cut_by_hand=CUT_ANNOTATION in partition.metadata.annotations,
@@ -184,7 +196,7 @@ class _History:
     aborts: Mapping[str, tuple[int, float]]
 
     @classmethod
-    def of(cls, assignments: Iterable[Assignment]) -> _History:
+    def of(cls, assignments: Iterable[Assignment], when: _When) -> _History:
         busy: set[str] = set()
         towards: dict[str, str] = {}
         copying: set[str] = set()
@@ -192,8 +204,9 @@ class _History:
         moved: dict[str, float] = {}
         aborted: dict[str, str] = {}
         aborts: dict[str, tuple[int, float]] = {}
-        for assignment in sorted(assignments, key=_ended):
-            spec, ended = assignment.spec, _seconds(assignment.status.finished_at)
+        dated = ((when(each.metadata.uid, each.status.finished_at), each.metadata.name, each) for each in assignments)
+        for ended, _, assignment in sorted(dated, key=lambda entry: entry[:2]):
+            spec = assignment.spec
             if assignment.status.phase is AssignmentPhase.COMPLETED:
                 if spec.move_params is not None:
                     moved[spec.move_params.partition] = ended
@@ -218,7 +231,3 @@ class _History:
             name: ended + min(longest, RETRY_SECONDS * 2.0 ** min(count - 1, 30))
             for name, (count, ended) in self.aborts.items()
         }
-
-
-def _ended(assignment: Assignment) -> tuple[float, str]:
-    return (_seconds(assignment.status.finished_at), assignment.metadata.name)

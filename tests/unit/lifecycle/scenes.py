@@ -93,6 +93,7 @@ def observed(
         partitions={each.metadata.name: each for each in partitions},
         workers={each.name: each for each in workers},
         term=TERM,
+        memory=Memory(begun_at=None if subject.status.step is None else BEGAN.timestamp()),
     )
     return replace(seen, **also)  # type: ignore[arg-type]
 

@@ -303,7 +303,7 @@ MATRIX = {
         [*DROP, "status Aborted following DeadlineExceeded"],
     ),
     "late, destination silent": (
-        at(FOLLOWING, FENCED, silent("pod2"), memory=OURS, limits=LATE),
+        at(FOLLOWING, FENCED, silent("pod2"), memory=replace(OURS, begun_at=NOW - 10), limits=LATE),
         [*LIFT, "status Aborted following DeadlineExceeded"],
     ),
     "destination is gone": (
