@@ -25,6 +25,7 @@ from dstk.local import launch
 from dstk.operator import OperatorSettings
 
 BRISK = Limits(
+    destination_silent_seconds=60.0,  # a worker that is killed comes back before that
     stall_seconds=0.5,
     fence_max_seconds=0.4,
     fence_tries=2,

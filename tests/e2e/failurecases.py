@@ -118,11 +118,11 @@ def freeze(worker: str) -> Meanwhile:
 
 
 async def freeze_destination_behind_the_fence(scene: Scene) -> None:
-    """The source serves again though the destination is still silent."""
+    """The source serves again, and the move is over, though the destination is still silent."""
     scene.stage.cluster.kill_worker(DESTINATION, signal.SIGSTOP)
     try:
         await write_on_after_release(scene)
-        await scene.says("Stalled WorkerUnreachable")
+        await scene.ended("Aborted DestinationSilent")
     finally:
         scene.stage.cluster.kill_worker(DESTINATION, signal.SIGCONT)
 
@@ -383,7 +383,7 @@ MOVE = [
     *each_moment("the source is gone after the commit", "proxy", "release", process="worker"),
     Case("a worker does not answer", "operator.before-fence=hold", meanwhile=freeze(SOURCE)),
     Case("a worker does not answer", "operator.before-promote=hold", meanwhile=freeze(DESTINATION)),
-    Case("a worker does not answer", "operator.after-fence=hold", meanwhile=freeze_destination_behind_the_fence),
+    Case("a worker does not answer", "operator.after-fence=hold", "Aborted DestinationSilent", meanwhile=freeze_destination_behind_the_fence, limits={"destination_silent_seconds": 0.5}),
     *each_moment("a worker does not answer", "follow", "fence", "promote", "proxy", "release", action="fail", process="worker"),
     Case("the Assignment is deleted, or late", "operator.after-fence=hold, operator.before-commit=fail:always", "Aborted Cancelled", meanwhile=cancel, owners={"": SOURCE}),
     Case("the Assignment is deleted, or late", "operator.after-commit=hold", "Completed", meanwhile=cancel, owners={"": DESTINATION}),

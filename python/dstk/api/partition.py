@@ -129,6 +129,11 @@ class PartitionStatus(Model, frozen=True, kw_only=True):
         int, Meta(ge=0, le=COUNT_MAX, description="The metadata.generation that this is about.")
     ] = 0
 
+    @property
+    def was_served(self) -> bool:
+        """Whether some life of its primary was confirmed to serve it, whether or not that can be reached now."""
+        return self.phase in (PartitionPhase.READY, PartitionPhase.UNAVAILABLE)
+
 
 class Partition(Model, frozen=True, kw_only=True, tag_field="kind", tag="Partition"):
     """One closed-open range of a keyspace and the pod that owns it."""

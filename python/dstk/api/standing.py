@@ -33,13 +33,16 @@ _REASONS: Final[Mapping[PartitionPhase, tuple[str, str]]] = {
 }
 
 
-def of_partition(before: Conditions, phase: PartitionPhase, now: datetime) -> Conditions:
-    """The conditions of a Partition that comes to that phase.
+def of_partition(
+    before: Conditions, phase: PartitionPhase, now: datetime, reason: str = "", message: str = ""
+) -> Conditions:
+    """The conditions of a Partition that comes to that phase, for `reason` where that is more than the phase says.
 
     Not with an observedGeneration: the operator itself writes the spec, and ``kubectl wait`` would take what was said
     before its last write for outdated.
     """
-    reason, message = _REASONS[phase]
+    if not reason:
+        reason, message = _REASONS[phase]
     return with_condition(before, _condition(READY, phase is PartitionPhase.READY, reason, message, now))
 
 

@@ -67,7 +67,10 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Load a snapshot from `source`, then follow its log. Told again, it resumes."""
+    """Load a snapshot from `source`, then follow its log. Told again, it resumes.
+
+    `size`: what the rows take at the source, in bytes. The worker keeps so much free, or refuses; 0: not known.
+    """
 
     start: bytes
     end: bytes
@@ -77,6 +80,7 @@ class Follow:
     source_incarnation: str
     durable: bool = False
     lease_seconds: float = 0.0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,15 @@ def _carry_out(operation: Operation, row: Row[Any]) -> Iterator[Action]:
     step = row.to or operation.step
     phase = row.phase or AssignmentPhase.RUNNING
     paused = phase in (AssignmentPhase.PENDING, AssignmentPhase.STALLED)
+    looks_again = not row.effects or row.waits_for or paused
+    refused = operation.observed.memory.refused is not None
+    if refused and not looks_again and row.to is None and row.phase is None:
+        # What a worker refuses it may refuse again, and then nothing comes after it: it is said before.
+        status = operation.status(row, phase, step)
+        if status != old:
+            yield SetStatus(status)
     for each in row.effects:
         yield from each.actions(operation)
-    looks_again = not row.effects or row.waits_for or paused
     if row.to is not None or row.phase is not None or looks_again or old.phase is not phase:
         status = operation.status(row, phase, step)
         if status != old:

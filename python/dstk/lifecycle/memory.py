@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dstk.lifecycle.actions import Action, AwaitApplied, Fence, Follow, Tell, Unfence
+from dstk.lifecycle.actions import Action, AwaitApplied, Command, Fence, Follow, Tell, Unfence
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "Refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a worker has refused, and why. `no_room`: a bound of the worker is reached. `lasting`: the command is wrong
+    for that worker, and will be when it is told again."""
+
+    worker: str
+    command: type[Command]
+    message: str
+    no_room: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,8 @@ class Memory:
     followed_at: float | None = None
     follow_tries: int = 0
     silent_since: Mapping[str, float] = field(default_factory=dict)
+    refused: Refused | None = None
+    """Until the worker does what it has refused."""
 
     def saw(self, silent: Iterable[str], now: float) -> Memory:
         """After an observation in which the workers `silent` did not answer."""
@@ -34,10 +48,20 @@ class Memory:
         """After an observation of an Assignment that has begun."""
         return self if self.begun_at is not None else replace(self, begun_at=now)
 
-    def after(self, action: Action, now: float, failed: bool = False) -> Memory:
-        """After an action was tried. `failed`: it was refused, or nobody knows what came of it."""
+    def after(self, action: Action, now: float, failed: bool = False, refused: Refused | None = None) -> Memory:
+        """After an action was tried. `failed`: it was refused, or nobody knows what came of it. `refused`: it was."""
         if not isinstance(action, Tell):
             return self
+        told = self.refused is not None and (self.refused.worker, self.refused.command) == (
+            action.worker,
+            type(action.command),
+        )
+        noted = self
+        if refused is not None or (told and not failed):
+            noted = replace(self, refused=refused)
+        return noted._counted(action, now, failed)
+
+    def _counted(self, action: Tell, now: float, failed: bool) -> Memory:
         match action.command:
             case Fence(token):
                 first = self.fenced_at is None

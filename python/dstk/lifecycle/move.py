@@ -126,6 +126,16 @@ class Move(Operation):
                 return reason, f"{to} no longer holds its copy of {self.name}; {source} serves on"
             case "BothLost":
                 return reason, f"neither {source} nor {to} holds {self.name} any more: both restarted or are gone"
+            case "DestinationSilent":
+                limit = f"destination_silent_seconds ({limits.destination_silent_seconds:g} s)"
+                return reason, f"{to} has not answered for {limit}; {source} serves on: name another worker"
+            case "NoRoom":
+                refused = self.observed.memory.refused
+                told = self.here.follow_error if self.here is not None and self.here.no_room else ""
+                return reason, f"{told or (refused.message if refused is not None else '')}; {source} serves on"
+            case "WorkerRefused":
+                refused = self.observed.memory.refused
+                return reason, f"{refused.message if refused is not None else to}; {source} serves on"
             case "FollowFailed":
                 error = self.here.follow_error if self.here is not None else ""
                 return reason, f"{to} could not follow {source} in {limits.follow_tries} tries; the last: {error}"
@@ -195,6 +205,27 @@ def source_proxies(m: Move) -> bool:
 @guard
 def destination_silent(m: Move) -> bool:
     return m.is_silent(m.destination)
+
+
+@guard
+def destination_silent_too_long(m: Move) -> bool:
+    """It has not answered for destination_silent_seconds."""
+    return m.silent_seconds(m.destination) >= m.limits.destination_silent_seconds
+
+
+@guard
+def no_room(m: Move) -> bool:
+    """The destination has refused to follow for want of room, or its copy has ended for that."""
+    refused = m.observed.memory.refused
+    told = refused is not None and refused.no_room and refused.command is Follow
+    return told or (m.here is not None and m.here.no_room)
+
+
+@guard
+def follow_refused(m: Move) -> bool:
+    """The destination cannot follow this partition, however often it is told."""
+    refused = m.observed.memory.refused
+    return refused is not None and refused.lasting and refused.command is Follow
 
 
 @guard
@@ -348,6 +379,7 @@ def _follow(m: Move, epoch: int) -> Action:
         source.incarnation,
         m.durable,
         m.lease_seconds,
+        m.there.size if m.there is not None else 0,
     )
     return m.tell(m.destination, m.name, epoch, command)
 
@@ -518,6 +550,9 @@ Move.table = Transitions(
     before_commit().when(late).do(unfence, drop).abort("DeadlineExceeded"),
     before_commit().when(destination_gone).do(unfence).abort("DestinationLost"),
     at(FOLLOWING).when(destination_empty).do(unfence).abort("DestinationLost"),
+    before_commit().when(destination_silent_too_long).do(unfence).abort("DestinationSilent"),
+    before_commit().when(no_room).do(unfence, drop).abort("NoRoom"),
+    before_commit().when(follow_refused).do(unfence, drop).abort("WorkerRefused"),
     before_commit().when(stream_broken & stream_tries_used).do(unfence, drop).abort("FollowFailed"),
     # Load.
     at(LOADING).when(fenced).do(unfence).stay(),
@@ -536,7 +571,6 @@ Move.table = Transitions(
     before_commit().when(stream_broken).wait("another try to follow"),
     at(LOADING).when(caught_up).go(FOLLOWING),
     at(FOLLOWING).when(lag_small & fence_pause_over).do(fence).stay(),
-    before_commit().when(destination_silent & silent_for_long).stall("WorkerUnreachable"),
     before_commit().when(always).wait("the destination to catch up"),
     # Proxy, then forget.
     at(PROXYING).when(moved & destination_fenced).do(unfence_destination).stay(),

@@ -106,6 +106,12 @@ class New(Operation):
         match reason:
             case "WorkerLost":
                 return reason, f"pod {self.host.name} is gone; another Assignment can name another pod"
+            case "WorkerSilent":
+                limit = f"destination_silent_seconds ({self.limits.destination_silent_seconds:g} s)"
+                return (
+                    reason,
+                    f"pod {self.host.name} has not answered for {limit}; another Assignment can name another pod",
+                )
             case "PartitionChanged":
                 return reason, "none of the partitions has an object and is without an owner any more"
             case "Cancelled" if self.owned:
@@ -131,6 +137,18 @@ def worker_lost(n: New) -> bool:
 
 
 @guard
+def worker_silent_too_long(n: New) -> bool:
+    """It has not answered for destination_silent_seconds."""
+    return n.silent_seconds(n.host) >= n.limits.destination_silent_seconds
+
+
+@guard
+def none_owned(n: New) -> bool:
+    """None of the partitions belongs to the worker yet."""
+    return not n.owned
+
+
+@guard
 def some_committed(n: New) -> bool:
     return bool(n.committed or n.unreported)
 
@@ -142,7 +160,7 @@ def _ready(n: New, partition: Partition) -> SetPartitionStatus:
 def _loss(n: New, partition: Partition) -> tuple[Action, ...]:
     """What is to be said of a partition whose former owner is gone with its rows."""
     former, name = partition.spec.primary, partition.metadata.name
-    if not former or partition.status.phase != PartitionPhase.READY:
+    if not former or not partition.status.was_served:
         return ()
     gone = "the pod of {} is gone" if n.worker(former).gone else "{} is silent and its lease has run out"
     message = f"{gone.format(former)}, and with it the rows; {n.host.name} serves it from empty"
@@ -192,6 +210,7 @@ New.table = Transitions(
     at(LOADING).when(none_left).abort("PartitionChanged"),
     at(LOADING).when(all_served).go(COMPLETED),
     at(LOADING).when(worker_lost).do(withdraw).abort("WorkerLost"),
+    at(LOADING).when(worker_silent_too_long & none_owned).abort("WorkerSilent"),
     at(LOADING).when(silent_for_long).stall("WorkerUnreachable"),
     at(LOADING).when(silent).wait("the worker"),
     at(LOADING).when(late).do(withdraw).abort("DeadlineExceeded"),

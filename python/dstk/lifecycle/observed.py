@@ -29,6 +29,7 @@ __all__ = ["Limits", "Observed", "PartView", "WorkerView"]
 class PartView:
     """A partition as one worker holds it; `dstk.v1.PartitionState`, with times in seconds.
 
+    `size`: what its rows take in memory, in bytes. `no_room`: the copy ended, as the worker has no room for the rows.
     `fence_token`: the highest that the worker has seen for it in this life; that of the fence while it is `fenced`.
     """
 
@@ -40,10 +41,12 @@ class PartView:
     fence_token: int = 0
     rows: int = 0
     bytes: int = 0
+    size: int = 0
     digest: int = 0
     lag: int = 0
     caught_up: bool = False
     follow_error: str = ""
+    no_room: bool = False
     quiet_seconds: float = 0.0
     rows_copied: int = 0
     bytes_copied: int = 0
@@ -83,6 +86,11 @@ class Limits:
 
     deadline_seconds: float = 3600.0
     """An operation that has not committed by then is aborted."""
+    silence_seconds: float = 3.0
+    """A worker from which nothing has come for so long, though it was asked, counts as silent: it is given nothing, and
+    what it serves is unavailable."""
+    destination_silent_seconds: float = 5.0
+    """Before the commit, an operation whose destination has not answered for so long is aborted: another is chosen."""
     stall_seconds: float = 30.0
     """A worker that has not answered for so long makes the Assignment say Stalled."""
     fence_lag_writes: int = 1000

@@ -79,10 +79,12 @@ class Operation(ABC):
     @property
     def stalled_on(self) -> Sequence[WorkerView]:
         """Those of them that have not answered for so long that it is worth saying."""
+        return [worker for worker in self.silent if self.silent_seconds(worker) >= self.limits.stall_seconds]
+
+    def silent_seconds(self, worker: WorkerView) -> float:
+        """For how long this driver has had no answer from it; 0 when it answers, or is lost."""
         since = self.observed.memory.silent_since
-        return [
-            worker for worker in self.silent if self.now - since.get(worker.name, self.now) >= self.limits.stall_seconds
-        ]
+        return self.now - since.get(worker.name, self.now) if self.is_silent(worker) else 0.0
 
     @abstractmethod
     def detail(self, step: Step, ended_badly: bool = False) -> object:
@@ -95,6 +97,12 @@ class Operation(ABC):
     def note(self, step: Step | None) -> str:
         """A sentence for people about how it goes."""
         return ""
+
+    def said(self, row: Row[Any], step: Step | None) -> str:
+        """How it goes, on what it waits, and what a worker has refused that it goes on asking for."""
+        waits = f"waits for {row.waits_for}" if row.waits_for else ""
+        refused = self.observed.memory.refused
+        return "; ".join(filter(None, (self.note(step), waits, refused.message if refused is not None else "")))
 
     def wait_seconds(self) -> float:
         """How long to wait at most where nothing tells that something has changed."""
@@ -194,7 +202,7 @@ class Operation(ABC):
     def status(self, row: Row[Any], phase: AssignmentPhase, step: Step | None) -> AssignmentStatus:
         """The status after `row`."""
         old = self.assignment.status
-        reason, message = self.explain(row.reason) if row.reason else ("", self.note(step))
+        reason, message = self.explain(row.reason) if row.reason else ("", self.said(row, step))
         bad = phase is AssignmentPhase.ABORTED
         detail = {} if step is None else {self.field: self.detail(step, ended_badly=bad)}
         moment = self.time_of_day(self.now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dstk.api import Keyspace, OnLoss, Partition, PartitionPhase, child_name
+from dstk.api.conditions import find
 from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import (
     Action,
@@ -28,6 +29,7 @@ from dstk.lifecycle.actions import (
     Touch,
     Unfence,
 )
+from dstk.lifecycle.availability import is_away
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import epoch_after_loss, serve
 from dstk.span import Span
@@ -184,7 +186,9 @@ class _Recovery:
         lost = Partition.DATA_LOST
         held = self._held_back(object_)
         if held:
-            if object_.status.phase is not PartitionPhase.UNAVAILABLE:
+            said = find(object_.status.conditions, lost)
+            unavailable = object_.status.phase is PartitionPhase.UNAVAILABLE
+            if not unavailable or said is None or (said.reason, said.message) != ("RowsMissing", held):
                 yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "RowsMissing", held)
                 yield Record("Warning", lost, held, name)
             return
@@ -219,6 +223,8 @@ class _Recovery:
         return ""
 
     def _unconfirmed(self, object_: Partition) -> bool:
+        if is_away(object_) and object_.status.incarnation == self.worker.incarnation:
+            return False  # it was only away: that it is back is said without it
         return object_.status.phase != PartitionPhase.READY
 
     # What does not

@@ -94,7 +94,7 @@ class _Repair:
 
     def _last_owner_is_silent(self) -> bool:
         """The pod that was confirmed last is another one, and does not answer: it may have the rows."""
-        if self.partition is None or self.partition.status.phase != PartitionPhase.READY:
+        if self.partition is None or not self.partition.status.was_served:
             return False
         owner = self.around.views.get(self.partition.spec.primary or "")
         pod, _, _ = self.partition.status.incarnation.partition("/")

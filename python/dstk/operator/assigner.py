@@ -26,7 +26,7 @@ from dstk.api import (
 from dstk.api.conditions import with_condition
 from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError, DstkError
-from dstk.kube import STATEFUL_SETS, Cache, is_not_found
+from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference, is_not_found
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, PRIMARY, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
@@ -76,6 +76,7 @@ class Assigner:
         self._silent: dict[str, float] = {}
         self._checked: set[str] = set()
         self._stuck: dict[str, str] = {}
+        self._full: dict[str, str] = {}
         self._dirty = True
         caches: tuple[Cache[Any], ...] = (cluster.keyspaces, cluster.partitions, cluster.assignments, cluster.sets)
         for cache in caches:
@@ -110,7 +111,8 @@ class Assigner:
         planned = plan(self._look(served), self._now())
         took = time.perf_counter() - started
         await self._create(planned)
-        await self._restart(planned.restarts)
+        await self._restart(planned.restarts, planned.stuck)
+        self._say_full(planned.stuck)
         await self._report(planned.cut, orphaned, planned.refused)
         await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
 
@@ -130,6 +132,7 @@ class Assigner:
             name: Load(
                 rows=load.rows,
                 bytes=load.bytes,
+                size=load.size,
                 operations_per_second=load.operations_per_second,
                 median_key=load.median_key,
             )
@@ -183,7 +186,16 @@ class Assigner:
         silent_since = self._silent.get(name)
         if link.heard:
             silent_since = self._now() - self._workers.unheard_seconds(name)
-        return Worker(name, labels, ready=link.reachable, leaving=leaving, silent_since=silent_since, **place)
+        return Worker(
+            name,
+            labels,
+            ready=link.reachable,
+            leaving=leaving,
+            silent_since=silent_since,
+            room=link.room.free if link.room is not None else None,
+            copies=frozenset(each for each, load in link.loads.items() if load.role in ("loading", "following")),
+            **place,
+        )
 
     def _place(self, name: str) -> dict[str, Any]:
         """The worker's StatefulSet, its ordinal and its revision there, if there is one."""
@@ -198,7 +210,18 @@ class Assigner:
         await self._all(self._create_partition(partition) for partition in planned.partitions)
         await self._all(self._create_assignment(assignment) for assignment in planned.assignments)
 
-    async def _restart(self, restarts: Sequence[Restart]) -> None:
+    def _say_full(self, stuck: Mapping[str, str]) -> None:
+        """An Event on each worker that leaves and whose partitions fit nowhere, when that begins."""
+        for name, why in stuck.items():
+            pod = self._cluster.pods.get(name)
+            if name not in self._full and pod is not None:
+                about = ObjectReference(PODS.api_version, PODS.kind, name, pod.metadata.namespace, pod.metadata.uid)
+                self._cluster.events.record(about, "Warning", "NoRoom", f"{name} cannot be emptied: {why}")
+                log.warning("%s cannot be emptied: %s", name, why)
+        self._full = dict(stuck)
+        self._metrics.full.set(len(stuck))
+
+    async def _restart(self, restarts: Sequence[Restart], full: Mapping[str, str]) -> None:
         """Evict the pods that are to go, and say what keeps others from it."""
         stuck: dict[str, str] = {}
         for each in restarts:
@@ -215,6 +238,8 @@ class Assigner:
                     stuck[each.worker] = "its PodDisruptionBudget does not allow an eviction now"
             elif each.stuck:
                 stuck[each.worker] = each.stuck
+            elif each.worker in full:
+                stuck[each.worker] = "its partitions fit nowhere; its pod's Events say how much room they need"
             if (why := stuck.get(each.worker)) and why != self._stuck.get(each.worker):
                 message = f"{each.worker} is to be restarted, but {why}"
                 self._cluster.events.record(about, "Warning", "RestartStuck", message)
@@ -317,7 +342,8 @@ class Assigner:
             elif partitions and ready == sum(not partition.spec.merged_away for partition in partitions):
                 state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
             else:
-                state = self._condition(standing.READY, False, "NotServed", "not every partition is served", generation)
+                message = f"{ready} of {len(partitions)} partitions are served"
+                state = self._condition(standing.READY, False, "NotServed", message, generation)
             conditions = with_condition(conditions, state)
             status = replace(
                 keyspace.status,

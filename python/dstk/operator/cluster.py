@@ -28,10 +28,12 @@ from dstk.kube import (
     Pod,
     StatefulSet,
 )
+from dstk.lifecycle.availability import is_away
 from dstk.operator.settings import OperatorSettings
 
 __all__ = [
     "ASSIGNMENTS",
+    "AWAY",
     "KEYSPACE",
     "KEYSPACES",
     "PARTITIONS",
@@ -54,6 +56,7 @@ OPEN = "open"
 KEYSPACE = "keyspace"
 PRIMARY = "primary"
 WORKER = "worker"
+AWAY = "away"
 
 
 def is_finished(assignment: Assignment) -> bool:
@@ -79,8 +82,8 @@ def reference(
 class Cluster:
     """The caches, indexed so that no decision scans a whole kind.
 
-    ``partitions`` by keyspace, by primary, and by each worker they name; ``assignments`` that are not finished by each
-    partition they name.
+    ``partitions`` by keyspace, by primary, by each worker they name, and by the primary that they say is silent or
+    gone; ``assignments`` that are not finished by each partition they name.
     An Assignment whose driver runs is in charge of its partitions until the driver ends, also when the object is gone:
     somebody has removed its finalizer.
     """
@@ -108,6 +111,7 @@ class Cluster:
         self.partitions.index(KEYSPACE, lambda partition: (partition.spec.keyspace,))
         self.partitions.index(PRIMARY, lambda partition: (partition.spec.primary or "",))
         self.partitions.index(WORKER, _workers_named)
+        self.partitions.index(AWAY, lambda partition: (partition.spec.primary or "",) if is_away(partition) else ())
         self.assignments.index(UNFINISHED, _partitions_while_unfinished)
         self.assignments.index(OPEN, lambda assignment: () if is_finished(assignment) else ("",))
         self._driven: set[str] = set()

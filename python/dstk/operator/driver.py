@@ -12,11 +12,11 @@ import msgspec
 
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.validation import Refusal, check
-from dstk.errors import DstkError
+from dstk.errors import DstkError, InvalidRequest, LimitReached
 from dstk.kube import Backoff, raise_if_cancelled
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.bereft import without_keyspace
-from dstk.lifecycle.memory import Memory
+from dstk.lifecycle.memory import Memory, Refused
 from dstk.lifecycle.observed import Observed, PartView, WorkerView
 from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.cluster import Cluster, is_finished
@@ -157,7 +157,7 @@ class Driver:
     async def _act(self, action: actions.Action, outcome: Outcome) -> None:
         if isinstance(action, actions.SetStatus) and self._only_progress(action):
             return
-        failed = True
+        failed, refused = True, None
         try:
             await self._hands.carry_out(self.assignment, action, outcome)
             failed = False
@@ -165,8 +165,11 @@ class Driver:
             assert isinstance(action, actions.Commit)
             self._uncertain.add(action.partition)
             raise
+        except DstkError as error:
+            refused = _refused(action, error)
+            raise
         finally:
-            self._memory = self._memory.after(action, self._now(), failed)
+            self._memory = self._memory.after(action, self._now(), failed, refused)
         if isinstance(action, actions.SetStatus):
             self._progress_written = self._now()
             current = self._cluster.assignments.get(self.name)
@@ -375,6 +378,15 @@ class Driver:
         if not lapse:
             return labels
         return {name: each for name, each in labels.items() if self._workers.unheard_seconds(name) < lapse}
+
+
+def _refused(action: actions.Action, error: DstkError) -> Refused | None:
+    """What a worker has refused for more than a moment: a conflict, or no answer, has it looked at again, no more."""
+    if not isinstance(action, actions.Tell) or not isinstance(error, (InvalidRequest, LimitReached)):
+        return None
+    told = f"{action.worker} refused to {actions.name_of(action)}: {error}"
+    command, no_room = type(action.command), isinstance(error, LimitReached)
+    return Refused(action.worker, command, told, no_room=no_room, lasting=not no_room)
 
 
 def _merge(parts: Mapping[str, PartView], states: Mapping[str, PartView]) -> dict[str, PartView]:

@@ -36,6 +36,12 @@ class Metrics:
         self.pushes = Counter("dstk_route_pushes", "Routing updates sent to workers", ["kind"], registry=self.registry)
         self.workers = Gauge("dstk_workers_reachable", "Workers that answer", registry=self.registry)
         self.partitions = Gauge("dstk_partitions", "Partition objects", registry=self.registry)
+        self.unavailable = Gauge(
+            "dstk_partitions_unavailable", "Partitions whose worker is silent or gone", registry=self.registry
+        )
+        self.full = Gauge(
+            "dstk_workers_stuck", "Workers that leave and whose partitions fit nowhere", registry=self.registry
+        )
         self.leader = Gauge("dstk_leader_term", "Term held; 0: not leading", ["component"], registry=self.registry)
         self.plans = Counter(
             "dstk_plans", "Assignments the Assigner created", ["type", "keyspace"], registry=self.registry

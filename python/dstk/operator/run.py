@@ -15,6 +15,7 @@ from dstk.api import GROUP
 from dstk.errors import Unavailable
 from dstk.kube import Connection, Election, connect
 from dstk.operator.assigner import Assigner
+from dstk.operator.availability import AvailabilityReporter
 from dstk.operator.cluster import Cluster
 from dstk.operator.hands import Hands
 from dstk.operator.kopf_thread import KopfThread
@@ -139,12 +140,14 @@ class Operator:
         await cluster.synced()
         await self.workers.introduced()
         reconciler.take_orphans()
+        availability = AvailabilityReporter(cluster, self.workers, self.metrics, writes, leads)
         retention = Retention(cluster, settings.keep_finished)
         namespace = NamespaceEnd(cluster, self._connection, self._namespace)
         kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(recovery.run())
+                tasks.create_task(availability.run())
                 tasks.create_task(retention.run())
                 tasks.create_task(namespace.run())
                 tasks.create_task(kopf.run())

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dstk.api import CORDONED_ANNOTATION
 from dstk.errors import DstkError, Unavailable
 from dstk.kube import Backoff, Cache, Pod
+from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
 from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.operator.pulse import pulse
 from dstk.operator.settings import OperatorSettings
-from dstk.wire import ControlClient, Load, Request, Status
+from dstk.wire import ControlClient, Load, Request, Room, Status
 
 __all__ = ["WorkerLink", "WorkerLinks"]
 
@@ -47,9 +49,22 @@ class WorkerLink:
     """When it last took note of this operator, by the monotonic clock; 0: not yet."""
     loads: dict[str, Load] = field(default_factory=dict)
     """By partition name."""
+    room: Room | None = None
+    """What its rows may take, as it last said."""
     introduced: bool = False
     """Whether it has said once what it holds, or has not answered."""
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
+    spoke: float = field(default_factory=time.monotonic)
+    """When something came from it last, by the monotonic clock; when the link was made, as long as nothing has."""
+    calls: set[asyncio.Timeout] = field(default_factory=set)
+    """Of the calls under way, which end when it turns silent."""
+
+    def lose(self) -> None:
+        """It does not answer: nobody waits for it any longer."""
+        self.reachable = False
+        for call in self.calls:
+            if not call.expired():
+                call.reschedule(asyncio.get_running_loop().time())
 
 
 class WorkerLinks:
@@ -74,6 +89,8 @@ class WorkerLinks:
         self._wake = asyncio.Event()
         self._introduced = asyncio.Event()
         self._leads_since = time.monotonic()
+        self._away: dict[str, float] = {}
+        """Since when pods that are asked about have had no link."""
         pods.on_change(self._on_pod)
 
     async def introduced(self) -> None:
@@ -116,6 +133,18 @@ class WorkerLinks:
         """
         link = self._links.get(name)
         return time.monotonic() - max(self._leads_since, link.heard if link is not None else 0.0)
+
+    def presence(self, name: str) -> Presence:
+        """Whether the worker can be reached; that it cannot is said once it has been so for `silence_seconds`."""
+        link, now = self._links.get(name), time.monotonic()
+        if link is not None:
+            self._away.pop(name, None)
+            since = now if link.reachable else link.spoke
+        else:
+            since = self._away.setdefault(name, now)
+        if now - since < self._settings.limits.silence_seconds:
+            return Presence(incarnation=link.incarnation if link is not None and link.reachable else "")
+        return Presence(WORKER_SILENT if self.exists(name) else WORKER_GONE)
 
     def lead(self) -> None:
         """This operator has the reconciler's lease from now on."""
@@ -165,9 +194,9 @@ class WorkerLinks:
             return WorkerView(name=name, reachable=False, gone=not self.exists(name), unheard_seconds=unheard)
         try:
             # One that is silent is not waited for as long as one that may only be slow.
-            async with asyncio.timeout(None if link.reachable else SILENT_TIMEOUT), link.tells:
+            async with self._call(link, None if link.reachable else SILENT_TIMEOUT), link.tells:
                 status = await link.client.status(partitions)
-        except (DstkError, TimeoutError) as error:
+        except DstkError as error:
             log.debug("worker %s does not answer: %s", name, error)
             return self._view(link, {}, reachable=False)
         self._heard(link, status)
@@ -178,8 +207,21 @@ class WorkerLinks:
         link = self._links.get(name)
         if link is None:
             raise Unavailable(f"there is no worker pod {name!r}")
-        async with link.tells:
+        async with self._call(link), link.tells:
             return await link.client.act(request)
+
+    @contextlib.asynccontextmanager
+    async def _call(self, link: WorkerLink, seconds: float | None = None) -> AsyncIterator[None]:
+        """A call that ends as Unavailable after so long, and as soon as the worker turns silent."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                link.calls.add(limit)
+                try:
+                    yield
+                finally:
+                    link.calls.discard(limit)
+        except TimeoutError as error:
+            raise Unavailable(f"worker {link.name} is silent") from error
 
     async def run(self) -> None:
         """Follow the pods, for ever."""
@@ -231,7 +273,7 @@ class WorkerLinks:
 
     async def _disconnect(self, name: str) -> None:
         link = self._links.pop(name)
-        link.reachable = False
+        link.lose()
         task = self._tasks.pop(name)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -255,14 +297,16 @@ class WorkerLinks:
             except Exception:  # Nobody waits for this task: without it the worker would count as silent for ever.
                 log.exception("link to worker %s failed", link.name)
             if link.reachable:
-                link.reachable = False
+                link.lose()
                 self._tell(link.name)
             self._introduce(link)
             await asyncio.sleep(backoff.next())
 
     async def _read_loads(self, link: WorkerLink) -> None:
         first = True
-        async for report in link.client.loads(self._settings.load_interval):
+        silence = self._settings.limits.silence_seconds
+        async for report in pulse(link.client, self._settings.load_interval, silence):
+            link.spoke, link.room = time.monotonic(), report.room
             if report.incarnation != link.incarnation:
                 raise Unavailable(f"it was restarted ({report.incarnation})")
             if first:
@@ -279,6 +323,7 @@ class WorkerLinks:
                 self._tell(link.name)
 
     def _heard(self, link: WorkerLink, status: Status) -> None:
+        link.spoke = time.monotonic()
         link.term = max(link.term, status.term)
         link.draining = status.draining
         if status.incarnation != link.incarnation:

@@ -29,7 +29,8 @@ class Plan:
     get the condition ``Keyspace.CUT``, and nothing else is planned for them until they have it. ``refused``: keyspaces
     that cannot be cut as they ask, and why. ``assignments``: each
     with its reason in ``spec.reason``; no two of them name the same partition. ``restarts``: workers that are to be
-    restarted; the pods of those that are empty are to be evicted.
+    restarted; the pods of those that are empty are to be evicted. ``stuck``: workers that leave and that nothing can
+    empty as things stand, and why.
     """
 
     partitions: tuple[Partition, ...] = ()
@@ -37,6 +38,7 @@ class Plan:
     assignments: tuple[Assignment, ...] = ()
     restarts: tuple[Restart, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    stuck: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(cluster: Cluster, now: float) -> Plan:
@@ -49,6 +51,7 @@ def plan(cluster: Cluster, now: float) -> Plan:
     cut: list[str] = []
     assignments: list[Assignment] = []
     refused: dict[str, str] = {}
+    stuck: dict[str, str] = {}
     stands = standing(cluster)
     for view in views(cluster, now, stands):
         if view.policy.mode is Mode.OFF:
@@ -63,13 +66,15 @@ def plan(cluster: Cluster, now: float) -> Plan:
             if not missing:
                 cut.append(view.keyspace.metadata.name)
             continue
-        assignments.extend(_operations(view))
-    return Plan(tuple(partitions), tuple(cut), tuple(assignments), stands.restarts, refused)
+        draft = _operations(view)
+        assignments.extend(draft.assignments)
+        stuck.update(draft.stuck)
+    return Plan(tuple(partitions), tuple(cut), tuple(assignments), stands.restarts, refused, stuck)
 
 
-def _operations(view: View) -> list[Assignment]:
+def _operations(view: View) -> Draft:
     """The most urgent first: each stage leaves alone what an earlier one has taken."""
     draft = Draft(view)
     for stage in (place, drain, split, merge, balance):
         stage(draft)
-    return draft.assignments
+    return draft

@@ -50,16 +50,25 @@ def balance(draft: Draft) -> None:
         if not movable[most]:
             givers.discard(most)
             continue
-        part = movable[most].pop()
-        counts = f"{most} holds {draft.held[most]}, {least} {draft.held[least]}"
-        draft.move(part, least, f"{counts}; {low} to {high} is even")
+        # If the cheapest fits nowhere, none does.
+        part = movable[most][-1]
+        to = min(draft.takers_of(part, takers), key=draft.rank, default=most)
+        uneven = draft.held[most] > high or draft.held[to] < low
+        if not uneven or draft.held[most] - draft.held[to] < 2:
+            givers.discard(most)
+            continue
+        movable[most].pop()
+        counts = f"{most} holds {draft.held[most]}, {to} {draft.held[to]}"
+        draft.move(part, to, f"{counts}; {low} to {high} is even")
 
 
 def _empty_spares(draft: Draft, takers: list[str]) -> None:
     """Workers that are to be kept empty give what they have."""
     for spare in sorted(draft.view.standing.spares - set(takers)):
         for part in sorted(_movable(draft, spare), key=lambda part: part.weight)[: draft.moves_left]:
-            to = min(takers, key=draft.rank)
+            to = min(draft.takers_of(part, takers), key=draft.rank, default=None)
+            if to is None:
+                continue
             draft.move(part, to, f"{spare} is kept empty for the next restart; {to} holds least")
 
 
@@ -68,5 +77,9 @@ def _movable(draft: Draft, worker: str) -> list[Part]:
     return [
         part
         for part in view.parts
-        if part.primary == worker and not (part.proxy or part.placed_by_hand) and draft.free(part) and view.cooled(part)
+        if part.primary == worker
+        and not (part.proxy or part.placed_by_hand)
+        and draft.free(part)
+        and draft.answers(part)
+        and view.cooled(part)
     ]

@@ -44,7 +44,8 @@ class Worker:
     """A worker pod. ``ready``: takes new partitions; ``leaving``: cordoned, draining or being deleted.
 
     ``silent_since``: when it was last heard, where that is some time ago. ``set``, ``ordinal`` and
-    ``revision``: of the StatefulSet that it belongs to, if to any.
+    ``revision``: of the StatefulSet that it belongs to, if to any. ``room``: bytes of rows that are free and promised
+    to nobody; None: there is no bound, or it is not known. ``copies``: partitions that have been promised room there.
     """
 
     name: str
@@ -55,13 +56,16 @@ class Worker:
     set: str = ""
     ordinal: int = 0
     revision: str = ""
+    room: int | None = None
+    copies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a partition carries, as its worker last reported it.
 
-    ``median_key`` halves the rows. ``sample`` holds keys with the operations/s that each stands for, in any order.
+    ``size``: what the rows take in memory, in bytes; 0: not known. ``median_key`` halves the rows. ``sample`` holds
+    keys with the operations/s that each stands for, in any order.
     """
 
     rows: int = 0
@@ -70,6 +74,7 @@ class Load:
     median_key: bytes | None = None
     sample: Sequence[tuple[bytes, float]] = ()
     bytes: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from dstk.api import (
     assignment_name,
 )
 from dstk.plan.cluster import Worker
+from dstk.plan.room import Room
 from dstk.plan.view import Part, View
 
 __all__ = ["Draft"]
@@ -44,6 +45,12 @@ class Draft:
             if owner in self.held:
                 self.held[owner] += 1
         self._taken: set[str] = set()
+        self._there = {worker.name for worker in view.workers if worker.ready}
+        places = {part.name: part.primary for part in view.parts}
+        towards = {name: to for name, to in view.heading.items() if places.get(name) != to}
+        self.room = Room(view.workers, view.loads, towards, view.refused)
+        self.stuck: dict[str, str] = {}
+        """Workers that leave and cannot be emptied, and why."""
 
     def free(self, part: Part) -> bool:
         """Whether the partition can get an operation: none is under way, proposed, or just failed."""
@@ -53,6 +60,14 @@ class Draft:
             and part.name not in view.busy
             and view.now >= view.retry.get(part.name, float("-inf"))
         )
+
+    def answers(self, part: Part) -> bool:
+        """Whether the partition's worker is there: of one that is silent nothing can be had."""
+        return part.primary in self._there
+
+    def takers_of(self, part: Part, among: Iterable[str]) -> list[str]:
+        """Those of the workers that have room for the partition."""
+        return [name for name in among if self.room.fits(name, part.load)]
 
     def rank(self, worker: Worker | str) -> tuple[int, int, str]:
         """Sorts workers by what they hold of this keyspace, then of others."""
@@ -86,3 +101,4 @@ class Draft:
         if part.primary in self.held:
             self.held[part.primary] -= 1
         self.held[to] += 1
+        self.room.take(to, part.load)

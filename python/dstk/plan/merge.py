@@ -37,7 +37,7 @@ def merge(draft: Draft) -> None:
 
 def _runs(draft: Draft) -> Iterator[list[Part]]:
     """Maximal runs of at least two parts that may become one."""
-    stays = {worker.name for worker in draft.view.workers if not worker.leaving}
+    stays = {worker.name for worker in draft.view.workers if worker.ready and not worker.leaving}
     run: list[Part] = []
     total = Load()
     for part in draft.view.parts:

@@ -22,7 +22,8 @@ def place(draft: Draft) -> None:
     Going round in key order gives neighbours to different workers, so a hot stretch of keys does not meet one worker.
     """
     view = draft.view
-    heap = [draft.rank(worker) for worker in view.takers]
+    takers = [worker for worker in view.takers if draft.room.is_open(worker.name)] or view.takers
+    heap = [draft.rank(worker) for worker in takers]
     if not heap:
         return
     heapq.heapify(heap)

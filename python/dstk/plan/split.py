@@ -42,7 +42,7 @@ def split(draft: Draft) -> None:
     By size at once; by load only when the partition is as old as a cool-down, since averages need time to follow.
     """
     view = draft.view
-    stays = {worker.name for worker in view.workers if not worker.leaving}
+    stays = {worker.name for worker in view.workers if worker.ready and not worker.leaving}
     found = []
     for part in view.parts:
         if part.primary in stays and not part.proxy and part.load is not None and draft.free(part):

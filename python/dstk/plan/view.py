@@ -23,6 +23,7 @@ from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.plan.cluster import Cluster, Load, Worker
 from dstk.plan.restarts import Standing, heading
+from dstk.plan.room import ELSEWHERE, Refusal, refusals
 from dstk.span import Span
 
 __all__ = ["Part", "View", "views"]
@@ -61,9 +62,11 @@ class View:
 
     ``parts`` in key order; ``workers`` that the keyspace selects, by name; ``pods``: names of all workers.
     ``busy``: partitions that an unfinished Assignment names. ``heading``: where unfinished ones bring partitions.
-    ``moving`` and ``reshaping``: how many of them copy, or split and merge. ``moved``: end of the last completed move.
+    ``moving`` and ``reshaping``: how many of them copy, or split and merge; not those that wait for a worker that does
+    not answer. ``moved``: end of the last completed move.
     ``retry``: when an aborted operation may be tried again, and ``aborted`` its name. ``elsewhere``: partitions that
-    each worker has of other keyspaces. ``standing``: what the workers' StatefulSets ask of them.
+    each worker has of other keyspaces. ``standing``: what the workers' StatefulSets ask of them. ``loads``: of all
+    partitions. ``refused``: who did not take what, lately.
     """
 
     keyspace: Keyspace
@@ -81,6 +84,8 @@ class View:
     absent: Mapping[str, float] = field(default_factory=dict)
     elsewhere: Mapping[str, int] = field(default_factory=dict)
     standing: Standing = field(default_factory=lambda: Standing({}))
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def policy(self) -> Policy:
@@ -124,7 +129,9 @@ def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
         parts[partition.spec.keyspace].append(part)
     owners = {name: Counter(part.primary for part in found if part.primary) for name, found in parts.items()}
     everywhere = sum(owners.values(), Counter())
-    history = _History.of(cluster.assignments, when)
+    dated = [(when(each.metadata.uid, each.status.finished_at), each) for each in cluster.assignments]
+    history = _History.of(dated)
+    refused = tuple(refusals(dated, now))
     pods = frozenset(worker.name for worker in cluster.workers)
     workers = sorted(
         (replace(each, leaving=each.leaving or each.name in standing.leaving) for each in cluster.workers),
@@ -147,6 +154,8 @@ def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
             absent=cluster.absent,
             elsewhere=everywhere - owners[name],
             standing=standing,
+            loads=cluster.loads,
+            refused=refused,
         )
         for name, keyspace in sorted(keyspaces.items())
     ]
@@ -196,7 +205,7 @@ class _History:
     aborts: Mapping[str, tuple[int, float]]
 
     @classmethod
-    def of(cls, assignments: Iterable[Assignment], when: _When) -> _History:
+    def of(cls, dated: Iterable[tuple[float, Assignment]]) -> _History:
         busy: set[str] = set()
         towards: dict[str, str] = {}
         copying: set[str] = set()
@@ -204,8 +213,7 @@ class _History:
         moved: dict[str, float] = {}
         aborted: dict[str, str] = {}
         aborts: dict[str, tuple[int, float]] = {}
-        dated = ((when(each.metadata.uid, each.status.finished_at), each.metadata.name, each) for each in assignments)
-        for ended, _, assignment in sorted(dated, key=lambda entry: entry[:2]):
+        for ended, assignment in sorted(dated, key=lambda entry: (entry[0], entry[1].metadata.name)):
             spec = assignment.spec
             if assignment.status.phase is AssignmentPhase.COMPLETED:
                 if spec.move_params is not None:
@@ -213,10 +221,14 @@ class _History:
             elif assignment.status.phase is AssignmentPhase.ABORTED:
                 for name in spec.partitions:
                     aborted[name] = assignment.metadata.name
+                    if assignment.status.reason in ELSEWHERE:
+                        continue
                     aborts[name] = (aborts.get(name, (0, 0.0))[0] + 1, ended)
             else:
                 busy.update(assignment.partitions)
                 towards.update(heading(assignment))
+                if assignment.status.phase is AssignmentPhase.STALLED:
+                    continue  # it goes on when a worker answers, and holds up nobody else until then
                 if spec.move_params is not None:
                     if assignment.status.step is not Step.PROXYING:
                         copying.add(spec.move_params.partition)

@@ -7,6 +7,7 @@ from dstk.wire.messages import (
     Load,
     LoadReport,
     Request,
+    Room,
     Route,
     RoutesUpdate,
     Status,
@@ -15,5 +16,5 @@ from dstk.wire.server import ControlServer, Handler
 
 __all__ = [
     "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Request",
-    "Route", "RoutesPusher", "RoutesUpdate", "Status",
+    "Room", "Route", "RoutesPusher", "RoutesUpdate", "Status",
 ]  # fmt: skip

@@ -63,6 +63,22 @@ class Load:
     bytes_per_second: float
     median_key: Key | None
     role: Role
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes that the rows of a worker may take (0: no bound), that they take, copies on their way included, and that
+    those copies are still to take."""
+
+    limit: int
+    used: int
+    promised: int
+
+    @property
+    def free(self) -> int | None:
+        """Bytes that nobody has and nobody was promised; None: there is no bound."""
+        return max(0, self.limit - self.used - self.promised) if self.limit else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,8 @@ class LoadReport:
     loads: tuple[Load, ...]
     gone: tuple[str, ...]
     draining: bool
+    room: Room | None = None
+    """None: the worker does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +176,7 @@ def encode_request(request: Request) -> pb.Action:
                     source_incarnation=follow.source_incarnation,
                     durable=follow.durable,
                     lease_ms=round(follow.lease_seconds * 1e3),
+                    size=follow.size,
                 )
             )
         case actions.Fence(token):
@@ -197,6 +216,7 @@ _COMMANDS: dict[str, Callable[[Any], actions.Command]] = {
         m.source_incarnation,
         m.durable,
         m.lease_ms / 1e3,
+        m.size,
     ),
     "fence": lambda m: actions.Fence(m.token),
     "unfence": lambda m: actions.Unfence(m.token),
@@ -240,6 +260,7 @@ def encode_part(name: str, part: PartView) -> pb.PartitionState:
         fence_token=part.fence_token,
         rows=part.rows,
         bytes=part.bytes,
+        size=part.size,
         digest=part.digest,
         quiet_ms=round(part.quiet_seconds * 1e3),
         last_pause_us=round(part.last_pause_seconds * 1e6),
@@ -255,6 +276,7 @@ def encode_part(name: str, part: PartView) -> pb.PartitionState:
                 lag=part.lag,
                 caught_up=part.caught_up,
                 error=part.follow_error,
+                no_room=part.no_room,
             )
         )
     return message
@@ -272,10 +294,12 @@ def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartView]:
             fence_token=message.fence_token,
             rows=message.rows,
             bytes=message.bytes,
+            size=message.size,
             digest=message.digest,
             lag=message.follow.lag,
             caught_up=message.follow.caught_up,
             follow_error=message.follow.error,
+            no_room=message.follow.no_room,
             quiet_seconds=message.quiet_ms / 1e3,
             rows_copied=message.follow.rows_copied,
             bytes_copied=message.follow.bytes_copied,
@@ -315,6 +339,7 @@ def decode_status(message: pb.WorkerStatus) -> Status:
 
 def encode_loads(report: LoadReport) -> pb.LoadReport:
     """The protobuf message of a load report."""
+    room = report.room
     return pb.LoadReport(
         incarnation=report.incarnation,
         loads=[
@@ -328,16 +353,19 @@ def encode_loads(report: LoadReport) -> pb.LoadReport:
                 bytes_per_second=load.bytes_per_second,
                 median_key=load.median_key or b"",
                 role=pb.Role.Name(_ROLE_NUMBERS[load.role]),
+                size=load.size,
             )
             for load in report.loads
         ],
         gone=report.gone,
         draining=report.draining,
+        room=pb.Room(limit=room.limit, used=room.used, promised=room.promised) if room is not None else None,
     )
 
 
 def decode_loads(message: pb.LoadReport) -> LoadReport:
     """A load report."""
+    room = message.room
     return LoadReport(
         incarnation=message.incarnation,
         loads=tuple(
@@ -351,11 +379,13 @@ def decode_loads(message: pb.LoadReport) -> LoadReport:
                 bytes_per_second=load.bytes_per_second,
                 median_key=load.median_key or None,
                 role=_ROLES[load.role],
+                size=load.size,
             )
             for load in message.loads
         ),
         gone=tuple(message.gone),
         draining=message.draining,
+        room=Room(room.limit, room.used, room.promised) if message.HasField("room") else None,
     )
 
 

@@ -18,7 +18,7 @@ from dstk import errors
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.span import Span
-from dstk.wire import ControlServer, Load, LoadReport, Request, Status
+from dstk.wire import ControlServer, Load, LoadReport, Request, Room, Status
 from dstk.wire.v1 import data_pb2
 
 _boots = itertools.count(1)
@@ -47,6 +47,10 @@ class Held:
     def digest(self) -> int:
         content = repr(sorted(self.rows.items())).encode()
         return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+
+    @property
+    def size(self) -> int:
+        return sum(len(key) + len(value) for key, value in self.rows.items())
 
     def holds(self, key: bytes) -> bool:
         return self.start <= key and (not self.end or key < self.end)
@@ -88,6 +92,13 @@ class FakeWorker:
         self._looked = asyncio.Condition()
         self._lets_look = asyncio.Event()
         self._lets_look.set()
+        self._runs = asyncio.Event()
+        self._runs.set()
+        self.reports = True
+        """Whether it says how it is unasked."""
+        self.room: Room | None = None
+        self.wrong = ""
+        """Why it can follow nothing."""
         self._server = ControlServer(self)
 
     async def start(self, address: str = "127.0.0.1:0", data_port: int = 0) -> None:
@@ -98,6 +109,7 @@ class FakeWorker:
         self._fleet.by_address[self.data_address] = self
 
     async def stop(self) -> None:
+        self.thaw()
         for gate in (*self._gates.values(), self._lets_look):
             gate.set()
         self._fleet.by_address.pop(self.data_address, None)
@@ -121,6 +133,13 @@ class FakeWorker:
         async with self._looked:
             await self._looked.wait_for(lambda: self.looks > after)
 
+    def freeze(self) -> None:
+        """It answers nothing any more, and says nothing: as one that is stopped, whose connections stand."""
+        self._runs.clear()
+
+    def thaw(self) -> None:
+        self._runs.set()
+
     def put(self, partition: str, key: bytes, value: bytes) -> None:
         held = self.held[partition]
         assert held.role == "primary"
@@ -129,6 +148,7 @@ class FakeWorker:
         held.sequence += 1
 
     async def act(self, request: Request) -> dict[str, PartView]:
+        await self._runs.wait()
         command = request.command
         if request.incarnation != self.incarnation:
             raise errors.StaleRequest(f"{self.name} is {self.incarnation}, not {request.incarnation}")
@@ -144,6 +164,7 @@ class FakeWorker:
         return self._views(names)
 
     async def status(self, partitions: Sequence[str] | None) -> Status:
+        await self._runs.wait()
         self.asked += bool(partitions)
         if partitions is None:
             self.looks += 1
@@ -156,15 +177,19 @@ class FakeWorker:
     async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
         known: dict[str, Load] = {}
         while True:
+            await self._runs.wait()
+            while not self.reports:
+                await asyncio.sleep(interval_seconds)
             loads = {name: self._load(name, held) for name, held in self.held.items()}
             changed = tuple(load for name, load in loads.items() if known.get(name) != load)
-            yield LoadReport(self.incarnation, changed, tuple(known.keys() - loads.keys()), self.draining)
+            gone = tuple(known.keys() - loads.keys())
+            yield LoadReport(self.incarnation, changed, gone, self.draining, self.room)
             known = loads
             await asyncio.sleep(interval_seconds)
 
     def _load(self, name: str, held: Held) -> Load:
         role: Any = held.role
-        return Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, role)
+        return Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, role, held.size)
 
     async def routes(self, term: int, update: bytes, said: float | None) -> None:
         if term < self.term:
@@ -216,6 +241,7 @@ class FakeWorker:
                     self._not_older(held, epoch)
                     held.epoch = epoch
             case actions.Follow():
+                self._refuse_what_does_not_fit(command)
                 if held is not None and held.role not in ("loading", "following"):
                     raise errors.WrongRole(f"{name} is {held.role}")
                 self.held[name] = Held(
@@ -258,6 +284,12 @@ class FakeWorker:
             case actions.Merge(parts, start, end):
                 return self._merge(request, parts, start, end)
         return [name]
+
+    def _refuse_what_does_not_fit(self, follow: actions.Follow) -> None:
+        if self.wrong:
+            raise errors.InvalidRequest(self.wrong)
+        if self.room is not None and (free := self.room.free) is not None and follow.size > free:
+            raise errors.LimitReached(f"{self.name} has room for {free} bytes, not {follow.size}")
 
     def _split(self, request: Request, parent_epoch: int, keys: Sequence[bytes], names: Sequence[str]) -> list[str]:
         parent = self.held.get(request.partition)
@@ -308,6 +340,7 @@ class FakeWorker:
                 fenced=held.fenced,
                 fence_token=held.fence_token,
                 rows=len(held.rows),
+                size=held.size,
                 digest=held.digest,
                 caught_up=held.caught_up,
                 quiet_seconds=held.quiet_seconds,

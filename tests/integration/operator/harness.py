@@ -145,13 +145,13 @@ class World:
                         return item
                 await self._seen.wait()
 
-    async def any_assignment(self) -> Assignment:
-        """Wait until there is one; the first that was created."""
+    async def any_assignment(self, predicate: Callable[[Assignment], bool] = lambda item: True) -> Assignment:
+        """Wait until there is one of which some state holds; the first that was created, in that state."""
         async with asyncio.timeout(LONG), self._seen:
             while True:
-                for states in self.history.values():
-                    if isinstance(states[0][1], Assignment):
-                        return states[0][1]
+                for _, item in (state for states in self.history.values() for state in states):
+                    if isinstance(item, Assignment) and predicate(item):
+                        return item
                 await self._seen.wait()
 
     async def gone(self, name: str) -> None:

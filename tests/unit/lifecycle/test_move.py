@@ -23,8 +23,8 @@ from scenes import (
 from dstk.api import AssignmentPhase, Step
 from dstk.api.validation import Refusal
 from dstk.lifecycle import decide
-from dstk.lifecycle.actions import Record
-from dstk.lifecycle.memory import Memory
+from dstk.lifecycle.actions import Fence, Follow, Record, Tell
+from dstk.lifecycle.memory import Memory, Refused
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 from simulation.specs import move
 
@@ -51,6 +51,8 @@ ELSEWHERE = partition("p", "a", "o", "pod3", 8)
 
 OURS = Memory(fenced_at=NOW - 0.5, fence_token=3, fence_tries=1)
 TOO_LONG = replace(OURS, fenced_at=NOW - 2.5)
+NO_ROOM = Refused("pod2", Follow, "pod2 refused to follow: room for 7 bytes", no_room=True)
+WRONG = Refused("pod2", Follow, "pod2 refused to follow: it has no data directory", lasting=True)
 LAST_TRY = replace(TOO_LONG, fence_tries=5)
 JUST_LIFTED = Memory(unfenced_at=NOW - 1, fence_tries=1)
 JUST_TRIED = Memory(followed_at=NOW - 0.5, follow_tries=1)
@@ -314,9 +316,37 @@ MATRIX = {
         at(FOLLOWING, SERVES, None),
         ["status Aborted following DestinationLost"],
     ),
-    "destination silent for long": (
-        at(LOADING, SERVES, silent("pod2"), memory=since(pod2=31)),
-        ["status Stalled loading WorkerUnreachable", "wait for WorkerUnreachable"],
+    "destination silent for a moment": (
+        at(LOADING, SERVES, silent("pod2"), memory=since(pod2=4)),
+        ["status Running loading", "wait for the destination to catch up"],
+    ),
+    "destination silent": (
+        at(LOADING, SERVES, silent("pod2"), memory=since(pod2=6)),
+        ["status Aborted loading DestinationSilent"],
+    ),
+    "fenced, destination silent for some seconds": (
+        at(FOLLOWING, FENCED, silent("pod2"), memory=replace(OURS, silent_since={"pod2": NOW - 6})),
+        [*LIFT, "status Aborted following DestinationSilent"],
+    ),
+    "destination has no room": (
+        at(LOADING, SERVES, None, memory=Memory(refused=NO_ROOM)),
+        ["status Aborted loading NoRoom"],
+    ),
+    "destination's room is taken while it loads": (
+        at(LOADING, SERVES, replace(LOADS, follow_error="its room is taken", no_room=True)),
+        [*DROP, "status Aborted loading NoRoom"],
+    ),
+    "destination's room is taken behind a fence": (
+        at(FOLLOWING, FENCED, replace(DRAINED, follow_error="its room is taken", no_room=True), memory=OURS),
+        [*LIFT, *DROP, "status Aborted following NoRoom"],
+    ),
+    "destination cannot follow": (
+        at(LOADING, SERVES, None, memory=Memory(refused=WRONG)),
+        ["status Aborted loading WorkerRefused"],
+    ),
+    "destination refuses what it may do later": (
+        at(LOADING, FENCED, LOADS, memory=Memory(refused=Refused("pod1", Fence, "pod1 refused to fence: …"))),
+        ["status Running loading", *LIFT],
     ),
     "destination answers again": (
         at(LOADING, SERVES, None, phase=AssignmentPhase.STALLED),
@@ -453,4 +483,26 @@ def test_who_could_not_catch_up_behind_a_fence_says_why() -> None:
     assert messages == [
         "pod2 did not catch up behind a fence, 5 times: fence_max_seconds (2 s) were over; lower the write load or raise it",
         "pod2 did not catch up behind a fence, 5 times: its stream broke, the last time by: connection reset",
+    ]
+
+
+@pytest.mark.parametrize("case", ["destination has no room", "destination's room is taken while it loads"])
+def test_a_move_that_finds_no_room_says_what_the_worker_said(case: str) -> None:
+    seen, _ = MATRIX[case]
+    message = str(statuses(decide(seen, NOW))["message"])
+    assert "room" in message
+    assert message.endswith("; pod1 serves on")
+
+
+def test_what_waits_says_for_what_and_what_was_refused() -> None:
+    refused = Memory(refused=Refused("pod1", Fence, "pod1 refused to fence: its disk is full"))
+    seen = at(FOLLOWING, SERVES, FAR_BEHIND, memory=refused)
+    said = statuses(decide(seen, NOW))["message"]
+    assert said == "waits for the destination to catch up; pod1 refused to fence: its disk is full"
+
+
+def test_the_destination_is_told_how_much_room_it_takes() -> None:
+    decided = decide(at(LOADING, replace(SERVES, size=4711), None), NOW)
+    assert [tell.command.size for tell in decided if isinstance(tell, Tell) and isinstance(tell.command, Follow)] == [
+        4711
     ]

@@ -58,7 +58,7 @@ MATRIX = {
     ),
     "commit unknown": (
         at(LOADING, EMPTY, uncertain=True),
-        ["wait for the outcome of a commit"],
+        ["status Running loading", "wait for the outcome of a commit"],
     ),
     "committed": (
         at(LOADING, EMPTY, [OURS]),
@@ -82,9 +82,13 @@ MATRIX = {
         at(LOADING, gone("pod1"), [OURS]),
         ["commit p: primary nobody, epoch 2", "p is unassigned", "status Aborted loading WorkerLost"],
     ),
-    "worker silent": (at(LOADING, silent("pod1")), ["wait for the worker"]),
-    "worker silent for long": (
-        at(LOADING, silent("pod1"), memory=since(pod1=31)),
+    "worker silent": (at(LOADING, silent("pod1")), ["status Running loading", "wait for the worker"]),
+    "worker silent, nothing is its own yet": (
+        at(LOADING, silent("pod1"), memory=since(pod1=6)),
+        ["status Aborted loading WorkerSilent"],
+    ),
+    "committed, worker silent for long": (
+        at(LOADING, silent("pod1"), [OURS], memory=since(pod1=31)),
         ["status Stalled loading WorkerUnreachable", "wait for WorkerUnreachable"],
     ),
     "object deleted": (at(LOADING, EMPTY, []), ["status Aborted loading PartitionChanged"]),

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace as with_
 from scene import NOW, assignment, keyspace, moving, partition, planned, row, said, workers
 
 from dstk.api import CUT_ANNOTATION, PLACED_ANNOTATION, PROPOSED_LABEL, Partition, decode
@@ -414,3 +415,142 @@ def test_a_clock_that_is_set_holds_up_no_drain(set_by: float) -> None:
         parts, names = [partition("p", primary="w0")], [Worker("w0", leaving=True), *workers("w1")]
         assert planned(cluster(parts, names, assignments=[aborted], moments=seen), moments.now()) == expected
         wall[0] += set_by
+
+
+GB = 1 << 30
+
+
+def worker(name: str, room: int | None, **more: Any) -> Worker:
+    return Worker(name, room=room, **more)
+
+
+def refused(name: str, to: str, reason: str, ago: float) -> Any:
+    return replace_status(moving(name, "w0", to, "Aborted", ago=ago), reason=reason)
+
+
+def replace_status(item: Any, **fields: Any) -> Any:
+    return with_(item, status=with_(item.status, **fields))
+
+
+def leaving(*others: Worker, size: int = GB, **more: Any) -> Cluster:
+    """w0, which leaves with one partition."""
+    return cluster(row(1, "w0"), [Worker("w0", leaving=True), *others], loads={"p00": Load(size=size)}, **more)
+
+
+ROOM = {
+    "to the one that has room, though it holds no less": (
+        leaving(worker("w1", GB // 2), worker("w2", 2 * GB)), ["Move p00 w0>w2"],
+    ),
+    "just its size is not enough: it may grow while it is copied": (leaving(worker("w1", GB)), []),
+    "no bound is room for all": (leaving(worker("w1", None)), ["Move p00 w0>w1"]),
+    "nobody knows its size": (leaving(worker("w1", 5), size=0), ["Move p00 w0>w1"]),
+    "a smaller one goes where the biggest does not fit": (
+        cluster(
+            row(2, "w0"), [Worker("w0", leaving=True), worker("w1", GB)], {"maxConcurrentMoves": 5},
+            loads={"p00": Load(size=5 * GB, bytes=5 * GB), "p01": Load(size=1000, bytes=1000)},
+        ),
+        ["Move p01 w0>w1"],
+    ),
+    "what one move takes is not there for another": (
+        cluster(
+            row(2, "w0"), [Worker("w0", leaving=True), worker("w1", GB * 3 // 2)], {"maxConcurrentMoves": 5},
+            loads={"p00": Load(size=GB), "p01": Load(size=GB)},
+        ),
+        ["Move p00 w0>w1"],
+    ),
+    "nor what is on its way": (
+        cluster(
+            row(2, "w0"), [Worker("w0", leaving=True), worker("w1", GB * 3 // 2)], {"maxConcurrentMoves": 5},
+            loads={"p00": Load(size=GB), "p01": Load(size=GB)}, assignments=[moving("p00", "w0", "w1")],
+        ),
+        [],
+    ),
+    "what is on its way and promised is counted by the worker": (
+        cluster(
+            row(2, "w0"), [Worker("w0", leaving=True), worker("w1", GB * 3 // 2, copies=frozenset({"p00"}))],
+            {"maxConcurrentMoves": 5},
+            loads={"p00": Load(size=GB), "p01": Load(size=GB)}, assignments=[moving("p00", "w0", "w1")],
+        ),
+        ["Move p01 w0>w1"],
+    ),
+    "who has just refused is not asked again": (
+        leaving(worker("w1", None), worker("w2", None), assignments=[refused("p00", "w1", "NoRoom", 1)]),
+        ["Move p00 w0>w2"],
+    ),
+    "after a while it is": (
+        leaving(worker("w1", None), assignments=[refused("p00", "w1", "NoRoom", 61)]), ["Move p00 w0>w1"],
+    ),
+    "what is smaller may fit": (
+        cluster(
+            row(2, "w0"), [Worker("w0", leaving=True), worker("w1", None)], {"maxConcurrentMoves": 5},
+            loads={"p00": Load(size=GB), "p01": Load(size=GB // 2)},
+            assignments=[refused("p00", "w1", "NoRoom", 1)],
+        ),
+        ["Move p01 w0>w1"],
+    ),
+    "who did not answer is given nothing for a moment": (
+        leaving(worker("w1", None), worker("w2", None), assignments=[refused("p09", "w1", "DestinationSilent", 1)]),
+        ["Move p00 w0>w2"],
+    ),
+    "an abort for another reason has the partition wait": (
+        leaving(worker("w1", None), assignments=[refused("p00", "w1", "FollowFailed", 1)]), [],
+    ),
+    "balance gives to who has room": (
+        cluster(
+            row(6, "w0"), [Worker("w0"), worker("w1", 5), worker("w2", None)], {"mergeBelowRows": 0},
+            loads={f"p0{i}": Load(size=1000) for i in range(6)},
+        ),
+        ["Move p00 w0>w2"],
+    ),
+    "balance leaves alone what fits nowhere": (
+        cluster(
+            row(6, "w0"), [Worker("w0"), worker("w1", 5)], {"mergeBelowRows": 0},
+            loads={f"p0{i}": Load(size=1000) for i in range(6)},
+        ),
+        [],
+    ),
+    "balance does not stir up those that are even because of one that is full": (
+        cluster(
+            row(5, "w0", "w1", "w0", "w1", "w0"), [Worker("w0"), Worker("w1"), worker("w2", 0)],
+            loads={f"p0{i}": Load(size=1000) for i in range(5)},
+        ),
+        [],
+    ),
+    "what has no rows goes to who is not full": (
+        cluster(row(2), [worker("w0", 0), worker("w1", 100)], STILL), ["New p00,p01 on w1"],
+    ),
+    "if all are full, somebody has to serve": (
+        cluster(row(2), [worker("w0", 0), worker("w1", 0)], STILL), ["New p00 on w0", "New p01 on w1"],
+    ),
+}  # fmt: skip
+
+SILENT = {
+    "nothing is had of one that does not answer": (
+        cluster(row(2, "w0"), [Worker("w0", leaving=True, ready=False), *workers("w1")]), [],
+    ),
+    "nor evened out": (cluster(row(6, "w0"), [Worker("w0", ready=False), *workers("w1")]), []),
+    "nor split": (
+        cluster(
+            row(1, "w0"), [Worker("w0", ready=False)], STILL, loads={"p00": Load(bytes=2 << 30, median_key=b"mmmm")}
+        ),
+        [],
+    ),
+    "what waits for one holds up nobody else": (
+        cluster(row(6, "w0", "w1", "w2"), LEAVING, assignments=[moving("p00", "w0", "w1", "Stalled")]),
+        ["Move p03 w0>w2"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "expected"), [*ROOM.values(), *SILENT.values()], ids=[*ROOM, *SILENT])
+def test_plans_go_by_room_and_by_who_answers(seen: Cluster, expected: list[str]) -> None:
+    assert planned(seen) == expected
+
+
+def test_a_worker_that_cannot_be_emptied_for_want_of_room_says_so() -> None:
+    made = plan(leaving(worker("w1", 7), worker("w2", None), assignments=[refused("p00", "w2", "NoRoom", 1)]), NOW)
+    assert made.stuck == {
+        "w0": f"p00 fits nowhere: no worker has room for {GB + GB // 10} bytes: w1 has room for 7, "
+        "w2 has refused one as big"
+    }
+    assert plan(leaving(worker("w1", None)), NOW).stuck == {}

@@ -78,7 +78,7 @@ class Serve(_message.Message):
     def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ..., lease_ms: _Optional[int] = ...) -> None: ...
 
 class Follow(_message.Message):
-    __slots__ = ("range", "key_length", "source", "source_address", "source_incarnation", "durable", "lease_ms")
+    __slots__ = ("range", "key_length", "source", "source_address", "source_incarnation", "durable", "lease_ms", "size")
     RANGE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class Follow(_message.Message):
     SOURCE_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
     range: Range
     key_length: int
     source: str
@@ -93,7 +94,8 @@ class Follow(_message.Message):
     source_incarnation: str
     durable: bool
     lease_ms: int
-    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., source_incarnation: _Optional[str] = ..., durable: _Optional[bool] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+    size: int
+    def __init__(self, range: _Optional[_Union[Range, _Mapping]] = ..., key_length: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., source_incarnation: _Optional[str] = ..., durable: _Optional[bool] = ..., lease_ms: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Fence(_message.Message):
     __slots__ = ("token",)
@@ -166,7 +168,7 @@ class Part(_message.Message):
     def __init__(self, partition: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class PartitionState(_message.Message):
-    __slots__ = ("keyspace", "partition", "range", "role", "epoch", "sequence", "fenced", "held", "rows", "bytes", "digest", "follow", "quiet_ms", "last_pause_us", "proxy_to", "fence_token")
+    __slots__ = ("keyspace", "partition", "range", "role", "epoch", "sequence", "fenced", "held", "rows", "bytes", "digest", "follow", "quiet_ms", "last_pause_us", "proxy_to", "fence_token", "size")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +185,7 @@ class PartitionState(_message.Message):
     LAST_PAUSE_US_FIELD_NUMBER: _ClassVar[int]
     PROXY_TO_FIELD_NUMBER: _ClassVar[int]
     FENCE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
     keyspace: str
     partition: str
     range: Range
@@ -199,10 +202,11 @@ class PartitionState(_message.Message):
     last_pause_us: int
     proxy_to: str
     fence_token: int
-    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., role: _Optional[_Union[Role, str]] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., fenced: _Optional[bool] = ..., held: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[int] = ..., follow: _Optional[_Union[FollowProgress, _Mapping]] = ..., quiet_ms: _Optional[int] = ..., last_pause_us: _Optional[int] = ..., proxy_to: _Optional[str] = ..., fence_token: _Optional[int] = ...) -> None: ...
+    size: int
+    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., role: _Optional[_Union[Role, str]] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., fenced: _Optional[bool] = ..., held: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[int] = ..., follow: _Optional[_Union[FollowProgress, _Mapping]] = ..., quiet_ms: _Optional[int] = ..., last_pause_us: _Optional[int] = ..., proxy_to: _Optional[str] = ..., fence_token: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
 
 class FollowProgress(_message.Message):
-    __slots__ = ("source", "rows_copied", "bytes_copied", "bytes_total", "lag", "caught_up", "error")
+    __slots__ = ("source", "rows_copied", "bytes_copied", "bytes_total", "lag", "caught_up", "error", "no_room")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     ROWS_COPIED_FIELD_NUMBER: _ClassVar[int]
     BYTES_COPIED_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +214,7 @@ class FollowProgress(_message.Message):
     LAG_FIELD_NUMBER: _ClassVar[int]
     CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    NO_ROOM_FIELD_NUMBER: _ClassVar[int]
     source: str
     rows_copied: int
     bytes_copied: int
@@ -217,7 +222,8 @@ class FollowProgress(_message.Message):
     lag: int
     caught_up: bool
     error: str
-    def __init__(self, source: _Optional[str] = ..., rows_copied: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag: _Optional[int] = ..., caught_up: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+    no_room: bool
+    def __init__(self, source: _Optional[str] = ..., rows_copied: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag: _Optional[int] = ..., caught_up: _Optional[bool] = ..., error: _Optional[str] = ..., no_room: _Optional[bool] = ...) -> None: ...
 
 class ActionResult(_message.Message):
     __slots__ = ("refusal", "states")
@@ -282,7 +288,7 @@ class LoadsRequest(_message.Message):
     def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
 
 class PartitionLoad(_message.Message):
-    __slots__ = ("keyspace", "partition", "epoch", "rows", "bytes", "operations_per_second", "bytes_per_second", "median_key", "role")
+    __slots__ = ("keyspace", "partition", "epoch", "rows", "bytes", "operations_per_second", "bytes_per_second", "median_key", "role", "size")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +298,7 @@ class PartitionLoad(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_KEY_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
     keyspace: str
     partition: str
     epoch: int
@@ -301,19 +308,32 @@ class PartitionLoad(_message.Message):
     bytes_per_second: float
     median_key: bytes
     role: Role
-    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., operations_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., median_key: _Optional[bytes] = ..., role: _Optional[_Union[Role, str]] = ...) -> None: ...
+    size: int
+    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., operations_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., median_key: _Optional[bytes] = ..., role: _Optional[_Union[Role, str]] = ..., size: _Optional[int] = ...) -> None: ...
+
+class Room(_message.Message):
+    __slots__ = ("limit", "used", "promised")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    PROMISED_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    used: int
+    promised: int
+    def __init__(self, limit: _Optional[int] = ..., used: _Optional[int] = ..., promised: _Optional[int] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("incarnation", "loads", "gone", "draining")
+    __slots__ = ("incarnation", "loads", "gone", "draining", "room")
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     LOADS_FIELD_NUMBER: _ClassVar[int]
     GONE_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    ROOM_FIELD_NUMBER: _ClassVar[int]
     incarnation: str
     loads: _containers.RepeatedCompositeFieldContainer[PartitionLoad]
     gone: _containers.RepeatedScalarFieldContainer[str]
     draining: bool
-    def __init__(self, incarnation: _Optional[str] = ..., loads: _Optional[_Iterable[_Union[PartitionLoad, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., draining: _Optional[bool] = ...) -> None: ...
+    room: Room
+    def __init__(self, incarnation: _Optional[str] = ..., loads: _Optional[_Iterable[_Union[PartitionLoad, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., draining: _Optional[bool] = ..., room: _Optional[_Union[Room, _Mapping]] = ...) -> None: ...
 
 class RoutesPush(_message.Message):
     __slots__ = ("term", "version", "update")
