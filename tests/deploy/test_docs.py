@@ -52,7 +52,7 @@ def test_commands_are_taken(page: Path) -> None:
 
 
 def test_commands_are_found() -> None:
-    assert ["put", "user/42", "hello", "--dir", "state"] in commands(ROOT / "README.md")
+    assert ["put", "--hashed", "user/42", "hello", "--dir", "state"] in commands(ROOT / "README.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

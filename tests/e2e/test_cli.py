@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from upcluster import Up, up
 
-from dstk import api, kube
+from dstk import api, keys, kube
 from dstk.cli.parser import build_parser
 from waiting import wait_until
 
@@ -99,6 +99,17 @@ def test_put_get_scan_delete(cluster: Up) -> None:
     assert cluster.data("delete", "user/2").returncode == 0
     missing = cluster.data("get", "user/2")
     assert (missing.returncode, missing.stdout) == (1, "")
+
+
+def test_hashed_keys_are_those_of_a_layout(cluster: Up) -> None:
+    users = keys.Layout(16, user=keys.hashed(keys.text(14)))
+    assert cluster.data("put", "--hashed", "user/42", "hello").returncode == 0
+    assert cluster.data("get", "--hashed", "user/42").stdout == "hello\n"
+    assert cluster.data("get", "0x" + users.encode(user="user/42").hex()).stdout == "hello\n"
+    assert cluster.data("get", "user/42").returncode != 0
+    assert cluster.data("delete", "--hashed", "user/42").returncode == 0
+    too_long = cluster.data("put", "--hashed", "123456789012345", "x")
+    assert (too_long.returncode, "15 bytes; at most 14 fit" in too_long.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

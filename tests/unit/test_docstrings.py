@@ -84,3 +84,16 @@ def test_editors_show_what_help_shows() -> None:
     for function in stub.body:
         if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
             assert ast.get_docstring(function) == documentation(getattr(dstk.RangeIndex, function.name)), function.name
+
+
+VERBS = ("get", "put", "delete", "get_many", "put_many", "delete_many", "scan")
+
+
+@pytest.mark.parametrize("client", [dstk.Client])
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs_say_what_comes_back_and_what_is_raised(client: type, verb: str) -> None:
+    said = documentation(getattr(client, verb))
+    assert "Raises" in said
+    for parameter in inspect.signature(getattr(client, verb)).parameters:
+        assert parameter in ("self", "timeout") or parameter in said, parameter
+    assert "seconds" in documentation(client)

@@ -12,11 +12,13 @@ from typing import Any
 from dstk import errors, keys
 from dstk.client import Client, ClientSettings, connect
 
+_HASH_BYTES = 2
+
 
 def get(arguments: argparse.Namespace) -> int:
     """Print the value; exit code 1 when there is no row."""
     with _connect(arguments) as client:
-        row = client.get(_key(arguments.key, client))
+        row = client.get(_key(arguments, client))
     if row is None:
         if arguments.json:
             print("null")
@@ -34,7 +36,7 @@ def put(arguments: argparse.Namespace) -> int:
     """Print the new version."""
     value = sys.stdin.buffer.read() if arguments.value == "-" else arguments.value.encode()
     with _connect(arguments) as client:
-        version = client.put(_key(arguments.key, client), value, arguments.if_version)
+        version = client.put(_key(arguments, client), value, arguments.if_version)
     print(json.dumps({"version": version}) if arguments.json else version)
     return 0
 
@@ -42,7 +44,7 @@ def put(arguments: argparse.Namespace) -> int:
 def delete(arguments: argparse.Namespace) -> int:
     """Print the version of the removal; exit code 1 when there was no row."""
     with _connect(arguments) as client:
-        version = client.delete(_key(arguments.key, client), arguments.if_version)
+        version = client.delete(_key(arguments, client), arguments.if_version)
     if arguments.json:
         print(json.dumps({"version": version}))
     elif version is None:
@@ -89,9 +91,11 @@ def _addresses(folder: Path) -> list[str]:
         raise errors.ConfigError(f"{path} names no workers ({error}); is `dstk up --dir {folder}` running?") from error
 
 
-def _key(text: str, client: Client) -> bytes:
-    key = keys.parse_bound(text, client.key_length)
-    return key or bytes(client.key_length)
+def _key(arguments: argparse.Namespace, client: Client) -> bytes:
+    """The key; with --hashed the one that a layout of ``hashed(text(…))`` as long as the keyspace's keys has."""
+    length = client.key_length - (_HASH_BYTES if arguments.hashed else 0)
+    key = keys.parse_bound(arguments.key, length) or bytes(length)
+    return keys.hashed(key, _HASH_BYTES) if arguments.hashed else key
 
 
 def _bound(text: str, client: Client) -> bytes:

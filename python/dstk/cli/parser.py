@@ -92,25 +92,28 @@ def build_parser() -> Parser:
     worker.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     worker.set_defaults(run=_lazy("processes", "worker"))
 
-    get = _add(commands, "get", "read a row", "dstk get --address 127.0.0.1:7070 user/42")
+    get = _add(commands, "get", "read a row", "dstk get --hashed user/42 --dir state")
     _data(get)
     get.add_argument("key", help="text, padded with zero bytes to the key length; or hex as 0x…")
+    _hashable(get)
     get.set_defaults(run=_lazy("data", "get"))
 
-    put = _add(commands, "put", "write a row", "dstk put --address 127.0.0.1:7070 user/42 hello")
+    put = _add(commands, "put", "write a row", "dstk put --hashed user/42 hello --dir state")
     _data(put)
     put.add_argument("key", help="text, padded with zero bytes to the key length; or hex as 0x…")
     put.add_argument("value", help="text, or - for standard input")
     put.add_argument("--if-version", type=_at_least(0), metavar="V", help="only if the row has this version; 0: no row")
+    _hashable(put)
     put.set_defaults(run=_lazy("data", "put"))
 
-    delete = _add(commands, "delete", "remove a row", "dstk delete --address 127.0.0.1:7070 user/42")
+    delete = _add(commands, "delete", "remove a row", "dstk delete --hashed user/42 --dir state")
     _data(delete)
     delete.add_argument("key", help="text, padded with zero bytes to the key length; or hex as 0x…")
     delete.add_argument("--if-version", type=_at_least(0), metavar="V", help="only if the row has this version")
+    _hashable(delete)
     delete.set_defaults(run=_lazy("data", "delete"))
 
-    scan = _add(commands, "scan", "read rows in key order", "dstk scan --limit 10 user/ user0 --address 127.0.0.1:7070")
+    scan = _add(commands, "scan", "read rows in key order", "dstk scan --limit 10 user/ user0 --dir state")
     _data(scan)
     scan.add_argument("start", nargs="?", default="", help="first key; text or hex as 0x…; empty: from the beginning")
     scan.add_argument("end", nargs="?", default="", help="past the last key; empty: to the end")
@@ -216,6 +219,13 @@ def _data(parser: Parser) -> None:
     parser.add_argument("--keyspace", "-k", default="default", metavar="NAME")
     parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON; values as base64 where they are no text")
+
+
+def _hashable(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hashed", action="store_true",
+        help="put two bytes of its hash before the key, as dstk.keys.hashed does, so that keys spread",
+    )  # fmt: skip
 
 
 def _at_least(lowest: int) -> Callable[[str], int]:
