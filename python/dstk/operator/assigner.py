@@ -23,11 +23,11 @@ from dstk.api import (
     standing,
     to_dict,
 )
-from dstk.api.conditions import with_condition
+from dstk.api.conditions import find, with_condition
 from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError, DstkError
 from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference, is_not_found
-from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, PRIMARY, Cluster, reference
+from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
 from dstk.operator.reconciler import FINALIZER
@@ -339,6 +339,9 @@ class Assigner:
                 state = self._condition(standing.READY, False, "RowsHeld", message, generation)
             elif name in refused:
                 state = self._condition(standing.READY, False, "InvalidBounds", refused[name], generation)
+                before = find(conditions, standing.READY)
+                if before is None or before.message != state.message:
+                    self._cluster.events.record(reference(KEYSPACES, keyspace), "Warning", state.reason, state.message)
             elif partitions and ready == sum(not partition.spec.merged_away for partition in partitions):
                 state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
             else:

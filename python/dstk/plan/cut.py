@@ -28,17 +28,18 @@ def initial_partitions(keyspace: Keyspace) -> list[Partition]:
     if wanted.count == 0:
         return []
     if wanted.bounds:
-        bounds = bounds_at([parse_bound(bound, key_length) for bound in wanted.bounds], key_length)
+        bounds_at([parse_bound(bound, key_length) for bound in wanted.bounds], key_length)
+        ranges = list(zip(["", *wanted.bounds], [*wanted.bounds, ""], strict=True))
     else:
-        bounds = even_bounds(wanted.count, key_length)
+        ranges = [(_hex(start), _hex(end)) for start, end in even_bounds(wanted.count, key_length)]
     return [
         Partition(
             metadata=ObjectMeta(
                 name=initial_name(name, index), namespace=keyspace.metadata.namespace, labels={KEYSPACE_LABEL: name}
             ),
-            spec=PartitionSpec(keyspace=name, range=KeyRange(start=_hex(start), end=_hex(end))),
+            spec=PartitionSpec(keyspace=name, range=KeyRange(start=start, end=end)),
         )
-        for index, (start, end) in enumerate(bounds)
+        for index, (start, end) in enumerate(ranges)
     ]
 
 

@@ -6,6 +6,8 @@ from harness import World, world
 
 from dstk.api import Keyspace
 from dstk.api.conditions import find
+from dstk.kube import EVENTS, Objects
+from waiting import until
 
 CUT = {"partitions": {"initial": 6}}
 
@@ -40,6 +42,12 @@ async def test_a_new_keyspace_is_cut_at_its_bounds_once_they_are_right() -> None
         condition = find(keyspace.status.conditions, "Ready")
         assert condition is not None
         assert "bound a is below z before it" in condition.message
+        events = Objects(cluster.connection, EVENTS, "default")
+
+        async def said() -> list[str]:
+            return [each.message for each in (await events.list_page()).items if each.reason == "InvalidBounds"]
+
+        assert await until(said) == [condition.message]
         await cluster.keyspaces.patch("default", {"spec": {"partitions": {"bounds": ["a", "0x7a"]}}})
         await ready(cluster, "default", 3)
 
