@@ -1,6 +1,8 @@
 """A local copy of all objects of one kind, kept up to date by list and watch.
 
-Versions are compared as numbers, which Kubernetes allows for objects of one kind (KEP-5504).
+Versions are compared as numbers, which Kubernetes allows for objects of one kind (KEP-5504), within one history: an API
+server whose etcd was restored from a backup begins another one, which goes back. Then nothing that was known counts. It
+shows by a list of an older version than is known, or with an older version of an object than is known as of that list.
 """
 
 from __future__ import annotations
@@ -83,12 +85,17 @@ class Cache(Generic[T]):
         self._deleted: OrderedDict[str, int] = OrderedDict()
         self._handlers: list[Callable[[T | None, T | None], None]] = []
         self._on_missing: list[Callable[[], None]] = []
+        self._on_history: list[Callable[[], None]] = []
         self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[str, T]]]] = {}
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._synced = asyncio.Event()
         self._heard = clock()
         self._version = ""
         """Up to which changes are known; "": they have to be listed."""
+        self._highest = 0
+        """The highest version of which anything is known."""
+        self.histories = 0
+        """How often the API server has begun another history."""
 
     def get(self, name: str) -> T | None:
         return self._items.get(name)
@@ -110,6 +117,10 @@ class Cache(Generic[T]):
     def on_missing(self, handler: Callable[[], None]) -> None:
         """``handler()`` is called whenever the API server says that it has no such kind."""
         self._on_missing.append(handler)
+
+    def on_history(self, handler: Callable[[], None]) -> None:
+        """``handler()`` is called when the API server has begun another history, once its objects are known."""
+        self._on_history.append(handler)
 
     def index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
         self._indexes[name] = (keys, {})
@@ -164,6 +175,12 @@ class Cache(Generic[T]):
             self._put(item, version)
         return item
 
+    def lost(self, item: T) -> None:
+        """Take in that the API server has just said that there is no object of that name, where `item` was known."""
+        name = item.metadata.name
+        if self._items.get(name) is item:
+            self._remove(name, int(item.metadata.resource_version or 0))
+
     async def run(self) -> None:
         """List, then watch, for ever. What goes wrong is logged and tried again with back-off."""
         backoff = Backoff(longest=self._settings.backoff_longest)
@@ -171,6 +188,10 @@ class Cache(Generic[T]):
         while True:
             try:
                 if not self._version or self._clock() - listed >= self._settings.relist_seconds:
+                    self._version = await self._list()
+                    listed = self._clock()
+                elif await self._is_set_back():
+                    # A watch from a version that is not reached yet would say nothing until it is.
                     self._version = await self._list()
                     listed = self._clock()
                 await self._watch(listed + self._settings.relist_seconds)
@@ -195,7 +216,14 @@ class Cache(Generic[T]):
                 log.info("%s: %s; again in %.1f s", self.objects.kind.plural, error, delay)
                 await asyncio.sleep(delay)
 
+    async def _is_set_back(self) -> bool:
+        """Whether the API server is at an older version than is known."""
+        known = self._highest
+        page = await self.objects.list_page(limit=1, label_selector=self._label_selector)
+        return int(page.resource_version or 0) < known
+
     async def _list(self) -> str:
+        known, before = self._highest, dict(self._items)
         found: dict[str, T] = {}
         cursor = ""
         while True:
@@ -211,6 +239,13 @@ class Cache(Generic[T]):
         self._heard = self._clock()
         self.lists += 1
         at = int(version or 0)
+        if at < known or self._contradicts(found, before, at):
+            log.warning(
+                "%s: the API server was set back, or another is there; beginning anew", self.objects.kind.plural
+            )
+            self._begin_anew(found, at)
+            return version
+        self._highest = max(self._highest, at)
         for name, item in found.items():
             item_version = int(item.metadata.resource_version or 0)
             if item_version > self._deleted.get(name, -1):
@@ -218,11 +253,43 @@ class Cache(Generic[T]):
         for name in [name for name in self._items if name not in found]:
             if int(self._items[name].metadata.resource_version or 0) <= at:
                 self._remove(name, at)
+        self._is_listed()
+        return version
+
+    def _is_listed(self) -> None:
         if not self._synced.is_set():
             self._synced.set()
             for name in list(self._waiters):
                 self._wake(name)
-        return version
+
+    def _contradicts(self, found: Mapping[str, T], before: Mapping[str, T], at: int) -> bool:
+        """Whether a list as of `at` has something older than was known, as of then or before, when it was asked for."""
+        for name, item in found.items():
+            listed = _version(item)
+            known = before.get(name)
+            if known is not None and listed < _version(known) <= at:
+                return True
+            if listed <= self._deleted.get(name, -1) <= at and known is None:
+                return True
+        return False
+
+    def _begin_anew(self, found: Mapping[str, T], at: int) -> None:
+        """Take these for all there is, whatever was known."""
+        self.histories += 1
+        self._deleted.clear()
+        self._highest = at
+        for name in [name for name in self._items if name not in found]:
+            self._take_out(name)
+        for name, item in found.items():
+            old = self._items.get(name)
+            if old is None or _version(old) != _version(item) or old != item:
+                self._set(name, item)
+        self._is_listed()
+        for handler in self._on_history:
+            try:
+                handler()
+            except Exception:  # As in _tell.
+                log.exception("handler of a new history of %s failed", self.objects.kind.plural)
 
     async def _watch(self, until: float) -> None:
         seconds = max(1, min(self._settings.watch_seconds, int(until - self._clock()) + 1))
@@ -236,6 +303,10 @@ class Cache(Generic[T]):
         async with contextlib.aclosing(events) as stream:
             async for event in stream:
                 self._heard = self._clock()
+                if int(event.resource_version or 0) < int(self._version or 0):
+                    log.info("%s: an event is older than the last; listing again", self.objects.kind.plural)
+                    self._version = ""
+                    return
                 if event.object is None:
                     pass
                 elif event.type == "DELETED":
@@ -247,8 +318,13 @@ class Cache(Generic[T]):
     def _put(self, item: T, version: int) -> None:
         name = item.metadata.name
         old = self._items.get(name)
-        if old is not None and int(old.metadata.resource_version or 0) >= version:
+        self._highest = max(self._highest, version)
+        if old is not None and _version(old) >= version:
             return
+        self._set(name, item)
+
+    def _set(self, name: str, item: T) -> None:
+        old = self._items.get(name)
         self._items[name] = item
         self._reindex(name, old, item)
         self._tell(name, old, item)
@@ -261,10 +337,14 @@ class Cache(Generic[T]):
         self._deleted.move_to_end(name)
         if len(self._deleted) > TOMBSTONES:
             self._deleted.popitem(last=False)
+        self._highest = max(self._highest, version)
         if old is not None:
-            del self._items[name]
-            self._reindex(name, old, None)
-            self._tell(name, old, None)
+            self._take_out(name)
+
+    def _take_out(self, name: str) -> None:
+        old = self._items.pop(name)
+        self._reindex(name, old, None)
+        self._tell(name, old, None)
 
     def _reindex(self, name: str, old: T | None, new: T | None) -> None:
         for keys, groups in self._indexes.values():
@@ -290,3 +370,7 @@ class Cache(Generic[T]):
     def _wake(self, name: str) -> None:
         for waiter in self._waiters.get(name, ()):
             waiter.set()
+
+
+def _version(item: _Object) -> int:
+    return int(item.metadata.resource_version or 0)

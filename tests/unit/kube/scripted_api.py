@@ -38,11 +38,15 @@ class ScriptedApi:
     lists: deque[tuple[list[dict[str, Any]], str, str]] = field(default_factory=deque)
     watches: deque[list[dict[str, Any] | None]] = field(default_factory=deque)
     answers: deque[tuple[int, dict[str, Any]] | None] = field(default_factory=deque)
+    at: int = 1_000_000
+    """The version at which it says to be when it is asked for that alone, which is not recorded."""
     requests: list[web.Request] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def collection(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("limit") == "1":
+            return web.json_response({"metadata": {"resourceVersion": str(self.at)}, "items": []})
         self.requests.append(request)
         if request.query.get("watch") != "true":
             items, version, cursor = self.lists.popleft()

@@ -156,6 +156,7 @@ async def test_an_object_learned_from_a_write_is_not_undone_by_older_news() -> N
         watches=deque([[event("MODIFIED", pod("a", 2)), event("ADDED", pod("b", 6)), None]]),
     )
     async with cached(api) as cache:
+        await cache.synced()
         cache.learn(msgspec.convert(pod("a", 5), Pod))
         await cache.wait_for("b", is_at(6), LONG)
         assert is_at(5)(cache.get("a"))
@@ -209,3 +210,84 @@ async def test_a_server_that_has_nothing_to_tell_is_not_silent() -> None:
         await until_true(lambda: len(api.queries) >= watches + 3, "it watches again")
         assert cache.silent_seconds == 0.0
     assert cache.lists == 1
+
+
+class Seen:
+    """What a handler was told, as versions, and how many new histories."""
+
+    def __init__(self, cache: Cache[Pod]) -> None:
+        self.changes: list[tuple[str | None, str | None]] = []
+        self.histories = 0
+        cache.on_change(lambda old, new: self.changes.append((_version(old), _version(new))))
+        cache.on_history(self.begin)
+
+    def begin(self) -> None:
+        self.histories += 1
+
+
+def _version(item: Pod | None) -> str | None:
+    return item.metadata.resource_version if item is not None else None
+
+
+async def test_an_api_server_that_was_set_back_is_believed_in_everything() -> None:
+    """Older objects count, what it has not got is gone, and what was deleted is there again."""
+    api = ScriptedApi(
+        lists=deque([([pod("a", 10), pod("b", 11), pod("c", 12)], "20", ""), ([pod("a", 4), pod("c", 5)], "6", "")]),
+        watches=deque([[event("DELETED", pod("c", 21))], [event("MODIFIED", pod("a", 7)), None]]),
+        at=6,
+    )
+    async with cached(api) as cache:
+        seen = Seen(cache)
+        await cache.wait_for("a", is_at(7), LONG)
+        assert {name: _version(item) for name, item in cache.items.items()} == {"a": "7", "c": "5"}
+        assert (seen.histories, cache.histories) == (1, 1)
+    assert sorted(seen.changes[4:], key=str) == sorted([("11", None), ("10", "4"), (None, "5"), ("4", "7")], key=str)
+
+
+@pytest.mark.parametrize(
+    "again", [[pod("a", 3)], [pod("a", 10), pod("gone", 12)]], ids=["an object is older", "what was deleted is back"]
+)
+async def test_a_backup_whose_versions_were_raised_shows_by_its_objects(again: list[dict[str, object]]) -> None:
+    """``etcdutl snapshot restore --bump-revision`` goes on above all versions."""
+    api = ScriptedApi(
+        lists=deque([([pod("a", 10), pod("gone", 12)], "20", ""), (again, "1000", "")]),
+        watches=deque([[event("DELETED", pod("gone", 21)), GONE], [None]]),
+    )
+    async with cached(api) as cache:
+        seen = Seen(cache)
+        await until_true(lambda: cache.lists == 2, "it lists again")
+        assert seen.histories == 1
+        assert sorted(cache.items) == sorted(each["metadata"]["name"] for each in again)  # type: ignore[index]
+
+
+async def test_a_list_that_is_as_it_should_be_is_no_new_history() -> None:
+    """A write that was answered meanwhile is newer than the list, and is no sign of anything."""
+    api = ScriptedApi(
+        lists=deque([([pod("a", 10)], "20", ""), ([pod("a", 10), pod("b", 25)], "30", "")]),
+        watches=deque([[bookmark(22), GONE], [None]]),
+    )
+    async with cached(api) as cache:
+        seen = Seen(cache)
+        await until_true(lambda: cache.lists == 2, "it lists again")
+        assert seen.histories == 0
+
+
+async def test_an_event_older_than_the_last_is_of_another_history() -> None:
+    api = ScriptedApi(
+        lists=deque([([pod("a", 10)], "20", ""), ([pod("a", 5)], "6", "")]),
+        watches=deque([[event("MODIFIED", pod("a", 21)), event("MODIFIED", pod("a", 5))], [None]]),
+    )
+    async with cached(api) as cache:
+        await cache.wait_for("a", is_at(5), LONG)
+
+
+async def test_what_is_said_not_to_be_there_is_gone() -> None:
+    api = ScriptedApi(lists=deque([([pod("a", 10)], "20", "")]))
+    async with cached(api) as cache:
+        await cache.synced()
+        item = cache.get("a")
+        assert item is not None
+        cache.lost(item)
+        assert cache.get("a") is None
+        cache.learn(item)
+        assert cache.get("a") is None
