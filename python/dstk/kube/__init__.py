@@ -4,7 +4,7 @@ from dstk.kube.backoff import Backoff, retry
 from dstk.kube.cache import Cache, CacheSettings
 from dstk.kube.connect import Connection, client_of, connect
 from dstk.kube.events import EventRecorder
-from dstk.kube.lease import Election, ElectionSettings
+from dstk.kube.lease import Election, ElectionSettings, Term
 from dstk.kube.objects import Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
 from dstk.kube.request import Expired, apply, raise_if_cancelled, request
 from dstk.kube.resources import (
@@ -42,6 +42,7 @@ __all__ = [
     "OwnerReference",
     "Pod",
     "StatefulSet",
+    "Term",
     "WatchEvent",
     "apply",
     "client_of",

@@ -20,11 +20,14 @@ from dstk.kube.connect import Connection
 from dstk.kube.objects import Objects, is_conflict
 from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta, ObjectReference
 
-__all__ = ["Election", "ElectionSettings", "first_term"]
+__all__ = ["Election", "ElectionSettings", "Term", "first_term"]
 
 log = logging.getLogger(__name__)
 
 TAKE_OVER_TRIES = 10
+
+Term = Callable[[], int]
+"""The term of whoever leads, now: it may be raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,19 @@ class Election:
                 log.warning("lease %s was not renewed: %r", self.name, error)
             if not self.is_held:
                 return f"lease {self.name} could not be renewed for {self._settings.renew_deadline:.0f} s"
+
+    async def raise_above(self, term: int) -> bool:
+        """Have a term above `term`, which somebody was told of, though the Lease says less: it was set back.
+
+        Only who holds the Lease by the API server's own word can: whoever was deposed finds another holder there, whose
+        term was written before anybody was told of it. False: the Lease is not ours, or has just changed.
+        """
+        if self.term > term:
+            return True
+        self._lease = lease = await self._leases.find(self.name)
+        if lease is None or lease.spec.holder_identity != self.identity:
+            return False
+        return await self._write(acquired=lease.spec.acquire_time or self._now(), transitions=term + 1)
 
     async def release(self) -> None:
         """Give the lease up, so that another candidate need not wait for it to run out."""

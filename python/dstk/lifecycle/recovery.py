@@ -30,6 +30,7 @@ from dstk.lifecycle.actions import (
     Unfence,
 )
 from dstk.lifecycle.availability import is_away
+from dstk.lifecycle.claims import Claim, unsettled
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import epoch_after_loss, serve
 from dstk.span import Span
@@ -44,6 +45,8 @@ def recover(
     busy: Collection[str],
     addresses: Mapping[str, str] | None = None,
     meeting: Meeting | None = None,
+    claims: Iterable[Claim] | None = None,
+    unasked: Collection[str] = (),
 ) -> list[Action]:
     """What has to be done so that `worker` holds what the objects say, and nothing else.
 
@@ -51,10 +54,13 @@ def recover(
     worker holds; one that the worker holds and that is missing has no object. They are read before the
     worker is asked. `busy`: partitions that an unfinished Assignment touches, children and merged ones
     included (``touched``), found out after the worker was asked: they are left to it. `addresses`: data plane
-    by worker name. `meeting`: every Partition with a key in a range. The result is one Parallel with a lane for
-    each partition, or nothing. A lane has to be broken off as soon as its partition becomes busy.
+    by worker name. `meeting`: every Partition with a key in a range. `claims`: what all workers that answer are
+    primary of in the keyspace; None: they were not asked, as nothing is missing. `unasked`: workers that may hold what
+    no object shows, since the objects may have been set back, and that do not answer: nothing is served from empty
+    before. The result is one Parallel with a lane for each partition, or nothing. A lane has to be broken off as soon
+    as its partition becomes busy.
     """
-    return _Recovery(partitions, worker, keyspace, busy, addresses or {}, meeting or _none).actions()
+    return _Recovery(partitions, worker, keyspace, busy, addresses or {}, meeting or _none, claims, unasked).actions()
 
 
 Meeting = Callable[[bytes, bytes], Iterable[Partition]]
@@ -73,11 +79,15 @@ class _Recovery:
         busy: Collection[str],
         addresses: Mapping[str, str],
         meeting: Meeting,
+        claims: Iterable[Claim] | None,
+        unasked: Collection[str],
     ) -> None:
         self.worker = worker
         self.keyspace = keyspace
         self.addresses = addresses
         self.meeting = meeting
+        self.claims = None if claims is None else list(claims)
+        self.unasked = unasked
         name = keyspace.metadata.name
         self.busy = busy
         self.objects = {each: object_ for each, object_ in partitions.items() if object_.spec.keyspace == name}
@@ -101,11 +111,22 @@ class _Recovery:
     def _adopt(self, name: str, part: PartView) -> Iterator[Action]:
         """A primary without an object that has taken the place of Partitions of this worker gets one."""
         before = [object_.metadata.name for object_ in self._missing_here() if self._follows(part, object_)]
+        before = sorted({*before, *self._outlived_by(name, part)})
         if before:
             range_ = range_of(part.span)
             worker, keyspace = self.worker, self.keyspace.metadata.name
             yield CreatePartition(name, keyspace, range_.start, range_.end, worker.name, part.epoch, worker.incarnation)
             yield Record("Normal", "Adopted", f"{worker.name} serves it in place of {', '.join(before)}", name)
+
+    def _outlived_by(self, name: str, part: PartView) -> list[str]:
+        """Partitions of other workers that it has taken the place of: nobody holds them, as every worker was asked."""
+        if self.claims is None:
+            return []
+        held = {claim.name for claim in self.claims}
+        over = list(self.meeting(part.span.start, part.span.end))
+        if any(each.metadata.name in held or each.spec.epoch >= part.epoch for each in over):
+            return []
+        return [each.metadata.name for each in over if each.metadata.name not in {name, *self.busy}]
 
     def _missing_here(self) -> Iterator[Partition]:
         for name, object_ in sorted(self.objects.items()):
@@ -142,6 +163,8 @@ class _Recovery:
 
     def _owned(self, object_: Partition, part: PartView | None) -> Iterator[Action]:
         epoch, name = object_.spec.epoch, object_.metadata.name
+        if part is None and self._is_claimed(object_):
+            return
         heirs = {each for each, held in self.parts.items() if self._follows(held, object_)} if part is None else set()
         if heirs:
             if self._covered(object_):
@@ -176,7 +199,25 @@ class _Recovery:
         elif part.role == "disconnected":
             yield from self._serve(object_, epoch)
 
+    def _is_claimed(self, object_: Partition) -> bool:
+        """Whether others hold keys of it that no object shows: they get theirs first."""
+        span = self._span(object_)
+        over = self.meeting(span.start, span.end)
+        claims = [claim for claim in self.claims or () if claim.worker != self.worker.name]
+        return bool(unsettled(claims, object_.metadata.name, span, object_.spec.epoch, over))
+
+    def _seek(self, object_: Partition) -> Iterator[Action]:
+        """Say that it waits for somebody who may hold it."""
+        if object_.status.phase is not PartitionPhase.UNAVAILABLE:
+            name, silent = object_.metadata.name, ", ".join(sorted(self.unasked))
+            yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE)
+            message = f"{silent} may have rows of it, and does not answer; it is served once that is known"
+            yield Record("Warning", "HolderSought", message, name)
+
     def _missing(self, object_: Partition) -> Iterator[Action]:
+        if self.unasked:
+            yield from self._seek(object_)
+            return
         name, epoch = object_.metadata.name, epoch_after_loss(object_.spec.epoch)
         if object_.status.phase in (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING):
             # Nobody has said that it was served; but an earlier life may have, in this epoch.
@@ -200,9 +241,13 @@ class _Recovery:
 
     def _replace(self, object_: Partition, over: Iterable[Span]) -> Iterator[Action]:
         """Of a partition that later ones lie over, what they leave becomes partitions of its own, and it goes."""
+        gaps = list(_gaps(over, self._span(object_)))
+        if gaps and self.unasked:
+            yield from self._seek(object_)
+            return
         meta, keyspace, epoch = object_.metadata, self.keyspace.metadata.name, object_.spec.epoch + 1
         yield Touch(meta.name, meta.resource_version)
-        for gap in _gaps(over, self._span(object_)):
+        for gap in gaps:
             name = child_name(keyspace, [meta.name], gap.start, gap.end, epoch)
             range_ = range_of(gap)
             yield CreatePartition(

@@ -121,7 +121,7 @@ class _Repair:
         range_ = range_of(held.span)
         keyspace, epoch = self.keyspace.metadata.name, held.epoch
         yield CreatePartition(self.name, keyspace, range_.start, range_.end, holder.name, epoch, holder.incarnation)
-        yield from self._say(holder, "ObjectDeleted", f"somebody deleted it; {holder.name} has its rows and serves on")
+        yield from self._say(holder, "ObjectDeleted", f"it had no object; {holder.name} has its rows and serves on")
 
     def _give_back(self, partition: Partition, holder: WorkerView, held: PartView) -> Iterator[Action]:
         spec = partition.spec
@@ -135,7 +135,7 @@ class _Repair:
         yield Commit(self.name, partition.metadata.resource_version, holder.name, "", epoch)
         yield self._serve(holder, held, epoch)
         named = f"primary was set to {spec.primary}" if spec.primary else "primary was taken away"
-        message = f"{named} by hand; {holder.name} has the rows and serves on: create an Assignment to move it"
+        message = f"{named}, by hand or from a backup; {holder.name} has the rows, serves on: move it by an Assignment"
         yield from self._say(holder, "PrimaryEdited", message)
 
     def _clear_proxy(self, partition: Partition) -> Iterator[Action]:

@@ -165,7 +165,10 @@ class Assigner:
             return set()
         known = self._cluster.partitions.items
         loads = (load for link in self._workers for load in link.loads.values() if load.role == "primary")
-        return {load.keyspace for load in loads if load.keyspace in fresh and load.partition not in known}
+        held = [load for load in loads if load.keyspace in fresh]
+        # Of what was cut before, as its rows show, one that does not answer may have the rest.
+        silent = not all(link.reachable for link in self._workers)
+        return {load.keyspace for load in held if silent or load.partition not in known}
 
     def _has_rows_of(self, partition: Partition) -> bool:
         """Whether a worker has rows of it though it has no owner: that one gets it back."""

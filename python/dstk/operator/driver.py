@@ -11,11 +11,13 @@ from dataclasses import replace
 import msgspec
 
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition, Step
+from dstk.api.span import span_of
 from dstk.api.validation import Refusal, check
 from dstk.errors import DstkError, InvalidRequest, LimitReached
-from dstk.kube import Backoff, raise_if_cancelled
+from dstk.kube import Backoff, Term, raise_if_cancelled
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.bereft import without_keyspace
+from dstk.lifecycle.claims import Claim, claims_of, unsettled
 from dstk.lifecycle.memory import Memory, Refused
 from dstk.lifecycle.observed import Observed, PartView, WorkerView
 from dstk.lifecycle.operation import lapse_seconds
@@ -50,7 +52,7 @@ class Driver:
         spans: Spans,
         hands: Hands,
         settings: OperatorSettings,
-        term: int,
+        term: Term,
         moments: Moments,
     ) -> None:
         self.assignment = assignment
@@ -70,8 +72,8 @@ class Driver:
         self._partitions: dict[str, Partition] = {}
         self._views: dict[str, WorkerView] = {}
         self._lives: dict[str, str] = {}
-        self._holders: dict[str, str] = {}
-        """Workers that are primary of a partition, as far as they were asked."""
+        self._claims: Sequence[WorkerView] = ()
+        """Of a New: all workers, with all that they hold."""
         self._outcome = Outcome()
         self._fresh = False
         self._progress_written = 0.0
@@ -86,6 +88,11 @@ class Driver:
 
     def wake(self) -> None:
         """Something that this Assignment depends on may have changed."""
+        self._changed.set()
+
+    def look_anew(self) -> None:
+        """The API server has begun another history: nothing that was seen of objects counts."""
+        self._fresh = False
         self._changed.set()
 
     def partition_changed(self, new: Partition | None, name: str) -> None:
@@ -225,7 +232,7 @@ class Driver:
         for worker, latest in said.items():
             view = self._views.get(worker)
             if view is not None:
-                term = max(view.term, self._term)
+                term = max(view.term, self._term())
                 self._views[worker] = replace(view, term=term, parts=_merge(view.parts, latest))
         if outcome.stale:
             self._fresh = False
@@ -261,7 +268,7 @@ class Driver:
             cancelled=cancelled,
             refusal=refusal,
             uncertain=bool(self._uncertain),
-            term=self._term,
+            term=self._term(),
             limits=self._settings.limits,
             memory=self._memory,
         )
@@ -277,14 +284,12 @@ class Driver:
         self._partitions = {
             name: partition for name in self.partition_names if (partition := partitions.get(name)) is not None
         }
-        asked = list(self.partition_names)
+        asked = None if self._may_be_held() else list(self.partition_names)
         gone = self._is_gone()
         ask_all = gone or self._may_be_held()
         others = [name for name in self._workers.labels if name not in self.worker_names] if ask_all else []
         views = await asyncio.gather(*(self._workers.look(name, asked) for name in (*self.worker_names, *others)))
-        self._holders = {
-            name: view.name for view in views for name, part in view.parts.items() if part.role == "primary"
-        }
+        self._claims = views if self._may_be_held() else ()
         views = [view for view in views if view.name in self.worker_names or (gone and view.parts)]
         if keyspace is None:
             self._keyspace = self._keyspace_of_what_is_held(views)
@@ -362,14 +367,31 @@ class Driver:
     def _held_elsewhere(self) -> Refusal | None:
         """Of what has no owner by its object, a worker may have rows all the same: it is to get its object back."""
         new = self.assignment.spec.new_params
-        for name in new.names if new is not None else ():
+        keyspace = self._find_keyspace()
+        if new is None or keyspace is None or not self._claims:
+            return None
+        claims = claims_of(self._claims, keyspace.metadata.name)
+        holders = {claim.name: claim.worker for claim in claims}
+        for name in new.names:
             partition = self._cluster.partitions.get(name)
-            if partition is None or partition.spec.primary:
+            if partition is None:
                 continue
-            holder = self._holders.get(name)
-            if holder is not None and new is not None and holder != new.primary:
-                return Refusal("HeldElsewhere", f'pod "{holder}" has rows of Partition "{name}", and gets it back')
+            holder = holders.get(name)
+            if holder is None or holder == new.primary or partition.spec.primary:
+                holder = next((claim.worker for claim in self._unsettled(partition, keyspace, claims)), None)
+            if holder is not None:
+                return Refusal("HeldElsewhere", f'pod "{holder}" has rows of Partition "{name}", and gets them back')
         return None
+
+    def _unsettled(self, partition: Partition, keyspace: Keyspace, claims: Iterable[Claim]) -> list[Claim]:
+        """Who holds keys of it that no object shows."""
+        try:
+            span = span_of(partition.spec.range, keyspace.spec.key_length)
+        except InvalidRequest:
+            return []
+        names = self._spans.meeting(keyspace.metadata.name, span.start, span.end)
+        over = [each for name in names if (each := self._cluster.partitions.get(name)) is not None]
+        return unsettled(claims, partition.metadata.name, span, partition.spec.epoch, over)
 
     def _present(self) -> Mapping[str, Mapping[str, str]]:
         """Labels of the workers that may serve something of the Keyspace: not of those whose lease has run out."""

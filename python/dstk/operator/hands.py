@@ -28,7 +28,7 @@ from dstk.api import (
 from dstk.api.conditions import with_condition
 from dstk.api.span import same_range
 from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
-from dstk.kube import is_conflict, is_not_found
+from dstk.kube import Term, is_conflict, is_not_found
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
@@ -59,7 +59,7 @@ class Outcome:
 class Hands:
     """The only writer of objects and the only caller of workers in the reconciler.
 
-    ``term`` is what every call to a worker carries. ``writes`` bounds the API writes in flight. ``leads`` says whether
+    ``term()`` is what every call to a worker carries. ``writes`` bounds the API writes in flight. ``leads`` says if
     this operator still may act: one that was paused for longer than its lease lasts does nothing more.
     """
 
@@ -68,7 +68,7 @@ class Hands:
         cluster: Cluster,
         workers: WorkerLinks,
         metrics: Metrics,
-        term: int,
+        term: Term,
         writes: asyncio.Semaphore,
         on_commit: Callable[[Partition], None],
         leads: Callable[[], bool] = lambda: True,
@@ -124,7 +124,7 @@ class Hands:
                 raise TypeError(f"{action!r} is not to be carried out")
 
     async def _tell(self, tell: actions.Tell, outcome: Outcome) -> None:
-        request = Request(tell.incarnation, self._term, tell.keyspace, tell.partition, tell.epoch, tell.command)
+        request = Request(tell.incarnation, self._term(), tell.keyspace, tell.partition, tell.epoch, tell.command)
         states = await self._workers.tell(tell.worker, request)
         log.debug("%s: %s %s: %s", tell.worker, type(tell.command).__name__, tell.partition, states)
         named = [tell.partition]
@@ -151,17 +151,31 @@ class Hands:
             if is_conflict(error):
                 # Even where it says just that: another operator may have had it served since, and in a life that ended.
                 self._cluster.partitions.learn(await self._cluster.partitions.objects.get(commit.partition))
+            if is_not_found(error):
+                await self._miss(commit.partition, commit.resource_version)
             raise
         self._learn(written, outcome)
         self._on_commit(written)
 
+    async def _miss(self, name: str, version: str) -> None:
+        """The API server has no such Partition, though it is known here, and watches may say nothing of it for long."""
+        known = self._cluster.partitions.get(name)
+        await self._cluster.partitions.objects.list_page(limit=1)  # raises when it is the definition that is gone
+        if known is not None and known.metadata.resource_version == version:
+            self._cluster.partitions.lost(known)
+
     async def _touch(self, touch: actions.Touch, outcome: Outcome) -> None:
         # A merge patch that changes nothing moves no resourceVersion on, so an annotation says when.
         annotations = {"dstk.io/touched": datetime.now(UTC).isoformat()}
-        async with self._writes:
-            written = await self._cluster.partitions.objects.patch(
-                touch.partition, {"metadata": {"annotations": annotations}}, resource_version=touch.resource_version
-            )
+        try:
+            async with self._writes:
+                written = await self._cluster.partitions.objects.patch(
+                    touch.partition, {"metadata": {"annotations": annotations}}, resource_version=touch.resource_version
+                )
+        except ApiError as error:
+            if is_not_found(error):
+                await self._miss(touch.partition, touch.resource_version)
+            raise
         self._learn(written, outcome)
 
     async def _create(self, create: actions.CreatePartition, outcome: Outcome) -> None:

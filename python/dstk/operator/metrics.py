@@ -59,7 +59,8 @@ class Metrics:
         labels = (after.spec.type.value, status.phase.value)
         self.finished.labels(*labels).inc()
         if status.started_at is not None and status.finished_at is not None:
-            self.seconds.labels(*labels).observe((status.finished_at - status.started_at).total_seconds())
+            spent = (status.finished_at - status.started_at).total_seconds()
+            self.seconds.labels(*labels).observe(max(0.0, spent))  # a clock that was set back in between
         if status.progress is not None and status.progress.write_pause_ms is not None:
             self.pause.labels(after.spec.type.value).observe(status.progress.write_pause_ms / 1e3)
 

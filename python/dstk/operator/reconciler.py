@@ -8,6 +8,7 @@ from collections import defaultdict
 
 from dstk.api import GROUP, Assignment, Partition
 from dstk.errors import Unavailable
+from dstk.kube import Term
 from dstk.operator.cluster import Cluster, is_approved, is_finished
 from dstk.operator.driver import Driver
 from dstk.operator.hands import Hands
@@ -35,7 +36,7 @@ class Reconciler:
         hands: Hands,
         metrics: Metrics,
         settings: OperatorSettings,
-        term: int,
+        term: Term,
         moments: Moments | None = None,
     ) -> None:
         self._cluster = cluster
@@ -54,6 +55,8 @@ class Reconciler:
         cluster.partitions.on_change(self._on_partition)
         cluster.on_assignment(self._on_assignment)
         workers.on_change(self._on_worker)
+        cluster.partitions.on_history(self._on_history)
+        cluster.assignments.on_history(self._on_history)
 
     @property
     def driving(self) -> int:
@@ -87,10 +90,12 @@ class Reconciler:
         metadata = assignment.metadata
         if metadata.deletion_timestamp is None or FINALIZER not in metadata.finalizers or is_finished(assignment):
             return
+        self._take(assignment)
+
+    def _take(self, assignment: Assignment) -> None:
+        metadata = assignment.metadata
         if metadata.uid not in self._taken and not self._stopping:
-            task = asyncio.create_task(
-                self._drive(metadata.name, metadata.uid), name=f"deleted assignment {metadata.name}"
-            )
+            task = asyncio.create_task(self._drive(metadata.name, metadata.uid), name=f"taken {metadata.name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -165,6 +170,14 @@ class Reconciler:
                 for other in self._by_partition.get(partition, ()):
                     if other is not driver:
                         other.wake()
+
+    def _on_history(self) -> None:
+        """What is under way is looked at anew; what is under way again goes on, which kopf may not hear of."""
+        for driver in self._drivers.values():
+            driver.look_anew()
+        for assignment in self._cluster.open_assignments():
+            if FINALIZER in assignment.metadata.finalizers:
+                self._take(assignment)
 
     def _on_worker(self, name: str) -> None:
         for driver in self._drivers.values():

@@ -9,10 +9,13 @@ from functools import partial
 
 from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
 from dstk.api.conditions import find
-from dstk.errors import DstkError
+from dstk.api.span import span_of
+from dstk.errors import DstkError, InvalidRequest
 from dstk.kube import Backoff
 from dstk.lifecycle import Around, actions, is_suspect, recover, repair, settle, touched
+from dstk.lifecycle.claims import claims_of
 from dstk.lifecycle.observed import WorkerView
+from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.cluster import WORKER, Cluster
 from dstk.operator.hands import CommitUncertain, Hands, Outcome
 from dstk.operator.moments import Moments
@@ -52,15 +55,20 @@ class Recovery:
         self._waiting: set[str] = set()
         self._fenced: set[str] = set()
         """Workers that have something fenced which an Assignment is in charge of."""
+        self._doubted: set[str] = set()
+        """Workers that have not been brought in line since this operator began, or the API server another history: what
+        they hold the objects may know nothing of."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         workers.on_change(self._on_worker)
         cluster.on_assignment(self._on_assignment)
         cluster.keyspaces.on_change(self._on_keyspace)
         cluster.partitions.on_change(self._on_partition)
+        cluster.partitions.on_history(self._on_history)
 
     async def run(self) -> None:
         """For ever."""
+        self._doubted = set(self._workers.labels)
         for link in self._workers:
             self._on_worker(link.name)
         async with asyncio.TaskGroup() as tasks:
@@ -82,6 +90,12 @@ class Recovery:
     def _look_at(self, name: str) -> None:
         self._waiting.add(name)
         self._wake.set()
+
+    def _on_history(self) -> None:
+        """The objects were set back: what workers hold goes before what they say."""
+        self._doubted = set(self._workers.labels)
+        for name in self._lives:
+            self._look_at(name)
 
     def _on_worker(self, name: str) -> None:
         link = self._workers.get(name)
@@ -106,9 +120,23 @@ class Recovery:
             return
         owners = {owner for each in (old, new) if each is not None for owner in (each.spec.primary, each.spec.proxy)}
         owners.add(self._workers.holder(name, partition.spec.keyspace))
+        if old is None:
+            owners.update(each.spec.primary for each in self._below(partition))
         for owner in owners:
             if owner in self._lives:
                 self._look_at(owner)
+
+    def _below(self, partition: Partition) -> list[Partition]:
+        """Partitions that have keys of it in earlier epochs: it was made in their place."""
+        keyspace = self._cluster.keyspaces.get(partition.spec.keyspace)
+        if keyspace is None:
+            return []
+        try:
+            span = span_of(partition.spec.range, keyspace.spec.key_length)
+        except InvalidRequest:
+            return []
+        over = self._meeting(self._cluster.partitions.items, partition.spec.keyspace, span.start, span.end)
+        return [each for each in over if each.spec.epoch < partition.spec.epoch]
 
     def _on_assignment(self, old: Assignment | None, new: Assignment | None) -> None:
         assignment = new or old
@@ -145,6 +173,7 @@ class Recovery:
             while name in self._lives:
                 try:
                     if not await self._step(name):
+                        self._doubted.discard(name)
                         return
                     pause = 0.0
                 except DstkError as error:
@@ -179,6 +208,7 @@ class Recovery:
         addresses = {link.name: link.data_address for link in self._workers}
         suspects = self._suspects(concerned, objects, view)
         views = await self._views(view, suspects)
+        everything = await self._everything(view) if self._is_missing(name, concerned, objects, view) else None
         changed = self._changed(objects, concerned)
         busy = charged | self._busy() | changed
         if any(part.fenced and partition in busy for partition, part in view.parts.items()):
@@ -194,7 +224,12 @@ class Recovery:
                 if steps is not None:
                     busy.add(each)
                     decided += [actions.Parallel((steps,))] if steps else []
-            decided += recover(partitions, view, keyspace, busy, addresses, meeting)
+            if everything is None:
+                decided += recover(partitions, view, keyspace, busy, addresses, meeting)
+            else:
+                claims = claims_of(everything, keyspace.metadata.name)
+                unasked = self._unasked(everything, keyspace)
+                decided += recover(partitions, view, keyspace, busy, addresses, meeting, claims, unasked)
         lanes = [lane for action in decided for lane in _lanes(action)]
         calm = (objects[each] for each in concerned.difference(busy, suspects) if each in objects)
         lanes += [steps for partition in calm if (steps := settle(partition, self._repaired_seconds(partition)))]
@@ -237,6 +272,33 @@ class Recovery:
         others = [link.name for link in self._workers if link.name != view.name]
         looked = await asyncio.gather(*(self._workers.look(name, asked) for name in others))
         return {each.name: each for each in (view, *looked) if each.reachable}
+
+    def _is_missing(self, name: str, names: Iterable[str], objects: Mapping[str, Partition], view: WorkerView) -> bool:
+        """Whether the worker has not got what is its own, or has what no object shows."""
+        for each in names:
+            partition, part = objects.get(each), view.parts.get(each)
+            if partition is None and part is not None and part.role == "primary":
+                return True
+            if partition is not None and partition.spec.primary == name and part is None:
+                return True
+        return False
+
+    async def _everything(self, view: WorkerView) -> list[WorkerView]:
+        """All workers with all that they hold: before something is served from empty, each is asked who has it."""
+        others = [link.name for link in self._workers if link.name != view.name]
+        return [view, *await asyncio.gather(*(self._workers.look(name, None) for name in others))]
+
+    def _unasked(self, views: Iterable[WorkerView], keyspace: Keyspace) -> set[str]:
+        """Workers that may hold what no object shows, and cannot be asked; whose lease is over serves nothing."""
+        lapse = lapse_seconds(keyspace.spec.worker_lease)
+        return {
+            view.name
+            for view in views
+            if not view.reachable
+            and not view.gone
+            and view.name in self._doubted
+            and not (0 < lapse <= view.unheard_seconds)
+        }
 
     def _silent(self, views: Mapping[str, WorkerView]) -> set[str]:
         return {link.uid for link in self._workers if link.name not in views}

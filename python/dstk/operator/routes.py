@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from dstk.api import Keyspace, Partition
 from dstk.api.span import span_of
 from dstk.errors import DstkError, InvalidRequest, Unavailable
-from dstk.kube import Backoff
+from dstk.kube import Backoff, Term
 from dstk.operator.cluster import KEYSPACE, Cluster
 from dstk.operator.metrics import Metrics
 from dstk.operator.route_table import RouteTable, route_of
@@ -61,7 +61,7 @@ class RoutePublisher:
         spans: Spans,
         metrics: Metrics,
         settings: OperatorSettings,
-        term: int,
+        term: Term,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._cluster = cluster
@@ -79,6 +79,7 @@ class RoutePublisher:
         cluster.keyspaces.on_change(self._on_keyspace)
         cluster.partitions.on_change(self._on_partition)
         workers.on_change(self._on_worker)
+        cluster.partitions.on_history(self._on_history)
 
     def publish_now(self, partition: Partition) -> None:
         """Push to the workers that the Partition names without waiting for more changes."""
@@ -112,6 +113,13 @@ class RoutePublisher:
         self._mark(partition)
         if new is None:
             self._reveal(partition)
+
+    def _on_history(self) -> None:
+        """What was pushed is of no use: everything is said anew."""
+        self._table.forget()
+        for stream in self._streams.values():
+            stream.full = True
+            stream.changed.set()
 
     def _is_served(self, gone: Partition) -> bool:
         """Whether it was deleted by hand: its worker serves on, gets the object back, and is to be found meanwhile."""
@@ -167,7 +175,7 @@ class RoutePublisher:
         await self._cluster.synced()
         while True:
             try:
-                with contextlib.closing(stream.link.client.routes(self._term)) as pusher:
+                with contextlib.closing(stream.link.client.routes(self._term())) as pusher:
                     life, stream.full, heard = stream.link.incarnation, True, 0.0
                     # Another life of the worker has lost what the earlier one was told.
                     while stream.link.incarnation == life:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from dstk.api import GROUP
-from dstk.errors import Unavailable
+from dstk.errors import DstkError, Unavailable
 from dstk.kube import Connection, Election, connect
 from dstk.operator.assigner import Assigner
 from dstk.operator.availability import AvailabilityReporter
@@ -33,6 +33,9 @@ from dstk.operator.workers import WorkerLinks
 __all__ = ["Operator", "run"]
 
 log = logging.getLogger(__name__)
+
+RANK_SECONDS = 1.0
+"""The highest term that workers know is looked at so often, and when one is heard."""
 
 SILENT_SECONDS = 180.0
 """The API server not heard for so long makes /healthz say so."""
@@ -98,7 +101,7 @@ class Operator:
             tasks.create_task(self.workers.run())
 
     async def _lead(
-        self, component: str, work: Callable[[int, Callable[[], bool]], Awaitable[None]], leading: asyncio.Event
+        self, component: str, work: Callable[[Election, Callable[[], bool]], Awaitable[None]], leading: asyncio.Event
     ) -> None:
         name = f"{self._settings.lease}-{component}"
         election = Election(self._connection, name, self._namespace, self._identity, self._settings.election)
@@ -107,14 +110,16 @@ class Operator:
         else:
             term = await election.take_over()
         log.info("%s runs with term %d", component, term)
+        if component == "reconciler":
+            self.workers.lead()
         self.metrics.leader.labels(component).set(term)
         self._say_what_is_missing(election)
         leading.set()
         try:
             if self._settings.leader_election:
-                await _until_lost(election, work(term, lambda: election.is_held))
+                await _until_lost(election, work(election, lambda: election.is_held))
             else:
-                await work(term, lambda: True)
+                await work(election, lambda: True)
         finally:
             await election.release()
 
@@ -129,9 +134,12 @@ class Operator:
         for cache in (cluster.keyspaces, cluster.partitions, cluster.assignments):
             cache.on_missing(partial(say, cache.objects.kind.plural))
 
-    async def _reconcile(self, term: int, leads: Callable[[], bool]) -> None:
+    async def _reconcile(self, election: Election, leads: Callable[[], bool]) -> None:
         settings, cluster = self._settings, self.cluster
-        self.workers.lead()
+
+        def term() -> int:
+            return election.term
+
         routes = RoutePublisher(cluster, self.workers, self.spans, self.metrics, settings, term, leads)
         writes = asyncio.Semaphore(settings.max_writes)
         hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now, leads)
@@ -139,6 +147,7 @@ class Operator:
         recovery = Recovery(cluster, self.workers, self.spans, hands, settings)
         await cluster.synced()
         await self.workers.introduced()
+        await self._outrank(election)
         reconciler.take_orphans()
         availability = AvailabilityReporter(cluster, self.workers, self.metrics, writes, leads)
         retention = Retention(cluster, settings.keep_finished)
@@ -146,6 +155,7 @@ class Operator:
         kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_rank(election))
                 tasks.create_task(recovery.run())
                 tasks.create_task(availability.run())
                 tasks.create_task(retention.run())
@@ -155,7 +165,32 @@ class Operator:
             await routes.stop()
             await namespace.leave()
 
-    async def _assign(self, term: int, leads: Callable[[], bool]) -> None:
+    async def _keep_rank(self, election: Election) -> None:
+        """For ever: a worker that comes later may know a higher term too."""
+        known = asyncio.Event()
+        self.workers.on_term(lambda: known.set())
+        while True:
+            known.clear()
+            await self._outrank(election)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RANK_SECONDS):
+                    await known.wait()
+
+    async def _outrank(self, election: Election) -> None:
+        """See to it that no worker knows a higher term than ours: one from before the API server was set back."""
+        highest = max((link.term for link in self.workers), default=0)
+        if highest <= election.term:
+            return
+        try:
+            raised = await election.raise_above(highest)
+        except DstkError as error:
+            log.info("a worker has seen term %d, above ours, %d: %s", highest, election.term, error)
+            return
+        if raised:
+            self.metrics.leader.labels("reconciler").set(election.term)
+            log.warning("a worker had seen term %d: the Lease was set back; going on with %d", highest, election.term)
+
+    async def _assign(self, election: Election, leads: Callable[[], bool]) -> None:
         assigner = Assigner(self.cluster, self.workers, self.spans, self.metrics, self._settings)
         sizes = SizeReporter(self.cluster, self.workers, self._settings)
         await self.cluster.synced()

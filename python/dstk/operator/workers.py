@@ -85,6 +85,7 @@ class WorkerLinks:
         self._labels: dict[str, Mapping[str, str]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._handlers: list[Callable[[str], None]] = []
+        self._on_term: list[Callable[[], None]] = []
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._introduced = asyncio.Event()
@@ -111,6 +112,10 @@ class WorkerLinks:
 
     def on_change(self, handler: Callable[[str], None]) -> None:
         self._handlers.append(handler)
+
+    def on_term(self, handler: Callable[[], None]) -> None:
+        """``handler()`` is called when a worker says that it has seen a higher term than it had before."""
+        self._on_term.append(handler)
 
     def get(self, name: str) -> WorkerLink | None:
         return self._links.get(name)
@@ -324,7 +329,10 @@ class WorkerLinks:
 
     def _heard(self, link: WorkerLink, status: Status) -> None:
         link.spoke = time.monotonic()
-        link.term = max(link.term, status.term)
+        if status.term > link.term:
+            link.term = status.term
+            for handler in self._on_term:
+                handler()
         link.draining = status.draining
         if status.incarnation != link.incarnation:
             link.incarnation = status.incarnation

@@ -32,7 +32,7 @@ async def hands(cluster: World) -> tuple[Hands, Cache[Partition]]:
         cache.learn(each)
     late: Any = Late(cache)
     nobody: Any = None
-    made = Hands(late, nobody, Metrics(), 1, asyncio.Semaphore(1), lambda partition: None)
+    made = Hands(late, nobody, Metrics(), lambda: 1, asyncio.Semaphore(1), lambda partition: None)
     return made, cache
 
 

@@ -71,6 +71,33 @@ async def test_the_terms_of_a_lease_that_was_deleted_do_not_come_back() -> None:
         assert await candidate(cluster, "third", 200).acquire() == 200
 
 
+async def test_who_holds_a_lease_that_was_set_back_gets_above_the_terms_that_were_given_out() -> None:
+    async with world(()) as cluster:
+        first = candidate(cluster, "first")
+        assert await first.acquire() == 1
+        assert await first.raise_above(7)
+        assert first.term == 8
+        assert await first.raise_above(7)
+        assert first.term == 8
+        second = candidate(cluster, "second")
+        assert await second.take_over() == 9
+        assert not await first.raise_above(9)
+        assert (first.term, second.term) == (8, 9)
+
+
+async def test_an_operator_whose_lease_was_set_back_is_not_locked_out() -> None:
+    """Its workers have been told of a term that the Lease knows nothing of; a worker that comes later too."""
+    async with world(("pod1",)) as cluster:
+        cluster.workers["pod1"].term = 2**31 - 100
+        async with cluster.operating():
+            await cluster.keyspace()
+            await cluster.served("low", "a", "e", "pod1")
+            late = await cluster.worker("pod2")
+            late.term = 2**31 - 50
+            await cluster.served("high", "e", "o", "pod2")
+            assert late.term == 2**31 - 49
+
+
 async def test_an_operator_that_loses_its_lease_ends() -> None:
     async with world(()) as cluster:
         await cluster.keyspace()

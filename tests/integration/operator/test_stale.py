@@ -57,4 +57,4 @@ async def test_what_another_operator_has_committed_is_a_conflict_though_it_is_th
 
 
 def hands(of: Operator) -> Hands:
-    return Hands(of.cluster, of.workers, of.metrics, 1, asyncio.Semaphore(1), lambda partition: None)
+    return Hands(of.cluster, of.workers, of.metrics, lambda: 1, asyncio.Semaphore(1), lambda partition: None)

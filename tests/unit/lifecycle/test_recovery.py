@@ -11,6 +11,7 @@ from scenes import KEYSPACE, gone, lines, partition, silent, worker
 
 from dstk.api import Partition, PartitionPhase
 from dstk.lifecycle import actions, recover
+from dstk.lifecycle.claims import claims_of
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.span import Span
 
@@ -195,3 +196,39 @@ def test_one_partition_that_fails_does_not_stop_the_others() -> None:
 def test_after_it_is_done_nothing_is_left_to_do() -> None:
     again = with_(OURS, spec=with_(OURS.spec, epoch=8), status=with_(OURS.status, phase=PartitionPhase.READY))
     assert bring([again], worker("pod1", p=PartView("primary", 8))) == []
+
+
+# The objects were set back: they know nothing of what has come of them since
+
+
+def set_back(seen: WorkerView, *others: WorkerView, unasked: Sequence[str] = ()) -> list[str]:
+    """OURS is what the objects know of; this is what is done about a worker, when all were asked."""
+    claims = claims_of([seen, *others], "default")
+    mine = {"p": OURS} if seen.name == "pod1" else {}
+    everywhere = lambda start, end: [OURS]  # noqa: E731
+    return lines(recover(mine, seen, KEYSPACE, (), {"pod1": "pod1:7", "pod2": "pod2:7"}, everywhere, claims, unasked))
+
+
+HALVES = worker("pod2", low=held("a", "e", 9), high=held("e", "o", 9))
+LOW_HALF = worker("pod2", low=held("a", "e", 9))
+
+
+def test_what_others_hold_keys_of_is_not_served_from_empty() -> None:
+    assert set_back(worker("pod1"), HALVES) == []
+    assert set_back(worker("pod1"), LOW_HALF) == []
+
+
+def test_who_holds_them_gets_objects_in_place_of_what_nobody_holds() -> None:
+    assert set_back(HALVES, worker("pod1")) == [
+        "create high [e,o) on pod2, epoch 9",
+        "create low [a,e) on pod2, epoch 9",
+    ]
+
+
+def test_what_is_held_is_not_taken_the_place_of() -> None:
+    assert set_back(HALVES, worker("pod1", p=held("a", "o", 7))) == []
+
+
+def test_while_one_that_may_hold_it_does_not_answer_nothing_is_served_from_empty() -> None:
+    assert set_back(worker("pod1"), unasked=["pod2"]) == ["p is unavailable"]
+    assert set_back(worker("pod1")) == LOST
