@@ -245,7 +245,7 @@ async def ready(world: World, operator: Operator, partitions: int, began: float)
     async with asyncio.timeout(LONG):
         await poll(done, 0.05)
     took = time.monotonic() - began
-    assert await operator.metric("dstk_workers_reachable") == WORKERS
+    assert await operator.metric("dstk_operator_workers_reachable") == WORKERS
     return took
 
 
@@ -263,7 +263,7 @@ class Batch:
 async def assign(world: World, operator: Operator, specs: Sequence[tuple[str, dict[str, Any]]]) -> Batch:
     """Create Assignments at once and wait until all are Completed. Each with the partition whose telling counts."""
     before = world.operator_writes() if world.plane is not None else Counter()
-    written = await operator.metric("dstk_api_writes_total")
+    written = await operator.metric("dstk_operator_api_writes_total")
     created: dict[str, float] = {}
     for worker in world.workers:
         worker.told.clear()
@@ -297,7 +297,7 @@ async def assign(world: World, operator: Operator, specs: Sequence[tuple[str, di
     if world.plane is not None:
         writes: Counter[str] = world.operator_writes() - before
     else:
-        writes = Counter({"all": int(await operator.metric("dstk_api_writes_total") - written)})
+        writes = Counter({"all": int(await operator.metric("dstk_operator_api_writes_total") - written)})
     shares = {what: count / len(specs) for what, count in writes.items()}
     if world.plane is not None:
         shares["all"] = sum(shares.values())

@@ -21,6 +21,9 @@ class Node:
 
     def __new__(cls, name: str, incarnation: str, settings: Mapping[str, int | float | str] | None = None) -> Node:
         """With setting ``data_dir`` it starts with what is there. Raises ConfigError, DataDamaged."""
+    @staticmethod
+    def check_settings(settings: Mapping[str, int | float | str]) -> None:
+        """Raises ConfigError for a setting that does not exist or cannot be."""
     def listen(self, address: str) -> str:
         """Start the data server on ``host:port`` (port 0: any); the bound address."""
     def stop(self, grace_seconds: float) -> None:
@@ -99,7 +102,9 @@ class Node:
     def apply_routes(self, update: bytes) -> None:
         """A serialized dstk.v1.RoutesUpdate."""
     def counters(self) -> dict[str, int]:
-        """Monotonic counters and gauges for /metrics, by name."""
+        """Monotonic counters (``…_total``) and gauges for /metrics, by name; those of partitions over all keyspaces."""
+    def keyspace_counters(self) -> dict[str, dict[str, int]]:
+        """Of :meth:`counters` those of partitions, each keyspace's own."""
 
 @final
 class PartitionState:

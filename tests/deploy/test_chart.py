@@ -354,7 +354,7 @@ def test_the_schema_knows_every_value_and_every_limit_of_a_node() -> None:
 
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert unknown(values, schema, "") == []
-    with pytest.raises(errors.ConfigError, match="the node's are data_dir, spill_dir, ") as caught:
+    with pytest.raises(errors.ConfigError, match="a worker's are data_dir, spill_dir, ") as caught:
         Node("w", "1/1", {"no_such_limit": 1})
     limits = schema["properties"]["workers"]["properties"]["limits"]["properties"]
     assert sorted(limits) == sorted(str(caught.value).rpartition("spill_dir, ")[2].split(", "))

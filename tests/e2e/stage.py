@@ -20,6 +20,7 @@ import worlds
 from dstk import aio, api, faults, kube
 from dstk.errors import OutcomeUnknown, UnknownKeyspace
 from dstk.local.cluster import LocalCluster
+from dstk.local.operators import OperatorLife
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings, worker_command
 from dstk.testing.network import Network
@@ -143,8 +144,8 @@ class Stage:
         pids = {name: workers.pid(name) for name in (SOURCE, DESTINATION, OTHER)} if workers is not None else {}
         return {name: pid for name, pid in pids.items() if pid is not None}
 
-    def _operator_command(self, kubeconfig: Path, namespace: str) -> Sequence[str]:
-        return [sys.executable, brisk_operator.__file__, str(kubeconfig), namespace, str(self._life)]
+    def _operator_command(self, life: OperatorLife) -> Sequence[str]:
+        return [sys.executable, brisk_operator.__file__, str(life.kubeconfig), life.namespace, str(self._life)]
 
     def _tell(self, limits: dict[str, float]) -> None:
         self._life.write_text(json.dumps({"limits": limits}))

@@ -11,7 +11,8 @@ from test_faults import ASSIGNMENTS, KEYSPACE, Objects
 
 import worlds
 from dstk import api, kube
-from dstk.local.cluster import LocalCluster, operator_command
+from dstk.local.cluster import LocalCluster
+from dstk.local.operators import OperatorLife, operator_command
 from waiting import until, until_true
 
 
@@ -52,8 +53,8 @@ async def halted(folder: Path) -> AsyncIterator[Halted]:
     faults, over = folder / "faults", list[bool]()
     faults.mkdir()
 
-    def command(kubeconfig: Path, namespace: str) -> Sequence[str]:
-        ours = operator_command(kubeconfig, namespace)
+    def command(life: OperatorLife) -> Sequence[str]:
+        ours = operator_command(life)
         return ["sleep", "infinity"] if over else ["env", f"DSTK_FAULTS={faults}", *ours]
 
     settings = worlds.settings(folder, operator_command=command)

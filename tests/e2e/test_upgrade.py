@@ -17,7 +17,8 @@ from test_faults import KEYSPACE, Objects, progress
 
 import worlds
 from dstk import _core, aio, api, kube
-from dstk.local.cluster import LocalCluster, operator_command
+from dstk.local.cluster import LocalCluster
+from dstk.local.operators import OperatorLife, operator_command
 from dstk.testing.load import LoadSettings
 from verifying import verifying
 from waiting import until, until_true
@@ -54,8 +55,8 @@ async def test_a_move_that_the_previous_operator_has_begun_is_ended(point: str, 
     faults, upgraded = tmp_path / "faults", False
     faults.mkdir()
 
-    def command(kubeconfig: Path, namespace: str) -> Sequence[str]:
-        ours = operator_command(kubeconfig, namespace)
+    def command(life: OperatorLife) -> Sequence[str]:
+        ours = operator_command(life)
         return ours if upgraded else ["env", f"PYTHONPATH={previous}", f"DSTK_FAULTS={faults}", *ours]
 
     settings = replace(worlds.settings(tmp_path), operator_command=command)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, field
 
 from dstk.api.bound import BoundText
 from dstk.api.conditions import Conditions
+from dstk.api.history import History
 from dstk.api.meta import KeyspaceName, ObjectMeta, PodName
 from dstk.api.model import COUNT_MAX, Model, Rule, immutable
 
@@ -26,6 +27,28 @@ class PartitionPhase(StrEnum):
     INVALID = "invalid"
 
 
+_PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
+
+
+def _hex(text: str) -> str:
+    """CEL for the hex digits of a text of printable ASCII: the digits of each character, looked up."""
+    characters = _PRINTABLE.replace("\\", "\\\\").replace("'", "\\'")
+    digits = _PRINTABLE.encode().hex()
+    place = f"2 * '{characters}'.indexOf(c)"
+    return f"{text}.split('').map(c, '{digits}'.substring({place}, {place} + 2)).join('')"
+
+
+def _mixed(hex_: str, text: str, comparison: str) -> Rule:
+    """One bound is hex and the other text: compared as hex. What is no ASCII is left to the operator, which says so."""
+    other = f"self.{text}.startsWith('0x') || self.{text} == '' || !self.{text}.matches('^[ -~]*$')"
+    digits = f"self.{hex_}.lowerAscii().substring(2)"
+    return Rule(
+        rule=f"!self.{hex_}.startsWith('0x') || {other} || {digits} {comparison} {_hex(f'self.{text}')}",
+        message="start must be below end",
+        field=".end",
+    )
+
+
 class KeyRange(Model, frozen=True, kw_only=True):
     """The keys k with start <= k < end. A bound shorter than the keyspace's keys means the key padded with zeros."""
 
@@ -41,6 +64,8 @@ class KeyRange(Model, frozen=True, kw_only=True):
             message="start must be below end",
             field=".end",
         ),
+        _mixed("start", "end", "<"),
+        _mixed("end", "start", ">"),
     )
 
     start: Annotated[
@@ -115,6 +140,7 @@ class PartitionStatus(Model, frozen=True, kw_only=True):
         ),
     ] = None
     conditions: Conditions = ()
+    history: History = ()
     rows: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Rows, as last reported.")] = 0
     bytes: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Bytes of keys and values, as last reported.")] = 0
     incarnation: Annotated[
@@ -142,6 +168,8 @@ class Partition(Model, frozen=True, kw_only=True, tag_field="kind", tag="Partiti
     """Condition: the rows that the partition held went with its worker."""
     REPAIRED: ClassVar[str] = "Repaired"
     """Condition: somebody had edited or deleted the object, and it was set right; the reason says what."""
+    INVALID: ClassVar[str] = "Invalid"
+    """Condition: nobody can serve it as it stands; the reason says why."""
 
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
     spec: Annotated[PartitionSpec, Meta(description="Its range and owner.")]

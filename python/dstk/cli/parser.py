@@ -36,6 +36,10 @@ def build_parser() -> Parser:
     up.add_argument(
         "--durability", choices=["Memory", "Disk"], default="Memory", help="of keyspace default (default: %(default)s)"
     )
+    up.add_argument(
+        "--limit", action="append", default=[], metavar="WHO.NAME=VALUE",
+        help="a limit of workers or the operator, e.g. worker.hold_seconds=5; a wrong name tells which there are",
+    )  # fmt: skip
     up.add_argument("--no-keyspace", action="store_true", help="create no keyspace; apply your own")
     up.add_argument("--kubeconfig", metavar="FILE", help="use this API server and not an embedded one")
     up.add_argument("--namespace", "-n", metavar="NAME", help="default: the context's, or default")
@@ -77,6 +81,9 @@ def build_parser() -> Parser:
     worker.add_argument("--data-address", default="0.0.0.0:7070", metavar="HOST:PORT")
     worker.add_argument("--control-address", default="0.0.0.0:7071", metavar="HOST:PORT")
     worker.add_argument("--metrics-address", default="0.0.0.0:7072", metavar="HOST:PORT")
+    worker.add_argument(
+        "--partition-metrics", action="store_true", help="metrics of each partition too: there may be thousands"
+    )
     worker.add_argument("--advertise-host", default=os.environ.get("POD_IP", ""), help="default: $POD_IP")
     worker.add_argument("--ready-file", metavar="PATH", help="written once all ports listen")
     worker.add_argument(

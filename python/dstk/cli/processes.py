@@ -22,6 +22,7 @@ def up(arguments: argparse.Namespace) -> int:
     """Run a local cluster in the foreground."""
     from dstk.local.api import ForeignApi
     from dstk.local.cluster import ClusterSettings, LocalCluster
+    from dstk.local.runner import WorkerSettings
 
     api = None
     if arguments.kubeconfig is not None:
@@ -29,7 +30,13 @@ def up(arguments: argparse.Namespace) -> int:
         api = ForeignApi(Path(arguments.kubeconfig), operator)
     elif arguments.operator_kubeconfig is not None:
         raise errors.ConfigError("--operator-kubeconfig is for an API server that --kubeconfig names")
-    settings = ClusterSettings(api=api, namespace=arguments.namespace)
+    limits = _limits_of(arguments.limit)
+    settings = ClusterSettings(
+        api=api,
+        namespace=arguments.namespace,
+        workers=WorkerSettings(limits=limits["worker"]),
+        operator_limits=limits["operator"],
+    )
 
     async def run(stop: asyncio.Event) -> None:
         keyspace = (
@@ -81,6 +88,7 @@ def worker(arguments: argparse.Namespace) -> int:
         data_address=_address(arguments.data_address),
         control_address=_address(arguments.control_address),
         metrics_address=_address(arguments.metrics_address),
+        partition_metrics=arguments.partition_metrics,
         advertise_host=arguments.advertise_host,
         ready_file=Path(arguments.ready_file) if arguments.ready_file else None,
         drain_seconds=arguments.drain_seconds,
@@ -154,6 +162,25 @@ def _address(text: str) -> str:
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise errors.ConfigError(f"{text!r} is no address; write host:port, port 0 for any")
     return text
+
+
+def _limits_of(given: list[str]) -> dict[str, dict[str, int | float | str]]:
+    """What `--limit WHO.NAME=VALUE` gives workers and operator. Raises ConfigError for what they would not take."""
+    from dstk import operator as operating
+    from dstk import worker as working
+
+    limits: dict[str, dict[str, int | float | str]] = {"worker": {}, "operator": {}}
+    for text in given:
+        who, dot, rest = text.partition(".")
+        if not dot or who not in limits:
+            raise errors.ConfigError(
+                f"--limit {text!r}: write worker.NAME=VALUE or operator.NAME=VALUE, for instance worker.hold_seconds=5"
+            )
+        name, value = _limit(rest)
+        limits[who][name] = value
+    working.check_limits(limits["worker"])
+    operating.limits_of(limits["operator"])
+    return limits
 
 
 def _limit(text: str) -> tuple[str, int | float | str]:

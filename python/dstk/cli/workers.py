@@ -13,7 +13,8 @@ from dstk import errors
 
 _POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 10.0
-_OWNED = re.compile(rb"^dstk_worker_partitions_(?:primary|proxy) (\S+)$", re.MULTILINE)
+_HELD = b"# TYPE dstk_worker_partitions gauge"
+_OWNED = re.compile(rb'^dstk_worker_partitions\{.*role="(?:primary|proxy)".*\} (\S+)$', re.MULTILINE)
 
 
 def cordon(arguments: argparse.Namespace) -> int:
@@ -50,12 +51,12 @@ def _owned(address: str) -> int:
     connection = HTTPConnection(address, timeout=_ANSWER_SECONDS)  # urllib would go through a proxy
     try:
         connection.request("GET", "/metrics")
-        counts = _OWNED.findall(connection.getresponse().read())
+        page = connection.getresponse().read()
     finally:
         connection.close()
-    if len(counts) != 2:
+    if _HELD not in page:
         raise errors.ConfigError(f"{address} serves no metrics of a worker")
-    return sum(int(float(count)) for count in counts)
+    return sum(int(float(count)) for count in _OWNED.findall(page))
 
 
 async def _annotate(arguments: argparse.Namespace, value: str | None) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import signal
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from dstk import api, kube
 from dstk.errors import ApiError, ConfigError, DstkError, Unavailable
 from dstk.local.api import ApiServer, EmbeddedApi, give_up
 from dstk.local.files import poll, write_json, write_text
+from dstk.local.operators import OperatorCommand, OperatorLife, operator_command
 from dstk.local.process import CrashBackoff, Supervised
-from dstk.local.runner import Endpoints, WorkerSet, WorkerSettings
+from dstk.local.runner import HOST, Endpoints, WorkerSet, WorkerSettings, reserved_ports
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,6 @@ _NAMESPACES = "/api/v1/namespaces"
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _KEYSPACES: kube.Kind[dict[str, Any]] = kube.Kind("dstk.io/v1alpha1", "Keyspace", "keyspaces", dict)
 _LEASES = ("dstk-assigner", "dstk-reconciler")
-
-
-def operator_command(kubeconfig: Path, namespace: str) -> Sequence[str]:
-    """The command of the operator. It is the only one here, so it need not wait for another's lease to end."""
-    where = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
-    return [sys.executable, "-m", "dstk.cli", "operator", *where, "--no-leader-election"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,9 @@ class ClusterSettings:
     operator: bool = True
     operators: int = 1
     """Several take part in leader election, so `operator_command` has to leave it on."""
-    operator_command: Callable[[Path, str], Sequence[str]] = operator_command
+    operator_command: OperatorCommand = operator_command
+    operator_limits: Mapping[str, int | float | str] = field(default_factory=dict)
+    """Limits of operations, as `dstk operator --limit` takes them. Those of workers are in `workers`."""
     workers: WorkerSettings = field(default_factory=WorkerSettings)
     start_seconds: float = 60.0
     grace_seconds: float = 10.0
@@ -85,6 +82,8 @@ class LocalCluster:
         self._connection: kube.Connection | None = None
         self._api: ApiServer | None = None
         self._operators: list[Supervised] = []
+        self._operator_metrics: dict[str, str] = {}
+        self._ports = contextlib.ExitStack()
 
     async def __aenter__(self) -> LocalCluster:
         await self.start()
@@ -94,9 +93,10 @@ class LocalCluster:
         await self.stop()
 
     def endpoints(self) -> dict[str, Any]:
-        """What endpoints.json says: the API's address, and each listening worker's."""
+        """What endpoints.json says: the API's address, where operators serve metrics, each listening worker's."""
         workers: dict[str, Endpoints] = self.workers.endpoints() if self.workers is not None else {}
-        return {"api": self.url, "workers": workers}
+        operators = {name: {"metrics": address} for name, address in self._operator_metrics.items()}
+        return {"api": self.url, "operators": operators, "workers": workers}
 
     async def start(self) -> None:
         """Start everything and wait until it is ready. On failure nothing stays behind."""
@@ -129,6 +129,8 @@ class LocalCluster:
         finally:
             self.workers = self._connection = self._api = None
             self._operators = []
+            self._operator_metrics = {}
+            self._ports.close()
             if self._lock is not None:  # else they are of whoever has the directory
                 for name in ("kubeconfig", "endpoints.json"):
                     (self.directory / name).unlink(missing_ok=True)
@@ -207,20 +209,25 @@ class LocalCluster:
         )
         await self.workers.start()
         if settings.operator:
-            kubeconfig = self._api.operator_kubeconfig
             for number in range(settings.operators):
-                operator = self._supervised(
-                    f"operator-{number}" if number else "operator",
-                    lambda: settings.operator_command(kubeconfig, self.namespace),
-                )
-                self._operators.append(operator)
-                await operator.start()
+                await self._start_operator(f"operator-{number}" if number else "operator", self._api)
         await self._create_keyspace()
         await self.workers.ready()
         if settings.operator:
             await self._until(lambda: self._leads(before))
         self._write_endpoints()
         write_text(self.kubeconfig, self._api.kubeconfig.read_text(), mode=0o600)
+
+    async def _start_operator(self, name: str, api_server: ApiServer) -> None:
+        settings = self.settings
+        ports = self._ports.enter_context(reserved_ports(["metrics"]))
+        address = f"{HOST}:{ports['metrics']}"
+        life = OperatorLife(api_server.operator_kubeconfig, self.namespace, address, settings.operator_limits)
+        if any(address in word for word in settings.operator_command(life)):  # else this one serves none
+            self._operator_metrics[name] = address
+        operator = self._supervised(name, lambda: settings.operator_command(life))
+        self._operators.append(operator)
+        await operator.start()
 
     def _supervised(self, name: str, command: Callable[[], Sequence[str]]) -> Supervised:
         log_path = self.directory / "logs" / f"{name}.log"

@@ -27,7 +27,8 @@ from dstk.api.conditions import find, with_condition
 from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError, DstkError
 from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference, is_not_found
-from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
+from dstk.operator import lines
+from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PARTITIONS, PRIMARY, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
 from dstk.operator.reconciler import FINALIZER
@@ -42,8 +43,6 @@ from dstk.plan import Load, Plan, Restart, Worker, is_cut, plan
 __all__ = ["Assigner"]
 
 log = logging.getLogger(__name__)
-
-INVALID = "Invalid"
 
 IDLE_LOOKS = 5
 """While no object changes, only the load can ask for something new: it is looked at every so many intervals."""
@@ -283,7 +282,7 @@ class Assigner:
                 raise
         self._cluster.assignments.learn(created)
         keyspace = self._cluster.keyspace_of(created)
-        self._metrics.plans.labels(created.spec.type.value, keyspace.metadata.name if keyspace else "").inc()
+        self._metrics.planned.labels(keyspace.metadata.name if keyspace else "", created.spec.type.value).inc()
         self._cluster.events.record(reference(ASSIGNMENTS, created), "Normal", "Planned", created.spec.reason)
         log.info("created assignment %s: %s", created.metadata.name, created.spec.reason)
 
@@ -307,7 +306,7 @@ class Assigner:
     async def _mark(self, partition: Partition, refusal: Refusal | None) -> None:
         phase = PartitionPhase.UNASSIGNED if refusal is None else PartitionPhase.INVALID
         condition = self._condition(
-            INVALID,
+            Partition.INVALID,
             refusal is not None,
             "Valid" if refusal is None else refusal.reason,
             "" if refusal is None else refusal.message,
@@ -320,10 +319,14 @@ class Assigner:
             return replace(old, phase=phase, conditions=conditions)
 
         try:
-            await write_status(self._cluster.partitions, partition, change, self._writes)
+            marked = await write_status(self._cluster.partitions, partition, change, self._writes)
         except ApiError as error:
             if not is_not_found(error):
                 raise
+            return
+        if refusal is not None:
+            self._cluster.events.record(reference(PARTITIONS, marked), "Warning", refusal.reason, refusal.message)
+            log.warning(lines.of_partition(marked, Partition.INVALID, refusal.reason, refusal.message))
 
     async def _report(self, cut: Sequence[str], orphaned: Collection[str], refused: Mapping[str, str]) -> None:
         """Status of the Keyspaces: how many partitions, how many served, and what keeps it from being ready."""
@@ -359,7 +362,6 @@ class Assigner:
                 observed_generation=generation,
             )
             await self._write_status(keyspace, difference(to_dict(keyspace.status), to_dict(status)))
-        self._metrics.partitions.set(len(self._cluster.partitions))
 
     async def _write_status(self, keyspace: Keyspace, patch: dict[str, Any]) -> None:
         if not patch:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from dstk import faults
 from dstk.api import (
     KEYSPACE_LABEL,
     Assignment,
+    AssignmentPhase,
     AssignmentStatus,
     Condition,
     ConditionStatus,
@@ -26,11 +28,13 @@ from dstk.api import (
     to_dict,
 )
 from dstk.api.conditions import with_condition
+from dstk.api.history import PastOperation, aborted, completed, inherited, with_operation
 from dstk.api.span import same_range
 from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
 from dstk.kube import Term, is_conflict, is_not_found
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
+from dstk.operator import lines
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.workers import WorkerLinks
@@ -80,6 +84,8 @@ class Hands:
         self._writes = writes
         self._on_commit = on_commit
         self._leads = leads
+        self._untold: dict[str, tuple[PastOperation, ...]] = {}
+        """What Partitions, by their UID, are to remember with the next thing that is written of them, oldest first."""
 
     async def carry_out(self, assignment: Assignment | None, action: actions.Action, outcome: Outcome) -> None:
         """Carry out one action other than Wait and Parallel.
@@ -111,11 +117,11 @@ class Hands:
             case actions.Touch():
                 await self._touch(action, outcome)
             case actions.CreatePartition():
-                await self._create(action, outcome)
+                await self._create(assignment, action, outcome)
             case actions.DeletePartition():
                 await self._delete(action, outcome)
             case actions.SetPartitionStatus():
-                await self._set_partition_status(action, outcome)
+                await self._set_partition_status(assignment, action, outcome)
             case actions.SetStatus() if assignment is not None:
                 await self._set_status(assignment, action.status)
             case actions.Record():
@@ -178,7 +184,7 @@ class Hands:
             raise
         self._learn(written, outcome)
 
-    async def _create(self, create: actions.CreatePartition, outcome: Outcome) -> None:
+    async def _create(self, assignment: Assignment | None, create: actions.CreatePartition, outcome: Outcome) -> None:
         partitions = self._cluster.partitions
         body = {
             "metadata": {
@@ -205,7 +211,9 @@ class Hands:
             if not same_range(spec.range, KeyRange(start=create.start, end=create.end)) or spec.epoch < create.epoch:
                 raise  # another's, or one of an earlier life that is about to go
         ready = actions.SetPartitionStatus(create.partition, PartitionPhase.READY, create.incarnation)
-        created = await write_status(partitions, created, lambda old: _changed(old, ready), self._writes)
+        parents = map(partitions.get, assignment.spec.partitions) if assignment is not None else ()
+        before = inherited(parent.status.history for parent in parents if parent is not None)
+        created = await self._change(assignment, created, ready, before)
         self._learn(created, outcome)
         self._on_commit(created)
 
@@ -217,21 +225,79 @@ class Hands:
             if not (is_not_found(error) or is_conflict(error)):
                 raise
         outcome.written[delete.partition] = None
+        self._untold.pop(delete.uid, None)
 
-    async def _set_partition_status(self, change: actions.SetPartitionStatus, outcome: Outcome) -> None:
+    async def _set_partition_status(
+        self, assignment: Assignment | None, change: actions.SetPartitionStatus, outcome: Outcome
+    ) -> None:
         partition = self._cluster.partitions.get(change.partition)
         if partition is None:
             return
         try:
-            written = await write_status(
-                self._cluster.partitions, partition, lambda old: _changed(old, change), self._writes
-            )
+            written = await self._change(assignment, partition, change)
         except ApiError as error:
             if is_not_found(error):
                 return
             raise
         if written is not partition:
             outcome.stale = True
+
+    async def _change(
+        self,
+        assignment: Assignment | None,
+        partition: Partition,
+        change: actions.SetPartitionStatus,
+        before: tuple[PastOperation, ...] = (),
+    ) -> Partition:
+        """Write it, with what is to be remembered; `before` is what one that has no history goes on with."""
+        now = _now()
+        past = self._untold.get(partition.metadata.uid, ())
+        if assignment is not None and change.phase is PartitionPhase.READY and not change.condition:
+            past = (*past, completed(assignment, now))
+
+        def changed(old: PartitionStatus) -> PartitionStatus:
+            new = _changed(old, change, now)
+            if new is old or not (past or before):
+                return new
+            return replace(new, history=reduce(with_operation, past, old.history or before))
+
+        written = await write_status(self._cluster.partitions, partition, changed, self._writes)
+        if written is not partition:
+            self._untold.pop(partition.metadata.uid, None)
+            if change.condition:
+                reason = change.reason or change.condition
+                log.warning(lines.of_partition(written, change.condition, reason, change.message))
+                self._metrics.on_condition(written.spec.keyspace, change.condition, reason)
+        return written
+
+    async def _remember_abort(self, assignment: Assignment, status: AssignmentStatus) -> None:
+        """On its Partitions, before it ends: nothing else begins there until then.
+
+        Where another one works on the Partition its commit would meet a version that has moved on, and a New may have
+        hundreds: these remember it with what is written next.
+        """
+        if status.phase is not AssignmentPhase.ABORTED or assignment.status.phase is AssignmentPhase.ABORTED:
+            return
+        entry = aborted(assignment, status, _now())
+        for name in assignment.spec.partitions:
+            partition = self._cluster.partitions.get(name)
+            if partition is None:
+                continue
+            others = any(each.metadata.uid != assignment.metadata.uid for each in self._cluster.unfinished(name))
+            if others or assignment.spec.new_params is not None:
+                untold = self._untold.get(partition.metadata.uid, ())
+                self._untold[partition.metadata.uid] = tuple(reversed(with_operation(reversed(untold), entry)))
+                continue
+            try:
+                await write_status(
+                    self._cluster.partitions,
+                    partition,
+                    lambda old: replace(old, history=with_operation(old.history, entry)),
+                    self._writes,
+                )
+            except ApiError as error:
+                if not is_not_found(error):
+                    raise
 
     async def _set_status(self, assignment: Assignment, status: AssignmentStatus) -> None:
         """Write what differs, provided that the Assignment still has the version which the decision was made from.
@@ -250,6 +316,7 @@ class Hands:
         generation = assignment.metadata.generation
         conditions = standing.of_assignment(assignment.status.conditions, status, generation, _now())
         patch["observedGeneration"] = generation
+        await self._remember_abort(assignment, status)
         if conditions != assignment.status.conditions:
             patch["conditions"] = [to_dict(each) for each in conditions]
         try:
@@ -264,12 +331,26 @@ class Hands:
                 assignments.learn(live)
             raise
         assignments.learn(written)
-        self._metrics.on_status(assignment, written)
+        self._say_end(assignment, written)
+        keyspace = self._cluster.keyspace_of(written)
+        self._metrics.on_status(assignment, written, keyspace.metadata.name if keyspace is not None else "")
+
+    def _say_end(self, before: Assignment, after: Assignment) -> None:
+        phase = after.status.phase
+        if phase is None or phase is before.status.phase:
+            return
+        if phase is AssignmentPhase.COMPLETED:
+            log.info(lines.of_end(after))
+        elif phase.final or phase is AssignmentPhase.STALLED:
+            log.warning(lines.of_end(after))
 
     def _record(self, assignment: Assignment | None, record: actions.Record) -> None:
         partition = self._cluster.partitions.get(record.partition) if record.partition else None
         if partition is not None:
             about = reference(PARTITIONS, partition)
+            if not _is_said(partition, record):
+                level = logging.INFO if record.type == "Normal" else logging.WARNING
+                log.log(level, lines.of_partition(partition, record.reason, "", record.message))
         elif assignment is not None:
             about = reference(ASSIGNMENTS, assignment)
         else:
@@ -282,18 +363,23 @@ class Hands:
         self._cluster.partitions.learn(partition)
 
 
+def _is_said(partition: Partition, record: actions.Record) -> bool:
+    """Whether a condition of it says the same: then the log has it from there."""
+    return any(record.reason in (each.type, each.reason) for each in partition.status.conditions)
+
+
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _changed(old: PartitionStatus, change: actions.SetPartitionStatus) -> PartitionStatus:
+def _changed(old: PartitionStatus, change: actions.SetPartitionStatus, now: datetime) -> PartitionStatus:
     """The status after the change; the old one when it says nothing new, so that Ready costs no write of its own."""
     new = replace(old, phase=change.phase, incarnation=change.incarnation or old.incarnation)
     if change.condition:
         condition = Condition(
             type=change.condition,
             status=ConditionStatus.TRUE,
-            last_transition_time=_now(),
+            last_transition_time=now,
             reason=change.reason or change.condition,
             message=change.message,
         )
@@ -302,7 +388,7 @@ def _changed(old: PartitionStatus, change: actions.SetPartitionStatus) -> Partit
         new = replace(new, conditions=tuple(each for each in new.conditions if each.type != change.over))
     if new == old:
         return old
-    return replace(new, conditions=standing.of_partition(new.conditions, change.phase, _now()))
+    return replace(new, conditions=standing.of_partition(new.conditions, change.phase, now))
 
 
 def _subject(assignment: Assignment | None, action: actions.Action) -> str:

@@ -140,7 +140,6 @@ class Reconciler:
         try:
             with self._cluster.driving(assignment):
                 await driver.run()
-            log.info("assignment %s: %s", name, driver.assignment.status.phase)
         finally:
             self._metrics.running.dec()
             del self._drivers[uid]

@@ -19,7 +19,7 @@ from dstk.operator.availability import AvailabilityReporter
 from dstk.operator.cluster import Cluster
 from dstk.operator.hands import Hands
 from dstk.operator.kopf_thread import KopfThread
-from dstk.operator.metrics import Metrics, MetricsServer
+from dstk.operator.metrics import Metrics, MetricsServer, PartitionCollector
 from dstk.operator.namespace import NamespaceEnd
 from dstk.operator.reconciler import Reconciler
 from dstk.operator.recovery import Recovery
@@ -66,6 +66,7 @@ class Operator:
         self.metrics = metrics or Metrics()
         self.metrics_address: str | None = None
         self.cluster = Cluster(connection, namespace, settings, self.metrics.on_write)
+        self.metrics.registry.register(PartitionCollector(self.cluster.partitions))
         self.workers = WorkerLinks(self.cluster.pods, settings)
         self.spans = Spans(self.cluster.keyspaces, self.cluster.partitions)
         self._connection = connection

@@ -22,22 +22,25 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pytest
 
 from dstk.client import Client, connect
-from dstk.local.cluster import LocalCluster
+from dstk.local.cluster import ClusterSettings, LocalCluster
+from dstk.local.runner import WorkerSettings
 from dstk.testing.nemesis import Target
 from dstk.testing.soak import SoakSettings, faulty_cluster, trying
 
 __all__ = ["Cluster", "FaultyCluster", "dstk_cluster", "dstk_faults", "faulty", "running"]
 
 T = TypeVar("T")
+Limits = Mapping[str, int | float | str]
 
 
 class Cluster:
@@ -118,9 +121,19 @@ class FaultyCluster(Cluster):
 
 @contextmanager
 def running(
-    folder: Path, *, workers: int = 3, partitions: int = 8, key_length: int = 16, **spec: Any
+    folder: Path,
+    *,
+    workers: int = 3,
+    partitions: int = 8,
+    key_length: int = 16,
+    worker_limits: Limits = MappingProxyType({}),
+    operator_limits: Limits = MappingProxyType({}),
+    **spec: Any,
 ) -> Iterator[Cluster]:
-    """A cluster in `folder` with keyspace "default", until the block is left. `spec`: more of the Keyspace's spec."""
+    """A cluster in `folder` with keyspace "default", until the block is left. `spec`: more of the Keyspace's spec.
+
+    The limits are those of `dstk worker --limit` and `dstk operator --limit`, such as {"memory_limit_bytes": 1 << 20}.
+    """
     keyspace = {
         "apiVersion": "dstk.io/v1alpha1",
         "kind": "Keyspace",
@@ -128,7 +141,8 @@ def running(
         "spec": {"keyLength": key_length, "partitions": {"initial": partitions}, **spec},
     }
     with _looping() as loop:
-        cluster = Cluster(LocalCluster(folder, workers, keyspace=keyspace), loop)
+        settings = ClusterSettings(workers=WorkerSettings(limits=worker_limits), operator_limits=operator_limits)
+        cluster = Cluster(LocalCluster(folder, workers, keyspace=keyspace, settings=settings), loop)
         try:
             cluster.run(cluster.local.start())
             yield cluster

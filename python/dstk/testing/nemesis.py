@@ -16,7 +16,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from dstk import kube
 from dstk.errors import ConfigError, DstkError
 from dstk.local.cluster import LocalCluster
 from dstk.local.kubeconfig import write_kubeconfig
+from dstk.local.operators import OperatorCommand, OperatorLife
 from dstk.testing.network import Cut, Network
 
 __all__ = ["KINDS", "Fault", "Nemesis", "Strike", "Target", "Volume", "kinds_for", "schedule"]
@@ -459,14 +460,14 @@ class Nemesis:
                 self.say(f"{loop.time() - began:7.2f} s  {strike.kind} {whom} is over")
 
 
-def operator_command(lease_seconds: float, front: str) -> Callable[[Path, str], Sequence[str]]:
+def operator_command(lease_seconds: float, front: str) -> OperatorCommand:
     """The command of one of several operators, which elect a leader, and which reach the API server through the proxy
     at `front`: see :class:`ClusterSettings`."""
 
-    def command(kubeconfig: Path, namespace: str) -> Sequence[str]:
-        own = kubeconfig.with_name("operators.kubeconfig")
-        write_kubeconfig(own, f"http://{front}", namespace)
-        where = ["--kubeconfig", str(own), "--namespace", namespace]
-        return [sys.executable, "-m", "dstk.cli", "operator", *where, "--lease-seconds", str(lease_seconds)]
+    def command(life: OperatorLife) -> Sequence[str]:
+        own = life.kubeconfig.with_name("operators.kubeconfig")
+        write_kubeconfig(own, f"http://{front}", life.namespace)
+        arguments = replace(life, kubeconfig=own).arguments
+        return [sys.executable, "-m", "dstk.cli", "operator", *arguments, "--lease-seconds", str(lease_seconds)]
 
     return command

@@ -2,6 +2,6 @@
 
 from dstk.worker.data import DataReport, check_data
 from dstk.worker.process import run
-from dstk.worker.settings import WorkerSettings
+from dstk.worker.settings import WorkerSettings, check_limits
 
-__all__ = ["DataReport", "WorkerSettings", "check_data", "run"]
+__all__ = ["DataReport", "WorkerSettings", "check_data", "check_limits", "run"]

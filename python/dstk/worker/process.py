@@ -37,7 +37,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     server = ControlServer(control)
     metrics: MetricsServer | None = None
     try:
-        metrics = MetricsServer(node, settings.metrics_address)
+        metrics = MetricsServer(node, settings.metrics_address, by_partition=settings.partition_metrics)
         control_address = await server.start(settings.control_address)
         await server.set_serving(True)
         addresses = {

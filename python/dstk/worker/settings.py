@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from dstk._core import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class WorkerSettings:
     data_address: str = "0.0.0.0:7070"
     control_address: str = "0.0.0.0:7071"
     metrics_address: str = "0.0.0.0:7072"
+    partition_metrics: bool = False
+    """Whether each partition has metrics of its own; there may be thousands."""
     advertise_host: str = ""
     """The host that others reach this worker by; the bound host when empty."""
     ready_file: Path | None = None
@@ -31,6 +36,11 @@ class WorkerSettings:
     """Where what has to survive the process is kept; without it the worker takes no keyspace of durability Disk."""
     limits: dict[str, int | float | str] = field(default_factory=dict)
     """Limits of the node, by name: see rust/core/src/node/settings.rs."""
+
+
+def check_limits(limits: Mapping[str, int | float | str]) -> None:
+    """Raises ConfigError for a limit that does not exist or cannot be; it says which there are."""
+    Node.check_settings(limits)
 
 
 def new_incarnation(pod_uid: str) -> str:

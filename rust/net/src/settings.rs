@@ -213,6 +213,26 @@ impl Default for WorkerSettings {
 }
 
 impl WorkerSettings {
+    /// The settings that [`WorkerSettings::set`] knows, but for those that are the node's as well.
+    pub const NAMES: [&str; 16] = [
+        "server_threads",
+        "replication_threads",
+        "replication_nice",
+        "forward_hops",
+        "forward_seconds",
+        "held_check_seconds",
+        "replication_window_bytes",
+        "replication_lz4",
+        "replication_state_seconds",
+        "follow_retry_seconds",
+        "follow_retry_limit_seconds",
+        "connect_seconds",
+        "batch_operations",
+        "open_operations",
+        "open_bytes",
+        "keepalive_seconds",
+    ];
+
     /// Sets one bound by name; false when there is none of that name.
     pub fn set(&mut self, setting: &str, value: f64) -> Result<bool, SettingError> {
         match setting {
@@ -239,5 +259,24 @@ impl WorkerSettings {
             _ => return self.connection.set(setting, value),
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_a_worker_sets_something() {
+        for name in WorkerSettings::NAMES {
+            let value = match name {
+                "replication_nice" | "replication_lz4" => 1.0,
+                "replication_window_bytes" | "open_bytes" => 100_000.0,
+                _ => 7.0,
+            };
+            let mut settings = WorkerSettings::default();
+            assert!(settings.set(name, value).is_ok_and(|known| known), "{name}");
+            assert_ne!(settings, WorkerSettings::default(), "{name}");
+        }
     }
 }

@@ -245,16 +245,19 @@ impl Worker {
         let executor = self.executor.counters();
         all.extend([
             (
-                "operations_answered",
+                "operations_answered_total",
                 executor.answered.load(Ordering::Relaxed),
             ),
             (
-                "operations_forwarded",
+                "operations_forwarded_total",
                 executor.forwarded.load(Ordering::Relaxed),
             ),
-            ("operations_held", executor.held.load(Ordering::Relaxed)),
             (
-                "operations_unowned",
+                "operations_held_total",
+                executor.held.load(Ordering::Relaxed),
+            ),
+            (
+                "operations_unowned_total",
                 executor.unowned.load(Ordering::Relaxed),
             ),
             ("peer_connections", self.executor.peers().len() as u64),

@@ -276,14 +276,14 @@ fn a_follower_resumes_and_is_sent_only_what_differs() {
         (to.rows, to.digest, to.sequence),
         (from.rows, from.digest, from.sequence)
     );
-    assert!(follower.counter("replication_streams_broken") >= 1);
+    assert!(follower.counter("replication_streams_broken_total") >= 1);
     let resumed = to.follow.unwrap().bytes_total;
     assert!(
         resumed < all * 2 / 3,
         "{resumed} of {all} bytes were sent again"
     );
     // What a cut loses is at most a compared range and a chunk beside what had arrived.
-    let installed = follower.counter("replication_chunk_bytes_installed");
+    let installed = follower.counter("replication_chunk_bytes_installed_total");
     assert!(
         installed < all * 3 / 2,
         "{installed} bytes were installed for {all}"
@@ -296,7 +296,7 @@ fn a_follower_resumes_and_is_sent_only_what_differs() {
     eventually("the log arrives", || {
         follower.state("p").digest == source.state("p").digest
     });
-    assert!(follower.counter("replication_entries_applied") >= 1);
+    assert!(follower.counter("replication_entries_applied_total") >= 1);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn any_worker_takes_any_key() {
         }
     });
     assert_eq!((one.state("p0").rows, two.state("p1").rows), (1, 1));
-    let forwarded = [&one, &two].map(|pod| pod.counter("operations_forwarded"));
+    let forwarded = [&one, &two].map(|pod| pod.counter("operations_forwarded_total"));
     assert_eq!(forwarded, [1, 1]);
 }
 
@@ -58,7 +58,7 @@ fn a_client_learns_from_the_hint_of_a_proxy_alone() {
             (&row.value[..], row.version),
             (&b"before"[..], before.unwrap())
         );
-        let forwarded = one.counter("operations_forwarded");
+        let forwarded = one.counter("operations_forwarded_total");
         assert_eq!(forwarded, 1);
         assert!(
             client
@@ -68,7 +68,7 @@ fn a_client_learns_from_the_hint_of_a_proxy_alone() {
                 > row.version
         );
         assert_eq!(
-            one.counter("operations_forwarded"),
+            one.counter("operations_forwarded_total"),
             forwarded,
             "the client knows better by now"
         );
@@ -179,7 +179,7 @@ fn an_operation_waits_for_an_owner_who_comes_in_time() {
         async move { client.put(key("z"), "v", Condition::NONE).await }
     });
     common::eventually("it was refused at least once", || {
-        pod.counter("operations_unowned") > 0
+        pod.counter("operations_unowned_total") > 0
     });
     pod.serve("q", 1, "m", "");
     push(&[&pod], &[("p", "", "m", 1, "w0"), ("q", "m", "", 1, "w0")]);

@@ -158,7 +158,7 @@ fn a_copy_may_be_compressed() {
     }
     move_partition("p", "", "", 1, &one, &two);
     assert_eq!(two.state("p").rows, 100);
-    assert!(two.counter("replication_chunk_bytes_installed") < 10_000);
+    assert!(two.counter("replication_chunk_bytes_installed_total") < 10_000);
 }
 
 #[test]

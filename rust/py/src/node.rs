@@ -68,6 +68,11 @@ impl PyNode {
         Ok(Self { worker })
     }
 
+    #[staticmethod]
+    fn check_settings(settings: HashMap<String, Bound<'_, PyAny>>) -> Result<()> {
+        read_settings(&settings).map(|_| ())
+    }
+
     fn listen(&self, py: Python<'_>, address: &str) -> Result<String> {
         let bound = py.detach(|| self.worker.listen(address));
         let bound: SocketAddr = bound.map_err(|error| {
@@ -356,6 +361,14 @@ impl PyNode {
     fn counters(&self, py: Python<'_>) -> BTreeMap<&'static str, u64> {
         py.detach(|| self.worker.counters().into_iter().collect())
     }
+
+    fn keyspace_counters(&self, py: Python<'_>) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
+        let all = py.detach(|| self.node().keyspace_counters());
+        let of_one = |(keyspace, counters): (std::sync::Arc<str>, Vec<(&'static str, u64)>)| {
+            (keyspace.to_string(), counters.into_iter().collect())
+        };
+        all.into_iter().map(of_one).collect()
+    }
 }
 
 impl PyNode {
@@ -585,9 +598,11 @@ fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<Limits> {
                 .set(name, number)
                 .map_err(|error| Error::config(error.to_string()))?;
         if !known {
-            let names = Settings::NAMES.join(", ");
+            let names = [&Settings::NAMES[..], &WorkerSettings::NAMES[..]]
+                .concat()
+                .join(", ");
             let text =
-                format!("there is no setting {name}: the node's are data_dir, spill_dir, {names}");
+                format!("there is no setting {name}: a worker's are data_dir, spill_dir, {names}");
             return Err(Error::config(text));
         }
     }

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dstk.local.operators import OperatorLife
 from dstk.local.runner import Life
 from localcluster import fake_operator, fake_worker
 
@@ -16,8 +17,8 @@ def fake_worker_command(life: Life) -> Sequence[str]:
     return [sys.executable, str(Path(fake_worker.__file__)), *identity, *addresses]
 
 
-def fake_operator_command(kubeconfig: Path, namespace: str) -> Sequence[str]:
-    where = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
+def fake_operator_command(life: OperatorLife) -> Sequence[str]:
+    where = ["--kubeconfig", str(life.kubeconfig), "--namespace", life.namespace]
     return [sys.executable, str(Path(fake_operator.__file__)), *where]
 
 

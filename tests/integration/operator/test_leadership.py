@@ -29,7 +29,7 @@ def candidate(cluster: World, name: str, seconds: float = 1.0) -> Election:
 
 async def leads(operator: Operator, component: str) -> None:
     found = operator.metrics.registry
-    await until_true(lambda: found.get_sample_value("dstk_leader_term", {"component": component}) is not None)
+    await until_true(lambda: found.get_sample_value("dstk_operator_leader_term", {"component": component}) is not None)
 
 
 async def test_the_second_waits_until_the_first_lets_go_and_gets_a_higher_term() -> None:

@@ -217,7 +217,7 @@ async def test_a_drain_chooses_the_worker_that_has_room_and_says_so_when_none_ha
             await drain(cluster, "pod1")
             await cluster.until("next", lambda item: item.spec.primary != "pod1")
             full = operator.metrics.registry
-            await until_true(lambda: full.get_sample_value("dstk_workers_stuck") == 1)
+            await until_true(lambda: full.get_sample_value("dstk_operator_workers_stuck") == 1)
             assert cluster.specs("part")[-1][0] == "pod1"
             cluster.workers["pod3"].room = Room(limit=5000, used=0, promised=0)
             await cluster.until("part", lambda item: item.spec.primary == "pod3")

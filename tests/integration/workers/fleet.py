@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,13 +98,13 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, workers: int, *limits: str) -> AsyncIterator[Fleet]:
+async def fleet(folder: Path, workers: int, *limits: str, flags: Sequence[str] = ()) -> AsyncIterator[Fleet]:
     """`workers` worker processes; all ended when the block is left."""
     running = Fleet()
     processes: list[asyncio.subprocess.Process] = []
     try:
         for number in range(workers):
-            running.workers.append(await start(folder, f"worker-{number}", processes, *limits))
+            running.workers.append(await start(folder, f"worker-{number}", processes, *limits, flags=flags))
         yield running
     finally:
         for worker in running.workers:
@@ -115,11 +115,13 @@ async def fleet(folder: Path, workers: int, *limits: str) -> AsyncIterator[Fleet
                 await process.wait()
 
 
-async def start(folder: Path, name: str, processes: list[asyncio.subprocess.Process], *limits: str) -> Worker:
+async def start(
+    folder: Path, name: str, processes: list[asyncio.subprocess.Process], *limits: str, flags: Sequence[str] = ()
+) -> Worker:
     """Start one worker on free ports of the loopback interface."""
     ready = folder / f"{name}-{len(processes)}.json"
     arguments = [f"--{port}-address=127.0.0.1:0" for port in ("data", "control", "metrics")]
-    arguments += [f"--limit={limit}" for limit in limits]
+    arguments += [*(f"--limit={limit}" for limit in limits), *flags]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "dstk.cli", "worker", "--name", name, "--pod-uid", f"uid-{len(processes)}",
         "--ready-file", str(ready), *arguments,

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from grpc import aio as grpc_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from workers.fleet import KEY_LENGTH, Fleet, fleet
+from workers.fleet import KEY_LENGTH, KEYSPACE, Fleet, fleet
 
 import dstk
 from dstk import aio, errors
 from dstk.lifecycle import actions
 from dstk.testing.load import LoadSettings, VerifyingLoad
 from dstk.wire import Route
+from expositions import families
 from waiting import until_true
 
 MIDDLE = b"\x80" + bytes(KEY_LENGTH - 1)
@@ -170,7 +171,26 @@ async def test_the_plane_for_machines_health_and_metrics(pair: Fleet) -> None:
         client.put(bytes(KEY_LENGTH), b"value")
     url = f"http://{pair[0].addresses['metrics']}/metrics"
     text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
-    assert "# TYPE dstk_worker_" in text
+    told = {(sample.name, *sample.labels.values()): sample.value for each in families(text) for sample in each.samples}
+    assert told["dstk_worker_operations_total", KEYSPACE, "put"] == 1
+    assert told["dstk_worker_partitions", KEYSPACE, "primary"] == 1
+    assert told["dstk_worker_rows", KEYSPACE] == 1
+    assert told["process_resident_memory_bytes",] > 0
+    assert not any("partition" in sample.labels for each in families(text) for sample in each.samples)
+
+
+async def test_each_partition_has_metrics_of_its_own_when_that_is_asked_for(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 1, flags=["--partition-metrics"]) as running:
+        await running[0].tell("low", 1, actions.Serve(b"", MIDDLE, KEY_LENGTH))
+        await running.push(Route("low", b"", MIDDLE, 1, running[0].name))
+        with dstk.connect(running.addresses) as client:
+            client.put(bytes(KEY_LENGTH), b"owned")
+        url = f"http://{running[0].addresses['metrics']}/metrics"
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+    rows = next(each for each in families(text) if each.name == "dstk_worker_partition_rows")
+    assert [(each.labels, each.value) for each in rows.samples] == [
+        ({"keyspace": KEYSPACE, "partition": "low", "role": "primary"}, 1)
+    ]
 
 
 async def test_loads_are_reported(pair: Fleet) -> None:

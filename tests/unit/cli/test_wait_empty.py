@@ -53,8 +53,10 @@ def metrics() -> Iterator[Metrics]:
 
 def page(primary: int, proxy: int) -> str:
     return (
-        f"# TYPE dstk_worker_partitions_primary gauge\ndstk_worker_partitions_primary {primary}.0\n"
-        f"dstk_worker_partitions_proxy {proxy}.0\ndstk_worker_partitions_following 7.0\n"
+        "# TYPE dstk_worker_partitions gauge\n"
+        f'dstk_worker_partitions{{keyspace="default",role="primary"}} {primary}.0\n'
+        f'dstk_worker_partitions{{keyspace="other",role="proxy"}} {proxy}.0\n'
+        'dstk_worker_partitions{keyspace="default",role="following"} 7.0\n'
     )
 
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Node;
 use super::cell::Cell;
 use super::refusal::Refusal;
+use super::shard::{Holding, Shard};
 use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
 use crate::sync::atomic::Ordering;
 
@@ -143,57 +144,19 @@ impl Node {
         refused
     }
 
-    /// Monotonic counters (`…_total`) and gauges by name, for /metrics.
+    /// Monotonic counters (`…_total`) and gauges by name, for /metrics; those of partitions over all keyspaces.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        let mut counts = Counts::default();
-        let mut roles: BTreeMap<u8, u64> = BTreeMap::new();
-        let (mut rows, mut bytes, mut log_memory, mut log_disk, mut lag) = (0, 0, 0, 0, 0);
+        let mut tally = Tally::default();
         for shard in self.shards.load().values() {
-            // With the lock, so that nothing is counted twice or not at all while it is replaced.
-            let holding = shard.holding.lock();
-            counts += holding.retired;
-            for cell in holding.names.values() {
-                let held = cell.partition.lock();
-                counts += held.load.counts;
-                *roles.entry(held.role as u8).or_default() += 1;
-                let total = held.tree.total();
-                (rows, bytes) = (rows + total.rows, bytes + total.bytes);
-                let (memory, disk) = held.log.bytes();
-                (log_memory, log_disk) = (log_memory + memory, log_disk + disk);
-                lag += held
-                    .log
-                    .acknowledged()
-                    .map_or(0, |acknowledged| held.sequence.saturating_sub(acknowledged));
-            }
+            tally.add(&shard.holding.lock());
         }
-        let role = |role: Role| roles.get(&(role as u8)).copied().unwrap_or(0);
-        let mut counters = vec![
-            ("partitions_primary", role(Role::Primary)),
-            ("partitions_loading", role(Role::Loading)),
-            ("partitions_following", role(Role::Following)),
-            ("partitions_proxy", role(Role::Proxy)),
-            ("rows", rows),
-            ("row_bytes", bytes),
-            ("gets_total", counts.gets),
-            ("puts_total", counts.puts),
-            ("deletes_total", counts.deletes),
-            ("scans_total", counts.scans),
-            ("version_mismatches_total", counts.mismatches),
-            ("read_bytes_total", counts.bytes_read),
-            ("written_bytes_total", counts.bytes_written),
-            ("forwards_total", counts.forwarded),
-            ("held_total", counts.held),
-            ("held_refused_total", counts.held_refused),
-            ("held_expired_total", counts.held_expired),
+        let mut counters = tally.counters();
+        counters.extend([
             ("held", self.context.held.load(Ordering::Relaxed) as u64),
-            ("log_applied_total", counts.log_applied),
             (
                 "log_readers",
                 self.context.readers.load(Ordering::Relaxed) as u64,
             ),
-            ("log_memory_bytes", log_memory),
-            ("log_spilled_bytes", log_disk),
-            ("log_unacknowledged", lag),
             ("splits_total", self.splits.load(Ordering::Relaxed)),
             ("merges_total", self.merges.load(Ordering::Relaxed)),
             ("routes_version", self.routes_version()),
@@ -201,11 +164,20 @@ impl Node {
                 "memory_full",
                 u64::from(self.context.full.load(Ordering::Relaxed)),
             ),
-            ("disk_refused_total", counts.disk_refused),
             ("lease_lapses_total", self.lapses()),
-        ];
+        ]);
         counters.extend(self.disk_counters());
         counters
+    }
+
+    /// Of [`Node::counters`] those of partitions, each keyspace's own.
+    pub fn keyspace_counters(&self) -> Vec<(Arc<str>, Vec<(&'static str, u64)>)> {
+        let of_shard = |(keyspace, shard): (&Arc<str>, &Arc<Shard>)| {
+            let mut tally = Tally::default();
+            tally.add(&shard.holding.lock());
+            (Arc::clone(keyspace), tally.counters())
+        };
+        self.shards.load().iter().map(of_shard).collect()
     }
 
     fn cells(&self) -> Vec<Arc<Cell>> {
@@ -217,5 +189,68 @@ impl Node {
             .values()
             .flat_map(|shard| cells(&shard.cells.load()))
             .collect()
+    }
+}
+
+/// What partitions hold and have done, summed up.
+#[derive(Default)]
+struct Tally {
+    counts: Counts,
+    roles: BTreeMap<u8, u64>,
+    rows: u64,
+    bytes: u64,
+    log_memory: u64,
+    log_disk: u64,
+    lag: u64,
+}
+
+impl Tally {
+    /// To be called with the lock, so that nothing is counted twice or not at all while it is replaced.
+    fn add(&mut self, holding: &Holding) {
+        self.counts += holding.retired;
+        for cell in holding.names.values() {
+            let held = cell.partition.lock();
+            self.counts += held.load.counts;
+            *self.roles.entry(held.role as u8).or_default() += 1;
+            let total = held.tree.total();
+            self.rows += total.rows;
+            self.bytes += total.bytes;
+            let (memory, disk) = held.log.bytes();
+            self.log_memory += memory;
+            self.log_disk += disk;
+            self.lag += held
+                .log
+                .acknowledged()
+                .map_or(0, |acknowledged| held.sequence.saturating_sub(acknowledged));
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let counts = &self.counts;
+        let role = |role: Role| self.roles.get(&(role as u8)).copied().unwrap_or(0);
+        vec![
+            ("partitions_primary", role(Role::Primary)),
+            ("partitions_loading", role(Role::Loading)),
+            ("partitions_following", role(Role::Following)),
+            ("partitions_proxy", role(Role::Proxy)),
+            ("rows", self.rows),
+            ("row_bytes", self.bytes),
+            ("gets_total", counts.gets),
+            ("puts_total", counts.puts),
+            ("deletes_total", counts.deletes),
+            ("scans_total", counts.scans),
+            ("version_mismatches_total", counts.mismatches),
+            ("read_bytes_total", counts.bytes_read),
+            ("written_bytes_total", counts.bytes_written),
+            ("forwards_total", counts.forwarded),
+            ("held_total", counts.held),
+            ("held_refused_total", counts.held_refused),
+            ("held_expired_total", counts.held_expired),
+            ("log_applied_total", counts.log_applied),
+            ("log_memory_bytes", self.log_memory),
+            ("log_spilled_bytes", self.log_disk),
+            ("log_unacknowledged", self.lag),
+            ("disk_refused_total", counts.disk_refused),
+        ]
     }
 }

@@ -52,18 +52,36 @@ impl ReplicationCounters {
     pub fn all(&self) -> Vec<(&'static str, u64)> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
-            ("replication_streams_served", read(&self.streams_served)),
-            ("replication_chunks_sent", read(&self.chunks_sent)),
-            ("replication_chunk_bytes_sent", read(&self.chunk_bytes_sent)),
-            ("replication_entries_sent", read(&self.entries_sent)),
-            ("replication_streams_opened", read(&self.streams_opened)),
-            ("replication_streams_broken", read(&self.streams_broken)),
-            ("replication_chunks_installed", read(&self.chunks_installed)),
             (
-                "replication_chunk_bytes_installed",
+                "replication_streams_served_total",
+                read(&self.streams_served),
+            ),
+            ("replication_chunks_sent_total", read(&self.chunks_sent)),
+            (
+                "replication_chunk_bytes_sent_total",
+                read(&self.chunk_bytes_sent),
+            ),
+            ("replication_entries_sent_total", read(&self.entries_sent)),
+            (
+                "replication_streams_opened_total",
+                read(&self.streams_opened),
+            ),
+            (
+                "replication_streams_broken_total",
+                read(&self.streams_broken),
+            ),
+            (
+                "replication_chunks_installed_total",
+                read(&self.chunks_installed),
+            ),
+            (
+                "replication_chunk_bytes_installed_total",
                 read(&self.chunk_bytes_installed),
             ),
-            ("replication_entries_applied", read(&self.entries_applied)),
+            (
+                "replication_entries_applied_total",
+                read(&self.entries_applied),
+            ),
         ]
     }
 }
