@@ -62,7 +62,8 @@ class EmbeddedApi:
     def _command(self) -> Sequence[str]:
         port = self._url.rpartition(":")[2] or "0"
         serve = [sys.executable, "-m", "dstk.local.apiserver", "--port", port]
-        return [*serve, "--dir", str(self._directory / "api"), "--ready-file", str(self._ready_file)]
+        logs = ["--logs", str(self._directory / "logs")]
+        return [*serve, "--dir", str(self._directory / "api"), *logs, "--ready-file", str(self._ready_file)]
 
     async def start(self) -> None:
         self._ready_file.unlink(missing_ok=True)

@@ -19,8 +19,9 @@ from dstk.errors import ApiError, ConfigError, DstkError, Unavailable
 from dstk.local.api import ApiServer, EmbeddedApi, give_up
 from dstk.local.files import poll, write_json, write_text
 from dstk.local.operators import OperatorCommand, OperatorLife, operator_command
+from dstk.local.ports import HOST, RecordedPorts
 from dstk.local.process import CrashBackoff, Supervised
-from dstk.local.runner import HOST, Endpoints, WorkerSet, WorkerSettings, reserved_ports
+from dstk.local.runner import Endpoints, WorkerSet, WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class LocalCluster:
         self._api: ApiServer | None = None
         self._operators: list[Supervised] = []
         self._operator_metrics: dict[str, str] = {}
-        self._ports = contextlib.ExitStack()
+        self._ports = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> LocalCluster:
         await self.start()
@@ -130,7 +131,7 @@ class LocalCluster:
             self.workers = self._connection = self._api = None
             self._operators = []
             self._operator_metrics = {}
-            self._ports.close()
+            await self._ports.aclose()
             if self._lock is not None:  # else they are of whoever has the directory
                 for name in ("kubeconfig", "endpoints.json"):
                     (self.directory / name).unlink(missing_ok=True)
@@ -209,8 +210,9 @@ class LocalCluster:
         )
         await self.workers.start()
         if settings.operator:
+            recorded = RecordedPorts(self.directory / "operator-ports.json", ["metrics"])
             for number in range(settings.operators):
-                await self._start_operator(f"operator-{number}" if number else "operator", self._api)
+                await self._start_operator(f"operator-{number}" if number else "operator", self._api, recorded)
         await self._create_keyspace()
         await self.workers.ready()
         if settings.operator:
@@ -218,9 +220,9 @@ class LocalCluster:
         self._write_endpoints()
         write_text(self.kubeconfig, self._api.kubeconfig.read_text(), mode=0o600)
 
-    async def _start_operator(self, name: str, api_server: ApiServer) -> None:
+    async def _start_operator(self, name: str, api_server: ApiServer, recorded: RecordedPorts) -> None:
         settings = self.settings
-        ports = self._ports.enter_context(reserved_ports(["metrics"]))
+        ports = await self._ports.enter_async_context(recorded.reserved(name))
         address = f"{HOST}:{ports['metrics']}"
         life = OperatorLife(api_server.operator_kubeconfig, self.namespace, address, settings.operator_limits)
         if any(address in word for word in settings.operator_command(life)):  # else this one serves none

@@ -10,7 +10,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -37,15 +37,16 @@ def reserved_ports() -> Iterator[dict[str, int]]:
 
 
 class RecordedPorts:
-    """The ports of workers by name, in the file at `path`.
+    """The ports of workers, or other processes, by name, in the file at `path`; each has a port for each of `names`.
 
     `wait_seconds`: a port that is taken is waited for so long, as the last life of its worker may be ending just now.
     """
 
-    def __init__(self, path: Path, *, wait_seconds: float = 5.0) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = PORTS, *, wait_seconds: float = 5.0) -> None:
         self._path = path
+        self._names = names
         self._wait_seconds = wait_seconds
-        self._known = _read(path)
+        self._known = _read(path, names)
 
     @asynccontextmanager
     async def reserved(self, worker: str) -> AsyncIterator[dict[str, int]]:
@@ -53,7 +54,7 @@ class RecordedPorts:
         meanwhile there is another one, which is recorded, and the log says so."""
         with contextlib.ExitStack() as stack:
             held: dict[str, int] = {}
-            for name in PORTS:
+            for name in self._names:
                 before = self._known.get(worker, {}).get(name, 0)
                 holder = await self._hold(before)
                 if holder is None:
@@ -98,7 +99,7 @@ def _number(holder: socket.socket) -> int:
     return number
 
 
-def _read(path: Path) -> dict[str, dict[str, int]]:
+def _read(path: Path, names: Sequence[str]) -> dict[str, dict[str, int]]:
     """What is recorded; nothing at the first time. Raises ConfigError when it is no such record."""
     try:
         recorded = json.loads(path.read_text())
@@ -107,7 +108,7 @@ def _read(path: Path) -> dict[str, dict[str, int]]:
     except ValueError:
         recorded = None
     try:
-        return {worker: {name: _port(ports[name]) for name in PORTS} for worker, ports in recorded.items()}
+        return {worker: {name: _port(ports[name]) for name in names} for worker, ports in recorded.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ConfigError(f"{path} does not hold ports of workers; remove it: they get others then") from None
 

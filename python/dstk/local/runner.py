@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from dstk import kube
 from dstk.errors import ApiError, DstkError, Unavailable
+from dstk.local.annotations import LOG_START, PREVIOUS_LOG_START
 from dstk.local.files import read_when_written
 from dstk.local.ports import HOST, PORTS, RecordedPorts, reserved_ports
 from dstk.local.process import Child, CrashBackoff
@@ -42,6 +43,7 @@ class Life:
     ready_file: Path
     data_dir: Path
     ports: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(PORTS, 0))
+    limits: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 Command = Callable[[Life], Sequence[str]]
@@ -53,26 +55,30 @@ def worker_command(life: Life) -> Sequence[str]:
     addresses = [f"--{name}-address={HOST}:{port}" for name, port in life.ports.items()]
     identity = ["--name", life.name, "--pod-uid", life.pod_uid]
     files = ["--ready-file", str(life.ready_file), "--data-dir", str(life.data_dir)]
-    return [sys.executable, "-m", "dstk.cli", "worker", *identity, *addresses, *files]
+    limits = [f"--limit={name}={value}" for name, value in life.limits.items()]
+    return [sys.executable, "-m", "dstk.cli", "worker", *identity, *addresses, *files, *limits]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """How workers are named and run. `grace_seconds`: between SIGTERM and SIGKILL.
 
-    `keep_ports`: a worker has the same ports in every life, also of the cluster; else others, as a pod has another
-    address.
+    `limits`: as `dstk worker --limit` takes them. `keep_ports`: a worker has the same ports in every life, also of the
+    cluster; else others, as a pod has another address.
     """
 
     name_prefix: str = "worker"
     labels: dict[str, str] = field(default_factory=lambda: {"app": "kv"})
     command: Command = worker_command
+    limits: Mapping[str, int | float | str] = field(default_factory=dict)
     keep_ports: bool = True
     grace_seconds: float = 10.0
     backoff: CrashBackoff = field(default_factory=CrashBackoff)
 
 
-def pod_object(name: str, ports: Mapping[str, int], settings: WorkerSettings) -> dict[str, Any]:
+def pod_object(
+    name: str, ports: Mapping[str, int], settings: WorkerSettings, annotations: Mapping[str, str]
+) -> dict[str, Any]:
     """The Pod of a worker that is about to start."""
     labels = {**settings.labels, "statefulset.kubernetes.io/pod-name": name}
     container = {
@@ -81,7 +87,10 @@ def pod_object(name: str, ports: Mapping[str, int], settings: WorkerSettings) ->
         "command": ["dstk", "worker"],
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
     }
-    return {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}}
+    return {
+        "metadata": {"name": name, "labels": labels, "annotations": dict(annotations)},
+        "spec": {"containers": [container]},
+    }
 
 
 def running_status(endpoints: Endpoints, now: str) -> dict[str, Any]:
@@ -125,6 +134,13 @@ class _Worker:
         self.task: asyncio.Task[None] | None = None
         self.failures = 0
         """Lives in a row that ended before they listened."""
+        self._log_start: int | None = None
+
+    def begin_log(self, path: Path) -> dict[str, str]:
+        """Another life begins: annotations of its Pod that say where in the log it does, and where the one before."""
+        before, self._log_start = self._log_start, path.stat().st_size if path.exists() else 0
+        starts = {LOG_START: self._log_start, PREVIOUS_LOG_START: before}
+        return {name: str(start) for name, start in starts.items() if start is not None}
 
 
 class WorkerSet:
@@ -240,14 +256,17 @@ class WorkerSet:
     async def _live(self, worker: _Worker, kept: dict[str, int] | None) -> None:
         """One process with its Pod, from start to end; at the ports `kept` for it, or at free ones."""
         with reserved_ports() if kept is None else contextlib.nullcontext(kept) as ports:
-            pod = await self._insist(lambda: self._fresh_pod(worker.name, ports))
+            log_path = self._directory / "logs" / f"{worker.name}.log"
+            annotations = worker.begin_log(log_path)
+            pod = await self._insist(lambda: self._fresh_pod(worker.name, ports, annotations))
             worker.uid = pod["metadata"]["uid"]
             ready_file = self._directory / "run" / f"{worker.name}.json"
             ready_file.unlink(missing_ok=True)
             # A StatefulSet gives a name its volume back.
             data_dir = self._directory / "data" / worker.name
-            command = self._settings.command(Life(worker.name, worker.uid, ready_file, data_dir, ports))
-            log_path = self._directory / "logs" / f"{worker.name}.log"
+            command = self._settings.command(
+                Life(worker.name, worker.uid, ready_file, data_dir, ports, self._settings.limits)
+            )
             worker.child = child = await Child.start(command, log_path)
             announcement = asyncio.create_task(self._announce(worker, ready_file))
             try:
@@ -271,11 +290,11 @@ class WorkerSet:
         worker.endpoints = endpoints
         self._note()
 
-    async def _fresh_pod(self, name: str, ports: Mapping[str, int]) -> dict[str, Any]:
+    async def _fresh_pod(self, name: str, ports: Mapping[str, int], annotations: Mapping[str, str]) -> dict[str, Any]:
         """A new Pod of that name; one that is left over from an earlier life is removed first."""
         if await self._pods.find(name) is not None:
             await self._pods.delete(name)
-        return await self._pods.create(pod_object(name, ports, self._settings))
+        return await self._pods.create(pod_object(name, ports, self._settings, annotations))
 
     async def _remove_pod(self, worker: _Worker) -> None:
         try:

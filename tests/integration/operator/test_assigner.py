@@ -93,6 +93,36 @@ async def test_of_two_partitions_that_overlap_the_younger_is_invalid_until_the_o
         await cluster.until("second", lambda item: item.status.phase == "unassigned")
 
 
+async def test_a_partition_that_nobody_can_serve_has_a_warning_that_says_why() -> None:
+    async with world(("pod1",)) as cluster, cluster.operating():
+        events = Objects(cluster.connection, EVENTS, "default")
+        await cluster.keyspace()
+        await cluster.served("first", "a", "o", "pod1")
+        await cluster.partition("overlaps", "e", "z")
+        await cluster.partition("long", "zaaaa", "")
+        await cluster.partition("backwards", "ü", "0x7e")
+        await cluster.partition("lonely", "a", "b", keyspace="nowhere")
+
+        async def told() -> dict[str, tuple[str, str]]:
+            found = (await events.list_page()).items
+            warnings = [event for event in found if event.type == "Warning"]
+            return {event.involved_object.name: (event.reason, event.message) for event in warnings}
+
+        async def complete() -> bool:
+            return len(await told()) == 4
+
+        await until(complete, "each of the four has a Warning")
+        said = await told()
+    assert {name: reason for name, (reason, _) in said.items()} == {
+        "overlaps": "Overlap",
+        "long": "InvalidRange",
+        "backwards": "InvalidRange",
+        "lonely": "UnknownKeyspace",
+    }
+    assert 'Partition "first"' in said["overlaps"][1]
+    assert "zaaaa" in said["long"][1]
+
+
 async def test_components_run_alone() -> None:
     async with world(("pod1",)) as cluster:
         async with cluster.operating(components=frozenset({"assigner"})):

@@ -86,7 +86,7 @@ class Api:
     def resource(self, group: str, version: str, plural: str) -> Resource:
         found = self.registry.find(group, version, plural)
         if found is None:
-            raise status.path_not_found()
+            raise status.not_served(group, plural)
         return found
 
     def now(self) -> str:

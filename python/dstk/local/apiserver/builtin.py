@@ -95,6 +95,7 @@ _POD = _structure(
         volumes=_list(_object(name=_STRING, open_=True), "name"),
         nodeName=_STRING,
         restartPolicy={**_STRING, "default": "Always"},
+        securityContext={**_object(open_=True), "default": {}},
         open_=True,
         required=("containers",),
     ),

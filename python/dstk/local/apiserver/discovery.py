@@ -6,6 +6,7 @@ from typing import Any
 
 from dstk.local.apiserver.builtin import EVICTION
 from dstk.local.apiserver.resource import Registry, Resource
+from dstk.local.apiserver.reviews import VIRTUAL
 
 Document = dict[str, Any]
 
@@ -15,13 +16,6 @@ AGGREGATED_TYPES = (
 )
 
 _EVICTION = {"group": "policy", "version": "v1", "kind": "Eviction"}
-
-_VIRTUAL = {
-    ("authorization.k8s.io", "v1"): (
-        ("selfsubjectaccessreviews", "SelfSubjectAccessReview"),
-        ("selfsubjectrulesreviews", "SelfSubjectRulesReview"),
-    ),
-}
 
 
 def api_versions(address: str) -> Document:
@@ -34,7 +28,7 @@ def api_versions(address: str) -> Document:
 
 def _groups(registry: Registry) -> dict[str, list[str]]:
     groups = registry.groups()
-    for group, version in _VIRTUAL:
+    for group, version in VIRTUAL:
         groups.setdefault(group, []).append(version)
     groups.pop("", None)
     return groups
@@ -59,7 +53,7 @@ def group(registry: Registry, name: str) -> Document | None:
 
 def resource_list(registry: Registry, group_name: str, version: str) -> Document | None:
     found = registry.of_version(group_name, version)
-    virtual = _VIRTUAL.get((group_name, version), ())
+    virtual = VIRTUAL.get((group_name, version), {})
     if not found and not virtual:
         return None
     resources: list[Document] = []
@@ -72,7 +66,7 @@ def resource_list(registry: Registry, group_name: str, version: str) -> Document
             )
     resources += [
         {"name": plural, "singularName": kind.lower(), "namespaced": False, "kind": kind, "verbs": ["create"]}
-        for plural, kind in virtual
+        for plural, kind in virtual.items()
     ]
     return {
         "kind": "APIResourceList",
@@ -135,7 +129,7 @@ def _aggregated_version(registry: Registry, group_name: str, version: str) -> Do
             "singularResource": kind.lower(),
             "verbs": ["create"],
         }
-        for plural, kind in _VIRTUAL.get((group_name, version), ())
+        for plural, kind in VIRTUAL.get((group_name, version), {}).items()
     ]
     return {"version": version, "resources": resources, "freshness": "Current"}
 

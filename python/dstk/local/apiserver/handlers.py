@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from dstk.local.apiserver import discovery, openapi, request, status, tables
+from dstk.local.apiserver import discovery, openapi, podlogs, processes, request, reviews, status, tables
 from dstk.local.apiserver.api import Api, Options, key_of
 from dstk.local.apiserver.builtin import EVICTION
 from dstk.local.apiserver.listing import Page, Pages, Selection, list_body, select
@@ -30,11 +31,6 @@ _VERSION = {
     "compiler": "",
     "platform": "linux/amd64",
 }
-_REVIEWS = "authorization.k8s.io"
-_REVIEW_KINDS = {
-    "selfsubjectaccessreviews": "SelfSubjectAccessReview",
-    "selfsubjectrulesreviews": "SelfSubjectRulesReview",
-}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,6 +43,10 @@ def answer(body: bytes, *, code: int = 200, media_type: str = JSON, warnings: li
     return response
 
 
+def _method_not_allowed() -> status.Refusal:
+    return status.Refusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+
 def refused(refusal: status.Refusal) -> web.Response:
     return answer(_encode(refusal.status()), code=refusal.code)
 
@@ -54,8 +54,11 @@ def refused(refusal: status.Refusal) -> web.Response:
 class Handlers:
     """Answers every request; `stopped` ends watches."""
 
-    def __init__(self, api: Api, *, bookmark_seconds: float, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, api: Api, *, bookmark_seconds: float, stopped: Callable[[], bool], logs: Path | None = None
+    ) -> None:
         self._api = api
+        self._logs = logs
         self._bookmark_seconds = bookmark_seconds
         self._stopped = stopped
         self._pages = Pages()
@@ -66,7 +69,7 @@ class Handlers:
             path = request.resource_path(http.path)
             if path is None:
                 return self._document(http)
-            if path.group == _REVIEWS:
+            if path.group in reviews.GROUPS:
                 return await self._review(path, http)
             return await self._resource(path, http)
         except status.Refusal as refusal:
@@ -84,6 +87,11 @@ class Handlers:
             return answer(_encode(_VERSION))
         if path in ("/api", "/apis"):
             return self._groups(path, http)
+        if path == "/openapi/v2":
+            wanted = http.headers.get("Accept", "").replace(" ", "")
+            if any(asked in wanted for asked in openapi.V2_PROTOBUF_ASKED):
+                return answer(openapi.V2_PROTOBUF, media_type=openapi.V2_PROTOBUF_TYPE)
+            return answer(_encode(openapi.V2))
         document = self._discovery(path)
         if document is None:
             raise status.path_not_found()
@@ -119,28 +127,22 @@ class Handlers:
         return None
 
     async def _review(self, path: ResourcePath, http: web.BaseRequest) -> web.Response:
-        """Everybody who reaches this server may do everything; that is what reviews say."""
-        if http.method != "POST" or path.version != "v1":
+        if http.method != "POST":
             raise status.path_not_found()
-        kind = _REVIEW_KINDS.get(path.plural)
-        if kind is None:
-            raise status.path_not_found()
+        kind = reviews.kind_of(path.group, path.version, path.plural)
         # kubectl sends these as protobuf; the answer does not depend on what is asked.
         is_json = http.content_type == JSON
         asked = request.decoded(await http.read(), Options().reading) if is_json else {}
-        outcome: Object = {"allowed": True}
-        if kind == "SelfSubjectRulesReview":
-            rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-            outcome = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
-        said = {"kind": kind, "apiVersion": f"{_REVIEWS}/v1", "metadata": {}, "spec": {}, **asked, "status": outcome}
-        return answer(_encode(said), code=201)
+        return answer(_encode(reviews.answer(path.group, path.version, kind, asked)), code=201)
 
     async def _resource(self, path: ResourcePath, http: web.BaseRequest) -> web.StreamResponse:
         resource = self._api.resource(path.group, path.version, path.plural)
         if path.subresource == EVICTION and resource.collection == "pods":
             return await self._evict(resource, path, http)
+        if resource.collection == "pods" and path.subresource in (processes.LOG, *processes.INSIDE):
+            return await self._process(resource, path, http)
         if path.subresource and path.subresource not in resource.subresources:
-            raise status.path_not_found()
+            raise status.not_served(resource.group, f"{resource.plural}/{path.subresource}")
         if path.namespace and not resource.namespaced:
             raise status.path_not_found()
         match http.method, bool(path.name):
@@ -160,7 +162,7 @@ class Handlers:
                 return await self._delete_collection(resource, path, http)
             case (("PUT" | "PATCH"), False) if not resource.builtin:
                 raise status.bad_request("name must be provided")
-        raise status.Refusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        raise _method_not_allowed()
 
     def _one(
         self, resource: Resource, revision: Revision, form: Accepted, http: web.BaseRequest, options: Options, code: int
@@ -290,21 +292,17 @@ class Handlers:
     async def _create(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         form = request.accepted(http.headers.get("Accept", ""))
         options = request.write_options(http.query, http.headers, "Create")
-        request.check_json(http.content_type)
-        body = request.decoded(await http.read(), options.reading)
+        body = request.decoded(await http.read(), options.reading, http.content_type)
         namespace = path.namespace
         if resource.namespaced and not namespace:
-            raise status.Refusal(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
+            raise _method_not_allowed()
         revision = self._api.create(resource, namespace, body, options)
         return self._one(resource, revision, form, http, options, 201)
 
     async def _update(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         form = request.accepted(http.headers.get("Accept", ""))
         options = request.write_options(http.query, http.headers, "Update")
-        request.check_json(http.content_type)
-        body = request.decoded(await http.read(), options.reading)
+        body = request.decoded(await http.read(), options.reading, http.content_type)
         key = key_of(resource, path.namespace, path.name)
         if path.subresource == "finalize":
             return answer(self._api.shown_raw(resource, self._api.get(resource, *key)))
@@ -329,10 +327,8 @@ class Handlers:
 
     async def _delete(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         if path.subresource:
-            raise status.Refusal(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
-        deletion = request.deletion(http.query, await http.read())
+            raise _method_not_allowed()
+        deletion = request.deletion(http.query, await http.read(), http.content_type)
         key = key_of(resource, path.namespace, path.name)
         revision, gone = self._api.delete(resource, key, deletion)
         if not gone or resource.collection == "pods":
@@ -348,19 +344,42 @@ class Handlers:
     async def _evict(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
         """There are no disruption budgets here: what is asked for is done."""
         if http.method != "POST":
-            raise status.Refusal(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
-        evicted = request.eviction(path.name, await http.read())
+            raise _method_not_allowed()
+        evicted = request.eviction(path.name, await http.read(), http.content_type)
         self._api.delete(resource, key_of(resource, path.namespace, path.name), evicted)
         return answer(_encode(status.success({})), code=201)
 
+    async def _process(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.StreamResponse:
+        """The log of the process that a pod is, or why nothing else is done with it."""
+        pod = self._api.get(resource, path.namespace, path.name).object
+        if path.subresource != processes.LOG:
+            raise processes.refusal(path.subresource, pod)
+        if http.method != "GET":
+            raise _method_not_allowed()
+        asked = podlogs.log_request(http.query, self._api.clock())
+        log = podlogs.log_of(pod, self._logs, http.query.get("container", ""), previous=asked.previous)
+        key, uid = key_of(resource, path.namespace, path.name), pod["metadata"]["uid"]
+
+        def there() -> bool:
+            current = self._api.store.get(resource.collection, key)
+            return current is not None and current.object["metadata"]["uid"] == uid and not self._stopped()
+
+        response = web.StreamResponse()
+        response.headers["Content-Type"] = "text/plain"
+        if request.is_true(http.query.get("timestamps")):
+            response.headers["Warning"] = '299 - "timestamps are those that the lines begin with"'
+        response.enable_chunked_encoding()
+        await response.prepare(http)
+        with contextlib.suppress(ConnectionResetError):  # The client has gone: nobody is left to tell.
+            async for piece in podlogs.pieces(log, asked, there):
+                await response.write(piece)
+            await response.write_eof()
+        return response
+
     async def _delete_collection(self, resource: Resource, path: ResourcePath, http: web.BaseRequest) -> web.Response:
-        deletion = request.deletion(http.query, await http.read())
+        deletion = request.deletion(http.query, await http.read(), http.content_type)
         if resource.namespaced and not path.namespace:
-            raise status.Refusal(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
+            raise _method_not_allowed()
         found = select(self._api, resource, self._selection(resource, path, http))
         deleted: list[Revision] = []
         for revision in found:

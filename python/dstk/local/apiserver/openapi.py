@@ -30,6 +30,16 @@ _META_FIELDS: dict[str, tuple[Document, str]] = {
     "managedFields": ({"type": "array", "items": {"type": "object"}}, "Which client manages which fields."),
 }
 
+V2: Document = {"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": {}}
+"""`/openapi/v2`: nothing is described there. kubectl asks for it when version 3 does not know a kind."""
+
+V2_PROTOBUF_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+V2_PROTOBUF_ASKED = (V2_PROTOBUF_TYPE, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+"""Clients ask for it with an @, which is no media type that they could read in an answer."""
+
+V2_PROTOBUF = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1"
+"""The same as kubectl wants it: field 1 the version, field 2 title and version of what is described."""
+
 _QUERY = ("dryRun", "fieldManager", "fieldValidation", "force", "pretty")
 
 

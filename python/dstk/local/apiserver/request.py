@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from dstk.local.apiserver import status
+from dstk.local.apiserver import protobuf, status
 from dstk.local.apiserver.api import PATCH_TYPES, Deletion, Options
 from dstk.local.apiserver.writes import Reading
 
@@ -97,9 +97,9 @@ def _dry_run(value: str | None, verb: str) -> bool:
     return value == "All"
 
 
-def deletion(query: Mapping[str, str], body: bytes) -> Deletion:
+def deletion(query: Mapping[str, str], body: bytes, content_type: str = JSON) -> Deletion:
     """What a DELETE asks for, in its body or its query."""
-    options: Any = decoded(body, Reading("Ignore")) if body.strip() else {}
+    options: Any = decoded(body, Reading("Ignore"), content_type) if body.strip() else {}
     if type(options) is not dict:
         raise status.bad_request("decoded object cannot be converted to DeleteOptions")
     propagation = options.get("propagationPolicy") or query.get("propagationPolicy")
@@ -118,9 +118,9 @@ def deletion(query: Mapping[str, str], body: bytes) -> Deletion:
     return Deletion(propagation, options.get("preconditions"), dry_run, None if grace is None else int(grace))
 
 
-def eviction(name: str, body: bytes) -> Deletion:
+def eviction(name: str, body: bytes, content_type: str = JSON) -> Deletion:
     """The deletion that an Eviction asks for. Raises Refusal 400."""
-    asked = decoded(body, Reading("Ignore"))
+    asked = decoded(body, Reading("Ignore"), content_type)
     if type(asked) is not dict or asked.get("kind") != "Eviction":
         raise status.bad_request("an Eviction of policy/v1 is expected")
     named = (asked.get("metadata") or {}).get("name")
@@ -129,8 +129,18 @@ def eviction(name: str, body: bytes) -> Deletion:
     return deletion({}, json.dumps(asked.get("deleteOptions") or {}).encode())
 
 
-def decoded(body: bytes, reading: Reading) -> Any:
-    """A JSON body. With Strict, a field given twice is an error. Raises Refusal 400."""
+def decoded(body: bytes, reading: Reading, content_type: str = JSON) -> Any:
+    """A body in JSON or protobuf, as its type says; none counts as JSON. With Strict, a field given twice is an error.
+
+    Raises Refusal 400, and 415 for a body in another form or in protobuf that is not read here.
+    """
+    if content_type == protobuf.MEDIA_TYPE:
+        try:
+            return protobuf.decoded(body)
+        except protobuf.NotReadable as error:
+            raise status.unsupported_media_type(content_type, [JSON], str(error)) from None
+    if content_type not in (JSON, "application/octet-stream"):
+        raise status.unsupported_media_type(content_type, [JSON, protobuf.MEDIA_TYPE])
     try:
         if reading.validation == "Strict":
             return json.loads(body, object_pairs_hook=_no_duplicates)
@@ -146,12 +156,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f'strict decoding error: duplicate field "{twice}"')
     return found
-
-
-def check_json(content_type: str) -> None:
-    """Raises Refusal 415 for a body in another form, such as protobuf. No form at all counts as JSON."""
-    if content_type not in (JSON, "application/octet-stream"):
-        raise status.unsupported_media_type(content_type, [JSON])
 
 
 def decoded_yaml(body: bytes) -> Any:

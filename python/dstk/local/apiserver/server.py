@@ -32,10 +32,14 @@ def _request(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`port` 0 lets the kernel choose. `directory` keeps state over restarts. `history`: changes kept a kind."""
+    """`port` 0 lets the kernel choose. `history`: changes kept a kind.
+
+    `directory` keeps state over restarts. `logs` has NAME.log of each pod.
+    """
 
     port: int = 0
     directory: Path | None = None
+    logs: Path | None = None
     history: int = 10_000
     bookmark_seconds: float = 60.0
 
@@ -68,7 +72,12 @@ class ApiServer:
             self._journal = Journal(self.settings.directory / "apiserver.journal", self.store)
         self.api.start()
         Collector(self.api)
-        handlers = Handlers(self.api, bookmark_seconds=self.settings.bookmark_seconds, stopped=lambda: self._stopping)
+        handlers = Handlers(
+            self.api,
+            bookmark_seconds=self.settings.bookmark_seconds,
+            stopped=lambda: self._stopping,
+            logs=self.settings.logs,
+        )
         server = web.Server(handlers.handle, request_factory=_request, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()

@@ -104,7 +104,7 @@ class Refusal(Exception):
         self.code = code
         self.reason = reason
         self.message = message
-        self.details = dict(details) if details else None
+        self.details = None if details is None else dict(details)
 
     def status(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -116,7 +116,7 @@ class Refusal(Exception):
             "reason": self.reason,
             "code": self.code,
         }
-        if self.details:
+        if self.details is not None:
             body["details"] = self.details
         return body
 
@@ -143,6 +143,12 @@ def _details(group: str, kind: str, name: str) -> dict[str, Any]:
 
 def path_not_found() -> Refusal:
     return Refusal(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def not_served(group: str, name: str) -> Refusal:
+    """No such kind or subresource. It says more than a real API server, which has many that are missing here."""
+    text = f"dstk's embedded API has no {_qualified(group, name)}; kubectl api-resources lists what it has"
+    return Refusal(404, "NotFound", f"the server could not find the requested resource: {text}", {})
 
 
 def not_found(group: str, plural: str, name: str) -> Refusal:
@@ -203,9 +209,11 @@ def expired(message: str) -> Refusal:
     return Refusal(410, "Expired", message)
 
 
-def unsupported_media_type(found: str, supported: Iterable[str]) -> Refusal:
+def unsupported_media_type(found: str, supported: Iterable[str], why: str = "") -> Refusal:
     text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(supported)}"
-    return Refusal(415, "UnsupportedMediaType", text if not found else f"{text} (got {found})")
+    if found:
+        text += f" (got {found}{': ' if why else ''}{why})"
+    return Refusal(415, "UnsupportedMediaType", text)
 
 
 def not_acceptable(supported: Iterable[str]) -> Refusal:
