@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 """How often it is looked at who is away: a silence begins without anybody saying so."""
+LOOKING_SHARE = 10
+"""Looking may take one part in so many of the time, however many partitions a worker that is away has."""
 BATCH = 500
 """Partitions that are written before the workers are looked at again: one that is back should not be told last."""
 
@@ -51,13 +54,15 @@ class AvailabilityReporter:
     async def run(self) -> None:
         """For ever."""
         while True:
+            started = time.perf_counter()
             changes = list(self._changes())
+            took = time.perf_counter() - started
             if changes and self._leads():
                 await asyncio.gather(*(self._write(partition, change) for partition, change in changes[:BATCH]))
             away = self._cluster.partitions
             self._metrics.unavailable.set(sum(len(away.by(AWAY, name)) for name in away.keys(AWAY)))
             if len(changes) <= BATCH:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(max(LOOK_SECONDS, took * LOOKING_SHARE))
 
     def _changes(self) -> Iterator[tuple[Partition, Availability]]:
         partitions = self._cluster.partitions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 
 from dstk.lifecycle import actions
-from dstk.lifecycle.memory import Memory
+from dstk.lifecycle.memory import Memory, Refused
 
 
 def tell(command: actions.Command) -> actions.Tell:
@@ -58,3 +58,12 @@ def test_silence_is_counted_from_its_beginning() -> None:
     memory = Memory().saw(["pod1"], 10).saw(["pod1", "pod2"], 20)
     assert memory.silent_since == {"pod1": 10, "pod2": 20}
     assert memory.saw(["pod2"], 30).silent_since == {"pod2": 20}
+
+
+def test_a_refusal_is_remembered_until_the_worker_does_it() -> None:
+    refused = Refused("pod1", actions.Follow, "pod1 refused to follow: …", no_room=True)
+    memory = Memory().after(FOLLOW, 100, failed=True, refused=refused)
+    assert memory.refused == refused
+    assert memory.after(FENCE, 101).refused == refused, "something else"
+    assert memory.after(FOLLOW, 101, failed=True).refused == refused, "nobody knows what came of it"
+    assert memory.after(FOLLOW, 101).refused is None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import get_args
 
 import pytest
 from msgspec.structs import replace as with_
 from scenes import KEYSPACE, gone, lines, partition, silent, worker
 
-from dstk.api import Partition, PartitionPhase
+from dstk.api import Partition, PartitionPhase, standing
 from dstk.lifecycle import actions, recover
+from dstk.lifecycle.availability import WORKER_SILENT
 from dstk.lifecycle.claims import claims_of
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.span import Span
@@ -22,6 +24,17 @@ PROXIED = partition("p", "a", "o", "pod2", 8, proxy="pod1")
 NOBODYS = partition("p", "a", "o", None, 8)
 WHOLE = partition("whole", "a", "o", "pod1", 8)
 HELD = PartView("primary", 7)
+AWAY = with_(
+    OURS,
+    status=with_(
+        OURS.status,
+        phase=PartitionPhase.UNAVAILABLE,
+        conditions=standing.of_partition(
+            (), PartitionPhase.UNAVAILABLE, datetime(2026, 1, 1, tzinfo=UTC), WORKER_SILENT, "it does not answer"
+        ),
+    ),
+)
+"""Its worker was silent for a while."""
 
 
 def key(text: str) -> bytes:
@@ -80,6 +93,13 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
         ["pod1: promote p epoch 7 sequence 9 digest 3", "p is ready"],
     ),
     "copy that was never complete": ([OURS], worker("pod1", p=PartView("loading", 6)), []),
+    "back from a silence": ([AWAY], worker("pod1", p=HELD), []),
+    "back from a silence in another life, with its rows": (
+        [with_(AWAY, status=with_(AWAY.status, incarnation="pod1/0"))],
+        worker("pod1", p=HELD),
+        ["pod1: serve p epoch 7", "p is ready"],
+    ),
+    "back from a silence without its rows": ([AWAY], worker("pod1"), LOST),
     # what does not
     "copy of a move that was aborted": (
         [THEIRS],
