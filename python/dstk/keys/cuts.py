@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 from dstk.errors import InvalidRange
+from dstk.keys.checks import integer
 from dstk.keys.encoders import pad, shown
 
 __all__ = ["bounds_at", "even_bounds", "sampled_cuts"]
@@ -19,6 +20,7 @@ def even_bounds(count: int, key_length: int) -> list[tuple[bytes, bytes]]:
     Even over keys that are: numbers, hashes, UUIDs. Text is not.
     """
     pad(b"", key_length)
+    count = integer(count)
     if not 1 <= count <= 256**key_length:
         raise InvalidRange(f"{count} ranges of {key_length}-byte keys: choose 1 to {_many(key_length)}")
     width = min(key_length, (count.bit_length() + 16 + 7) // 8)

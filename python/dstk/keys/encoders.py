@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dstk.errors import InvalidRange, InvalidRequest, KeyLengthError, WrongType
+from dstk.keys.checks import exact, integer, octets, string
 
 __all__ = [
     "MAX_KEY_LENGTH",
@@ -52,6 +53,7 @@ def pad(key: bytes, length: int) -> bytes:
 
     Raises KeyLengthError if it is longer.
     """
+    key, length = octets(key), integer(length)
     if not 1 <= length <= MAX_KEY_LENGTH:
         raise KeyLengthError(f"key length {length} is not in 1..{MAX_KEY_LENGTH}: choose one that is")
     if len(key) > length:
@@ -73,9 +75,10 @@ def u64(value: int | Integers) -> bytes | Keys:
         if value.size and int(value.min()) < 0:
             raise InvalidRequest(f"{int(value.min())} is below 0: use dstk.keys.i64 for numbers with a sign")
         return _as_keys(value.astype(">u8"))
-    if not 0 <= value < 1 << 64:
-        raise InvalidRequest(f"{value} is not in 0..2**64 - 1, so it is no u64")
-    return int(value).to_bytes(8)
+    number = integer(value)
+    if not 0 <= number < 1 << 64:
+        raise InvalidRequest(f"{number} is not in 0..2**64 - 1, so it is no u64")
+    return number.to_bytes(8)
 
 
 @overload
@@ -103,9 +106,10 @@ def i64(value: int | Integers) -> bytes | Keys:
         if value.size and int(value.max()) >= _SIGN:
             raise InvalidRequest(f"{int(value.max())} is above 2**63 - 1: use dstk.keys.u64 for such numbers")
         return _as_keys((value.astype(np.int64).view(np.uint64) ^ np.uint64(_SIGN)).astype(">u8"))
-    if not -_SIGN <= value < _SIGN:
-        raise InvalidRequest(f"{value} is not in -2**63..2**63 - 1, so it is no i64")
-    return (int(value) + _SIGN).to_bytes(8)
+    number = integer(value)
+    if not -_SIGN <= number < _SIGN:
+        raise InvalidRequest(f"{number} is not in -2**63..2**63 - 1, so it is no i64")
+    return (number + _SIGN).to_bytes(8)
 
 
 @overload
@@ -124,7 +128,7 @@ def uuid(value: uuid_module.UUID | str) -> bytes:
     if isinstance(value, uuid_module.UUID):
         return value.bytes
     try:
-        return uuid_module.UUID(value).bytes
+        return uuid_module.UUID(string(value)).bytes
     except ValueError:
         raise InvalidRequest(f"{value!r} is not a UUID: 32 hex digits, hyphens allowed") from None
 
@@ -174,6 +178,7 @@ def text(value: str, length: int) -> bytes:
 
     Raises KeyLengthError if its UTF-8 is longer, InvalidRequest if it holds NUL, which padding could not be told from.
     """
+    value, length = string(value), integer(length)
     if "\0" in value:
         raise InvalidRequest(f"{value!r} holds a NUL character: text keys end with those, so it may have none")
     try:
@@ -188,7 +193,7 @@ def text(value: str, length: int) -> bytes:
 def decode_text(key: bytes) -> str:
     """The inverse of :func:`text`."""
     try:
-        return key.rstrip(b"\0").decode()
+        return octets(key).rstrip(b"\0").decode()
     except UnicodeDecodeError:
         raise InvalidRequest(f"key {shown(key)} is not UTF-8, so it was not made by dstk.keys.text") from None
 
@@ -198,6 +203,7 @@ def hashed(key: bytes, prefix_bytes: int = 2) -> bytes:
 
     Rows can then be found by key, but a scan no longer follows the order of keys.
     """
+    prefix_bytes = integer(prefix_bytes)
     if not 1 <= prefix_bytes <= 64:
         raise InvalidRequest(f"prefix_bytes={prefix_bytes} is not in 1..64; 2 spread over 65,536 places")
     return hash_of(key, prefix_bytes) + key
@@ -205,12 +211,14 @@ def hashed(key: bytes, prefix_bytes: int = 2) -> bytes:
 
 def hash_of(key: bytes, length: int) -> bytes:
     """``length`` bytes of hash (BLAKE2b)."""
-    return hashlib.blake2b(key, digest_size=length).digest()
+    return hashlib.blake2b(exact(key), digest_size=length).digest()
 
 
 def unhashed(key: bytes, prefix_bytes: int = 2) -> bytes:
     """The inverse of :func:`hashed`."""
-    return key[prefix_bytes:]
+    if integer(prefix_bytes) < 0:
+        raise InvalidRequest(f"prefix_bytes={prefix_bytes} is below 0: give as many as hashed was given")
+    return octets(key)[prefix_bytes:]
 
 
 @overload
@@ -222,15 +230,15 @@ def compose(*parts: bytes | Keys) -> bytes | Keys:
 
     With arrays of keys among the parts, all of one length, an array of keys; ``bytes`` then stand in each of them.
     """
-    lengths = {len(part) for part in parts if isinstance(part, np.ndarray)}
+    checked = [_as_bytes(part) if isinstance(part, np.ndarray) else exact(part) for part in parts]
+    lengths = {len(part) for part in checked if isinstance(part, np.ndarray)}
     if not lengths:
-        return b"".join(part for part in parts if isinstance(part, bytes))
+        return b"".join(part for part in checked if isinstance(part, bytes))
     if len(lengths) > 1:
         raise InvalidRequest(f"the arrays have {sorted(lengths)} keys: they have to be of one length")
     count = lengths.pop()
     columns = [
-        _as_bytes(part) if isinstance(part, np.ndarray) else np.tile(np.frombuffer(part, np.uint8), (count, 1))
-        for part in parts
+        part if isinstance(part, np.ndarray) else np.tile(np.frombuffer(part, np.uint8), (count, 1)) for part in checked
     ]
     joined = np.ascontiguousarray(np.hstack(columns))
     return joined.view(f"S{joined.shape[1]}").reshape(count)
@@ -238,7 +246,9 @@ def compose(*parts: bytes | Keys) -> bytes | Keys:
 
 def decompose(key: bytes, *lengths: int) -> tuple[bytes, ...]:
     """The inverse of :func:`compose`: ``key`` cut into parts of these lengths, which have to be all of it."""
-    if sum(lengths) != len(key):
+    if min(map(integer, lengths), default=0) < 0:
+        raise InvalidRequest(f"parts of {lengths} bytes: a part has 0 bytes or more")
+    if sum(lengths) != len(octets(key)):
         raise KeyLengthError(f"key {shown(key)} is {len(key)} bytes; parts of {lengths} bytes make {sum(lengths)}")
     ends = [sum(lengths[: count + 1]) for count in range(len(lengths))]
     return tuple(key[end - length : end] for end, length in zip(ends, lengths, strict=True))
@@ -249,10 +259,13 @@ def parse_bound(bound: str, key_length: int) -> bytes:
 
     Raises KeyLengthError if it is longer, InvalidRange if the hex is none.
     """
-    if not bound:
+    if not string(bound):
         return b""
     if not bound.startswith("0x"):
-        return pad(bound.encode(), key_length)
+        try:
+            return pad(bound.encode(), key_length)
+        except UnicodeEncodeError:
+            raise InvalidRange(f"bound {bound!r} holds half of a surrogate pair; give it in hex, as 0x…") from None
     try:
         if len(bound) == 2 or not bound.isalnum():
             raise ValueError
@@ -268,7 +281,7 @@ def format_bound(bound: bytes) -> str:
 
     Text is printable ASCII that neither begins with ``0x`` nor begins or ends with a space.
     """
-    if not bound:
+    if not octets(bound):
         return ""
     used = bound.rstrip(b"\0")
     printable = all(0x20 <= byte < 0x7F for byte in used)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import operator
 import uuid as uuid_module
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from dstk.errors import InvalidRequest, KeyLengthError, WrongType
 from dstk.keys import encoders
+from dstk.keys.checks import integer
 from dstk.keys.encoders import MAX_KEY_LENGTH
 
 __all__ = ["Part", "PartLike", "digest", "hashed", "part_of", "raw", "text", "uint"]
@@ -59,7 +59,7 @@ class _Uint(Part[int]):
     length: int
 
     def encode(self, value: int) -> bytes:
-        number = _integer(value)
+        number = integer(value)
         if not 0 <= number < 1 << 8 * self.length:
             raise InvalidRequest(f"{number} is not in 0..2**{8 * self.length} - 1, which {self!r} holds")
         return number.to_bytes(self.length)
@@ -89,7 +89,7 @@ class _I64(Part[int]):
     length: int = 8
 
     def encode(self, value: int) -> bytes:
-        return encoders.i64(_integer(value))
+        return encoders.i64(integer(value))
 
     def decode(self, key: bytes) -> int:
         return encoders.decode_i64(key)
@@ -335,19 +335,10 @@ def hashed(key: bytes | PartLike, prefix_bytes: int = 2) -> bytes | Part[Any]:
 
 
 def _bytes_of(what: str, length: int, least: int, most: int) -> int:
-    number = _integer(length)
+    number = integer(length)
     if not least <= number <= most:
         raise InvalidRequest(f"{what} of {number} bytes: choose {least} to {most}")
     return number
-
-
-def _integer(value: Any) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise WrongType(f"{value!r} is no integer") from None
 
 
 def _rows(flat: bytes, length: int) -> Rows:
