@@ -58,6 +58,8 @@ class Recovery:
         self._doubted: set[str] = set()
         """Workers that have not been brought in line since this operator began, or the API server another history: what
         they hold the objects may know nothing of."""
+        self._seekers: set[str] = set()
+        """Workers of which something waits until all others can be asked."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         workers.on_change(self._on_worker)
@@ -99,6 +101,9 @@ class Recovery:
 
     def _on_worker(self, name: str) -> None:
         link = self._workers.get(name)
+        seekers, self._seekers = self._seekers, set()
+        for each in seekers & self._lives.keys():
+            self._look_at(each)
         if link is None or not link.reachable:
             self._lives.pop(name, None)
         elif self._lives.get(name) != link.incarnation:
@@ -229,6 +234,8 @@ class Recovery:
             else:
                 claims = claims_of(everything, keyspace.metadata.name)
                 unasked = self._unasked(everything, keyspace)
+                if unasked:
+                    self._seekers.add(name)
                 decided += recover(partitions, view, keyspace, busy, addresses, meeting, claims, unasked)
         lanes = [lane for action in decided for lane in _lanes(action)]
         calm = (objects[each] for each in concerned.difference(busy, suspects) if each in objects)
