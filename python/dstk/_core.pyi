@@ -80,8 +80,14 @@ class Node:
         end: bytes,
     ) -> PartitionState: ...
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
-    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role]]:
-        """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role) of every partition."""
+    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool]]:
+        """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role, key length, whether it is
+        durable) of every partition."""
+    @property
+    def cluster(self) -> str | None:
+        """The cluster that the worker belongs to; None before an operator has named it."""
+    def join(self, cluster: str) -> None:
+        """Belong to `cluster` for good, also in later lives on this disk. Raises Misdirected when it is another's."""
     def see_term(self, term: int) -> None:
         """Note the term of an operator that speaks; a new one is on disk afterwards. Raises StaleRequest."""
     def set_lease(self, keyspace: str, key_length: int, seconds: float) -> None:
@@ -126,6 +132,7 @@ class PartitionState:
     quiet_seconds: float
     last_pause_seconds: float
     proxy_to: str
+    durable: bool
     source: str
     rows_copied: int
     bytes_copied: int

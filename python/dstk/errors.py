@@ -20,6 +20,7 @@
     ├── PartialFailure                   some operations of a *_many call failed
     ├── OutcomeUnknown                   a write that may or may not have been applied
     ├── Conflict                         a control action that no longer fits what the worker holds
+    │   ├── Misdirected                  meant for another worker, or for one of another cluster
     │   ├── StaleRequest                 older epoch, term or incarnation than the worker has seen
     │   ├── NotHere                      the worker does not hold that partition
     │   └── WrongRole                    the partition is in a role that cannot do this
@@ -45,6 +46,7 @@ __all__ = [
     "KeyLengthError",
     "LimitError",
     "LimitReached",
+    "Misdirected",
     "NotHere",
     "NotReady",
     "OutcomeUnknown",
@@ -165,6 +167,10 @@ class Conflict(DstkError):
 
 class StaleRequest(Conflict):
     """The epoch, term or incarnation is older than what the worker has seen."""
+
+
+class Misdirected(Conflict):
+    """The call is meant for another worker, or for a worker of another cluster; nothing was done."""
 
 
 class NotHere(Conflict):

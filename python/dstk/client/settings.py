@@ -17,6 +17,10 @@ class ClientSettings:
     connect_seconds: float = 10.0
     """Within this one connection is made; :func:`dstk.connect` as a whole ends within ``timeout_seconds``."""
 
+    cluster: str = ""
+    """The identity of the cluster that is meant (the UID of dstk's namespace); empty: that of the first worker that
+    answers. A worker of another cluster that has come to an address is never read or written."""
+
     def native(self) -> dict[str, int | float | str]:
         """As the extension takes them."""
         return asdict(self)

@@ -55,6 +55,10 @@ class PartView:
     source: str = ""
     proxy_to: str = ""
     keyspace: str = "default"
+    durable: bool | None = None
+    """None: its worker does not say."""
+    key_length: int = 0
+    """0: its worker does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ __all__ = [
     "Cluster",
     "is_approved",
     "is_finished",
+    "pod_reference",
     "reference",
 ]
 
@@ -77,6 +78,11 @@ def reference(
     """What an Event about ``item`` points at."""
     metadata = item.metadata
     return ObjectReference(kind.api_version, kind.kind, metadata.name, metadata.namespace, metadata.uid)
+
+
+def pod_reference(name: str, namespace: str, uid: str) -> ObjectReference:
+    """What an Event about a pod points at."""
+    return ObjectReference(PODS.api_version, PODS.kind, name, namespace, uid)
 
 
 class Cluster:

@@ -1,29 +1,64 @@
-"""Lets the Assignments go when their namespace is deleted: soon there is no operator to take their finalizers away."""
+"""The operator's namespace: whose UID is the cluster's identity, and which may go away."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from dstk.api import Assignment
-from dstk.errors import ApiError, DstkError
-from dstk.kube import Connection, is_conflict, is_not_found, request
+from dstk.errors import ApiError, ConfigError, DstkError, OutcomeUnknown, Unavailable
+from dstk.kube import Backoff, Connection, is_conflict, is_not_found, request
 from dstk.operator.cluster import Cluster
 from dstk.operator.reconciler import FINALIZER
 
-__all__ = ["NamespaceEnd"]
+__all__ = ["NamespaceEnd", "cluster_identity"]
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
 LEAVE_SECONDS = 5.0
+DENIALS = 5
+
+
+async def cluster_identity(connection: Connection, namespace: str) -> str:
+    """The UID of the namespace: another one in every cluster and namespace, the same for as long as the namespace is
+    there, also when it comes back from a backup of etcd. Waits for the API server.
+
+    Raises ConfigError when the namespace may not be read, or is not there.
+    """
+    backoff, denied = Backoff(longest=5.0), 0
+    while True:
+        try:
+            return str((await _read(connection, namespace))["metadata"]["uid"])
+        except ApiError as error:
+            denied += error.status == 403
+            # For a moment after its start an API server knows of no Role.
+            if denied > DENIALS:
+                raise ConfigError(
+                    f"namespace {namespace} may not be read, and its UID is the cluster's identity: add the verb get "
+                    f"on namespaces to the operator's Role, as the Helm chart has it ({error})"
+                ) from error
+            if is_not_found(error):
+                raise ConfigError(f"there is no namespace {namespace}: give --namespace one that there is") from error
+            log.warning("namespace %s is not known yet: %s", namespace, error)
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("namespace %s is not known yet: %s", namespace, error)
+        await asyncio.sleep(backoff.next())
+
+
+async def _read(connection: Connection, namespace: str) -> dict[str, Any]:
+    answer: dict[str, Any] = msgspec.json.decode(await request(connection, "GET", f"/api/v1/namespaces/{namespace}"))
+    return answer
 
 
 class NamespaceEnd:
-    """A finalizer keeps an Assignment until its operation is safely at an end. In a namespace that goes nothing is to
+    """Lets the Assignments go when their namespace is deleted: soon there is no operator to take their finalizers away.
+
+    A finalizer keeps an Assignment until its operation is safely at an end. In a namespace that goes nothing is to
     be kept safe, workers and operator go too, and what still had one would hold the namespace up for ever."""
 
     def __init__(self, cluster: Cluster, connection: Connection, namespace: str) -> None:
@@ -57,11 +92,10 @@ class NamespaceEnd:
 
     async def _goes(self) -> bool:
         try:
-            answer = await request(self._connection, "GET", f"/api/v1/namespaces/{self._namespace}")
+            namespace = await _read(self._connection, self._namespace)
         except DstkError as error:
             log.info("whether namespace %s goes is not known: %s", self._namespace, error)
             return False
-        namespace = msgspec.json.decode(answer)
         return namespace["metadata"].get("deletionTimestamp") is not None
 
     async def _release(self, assignment: Assignment) -> None:

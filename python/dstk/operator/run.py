@@ -16,11 +16,11 @@ from dstk.errors import DstkError, Unavailable
 from dstk.kube import Connection, Election, connect
 from dstk.operator.assigner import Assigner
 from dstk.operator.availability import AvailabilityReporter
-from dstk.operator.cluster import Cluster
+from dstk.operator.cluster import Cluster, pod_reference
 from dstk.operator.hands import Hands
 from dstk.operator.kopf_thread import KopfThread
 from dstk.operator.metrics import Metrics, MetricsServer, PartitionCollector
-from dstk.operator.namespace import NamespaceEnd
+from dstk.operator.namespace import NamespaceEnd, cluster_identity
 from dstk.operator.reconciler import Reconciler
 from dstk.operator.recovery import Recovery
 from dstk.operator.retention import Retention
@@ -28,7 +28,7 @@ from dstk.operator.routes import RoutePublisher
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.sizes import SizeReporter
 from dstk.operator.spans import Spans
-from dstk.operator.workers import WorkerLinks
+from dstk.operator.workers import WorkerLink, WorkerLinks
 
 __all__ = ["Operator", "run"]
 
@@ -96,6 +96,8 @@ class Operator:
         """Caches and links to workers, which only a leader needs."""
         await leading.wait()
         self._started = True
+        self.workers.cluster = await cluster_identity(self._connection, self._namespace)
+        self.workers.on_misdirected(self._say_misdirected)
         self.workers.on_change(lambda _: self.metrics.workers.set(sum(link.reachable for link in self.workers)))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.cluster.run())
@@ -123,6 +125,10 @@ class Operator:
                 await work(election, lambda: True)
         finally:
             await election.release()
+
+    def _say_misdirected(self, link: WorkerLink) -> None:
+        about = pod_reference(link.name, self._namespace, link.uid)
+        self.cluster.events.record(about, "Warning", "Misdirected", link.misdirected)
 
     def _say_what_is_missing(self, election: Election) -> None:
         """An Event on the Lease while the definition of a kind is gone; the operator goes on once it is there again."""

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dstk.api import CORDONED_ANNOTATION
-from dstk.errors import DstkError, Unavailable
+from dstk.errors import DstkError, Misdirected, Unavailable
 from dstk.kube import Backoff, Cache, Pod
 from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.operator.pulse import pulse
 from dstk.operator.settings import OperatorSettings
-from dstk.wire import ControlClient, Load, Request, Room, Status
+from dstk.wire import ControlClient, Load, Meant, Request, Room, Status
 
 __all__ = ["WorkerLink", "WorkerLinks"]
 
@@ -51,6 +51,8 @@ class WorkerLink:
     """By partition name."""
     room: Room | None = None
     """What its rows may take, as it last said."""
+    misdirected: str = ""
+    """Why it does not take this operator for its own, if so."""
     introduced: bool = False
     """Whether it has said once what it holds, or has not answered."""
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
@@ -79,6 +81,8 @@ class WorkerLinks:
         pods: Cache[Pod],
         settings: OperatorSettings,
     ) -> None:
+        self.cluster = ""
+        """The identity of this operator's cluster, which every call carries; known before `run`."""
         self._pods = pods
         self._settings = settings
         self._links: dict[str, WorkerLink] = {}
@@ -86,6 +90,7 @@ class WorkerLinks:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._handlers: list[Callable[[str], None]] = []
         self._on_term: list[Callable[[], None]] = []
+        self._misdirected_handlers: list[Callable[[WorkerLink], None]] = []
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._introduced = asyncio.Event()
@@ -116,6 +121,10 @@ class WorkerLinks:
     def on_term(self, handler: Callable[[], None]) -> None:
         """``handler()`` is called when a worker says that it has seen a higher term than it had before."""
         self._on_term.append(handler)
+
+    def on_misdirected(self, handler: Callable[[WorkerLink], None]) -> None:
+        """Have it called when a worker says that it is another, or another cluster's."""
+        self._misdirected_handlers.append(handler)
 
     def get(self, name: str) -> WorkerLink | None:
         return self._links.get(name)
@@ -266,7 +275,8 @@ class WorkerLinks:
             return
         cordoned = pod.metadata.annotations.get(CORDONED_ANNOTATION) == "true"
         if link is None:
-            client = ControlClient(control, timeout_seconds=self._settings.control_timeout)
+            meant = Meant(self.cluster, name, pod.metadata.uid)
+            client = ControlClient(control, meant, timeout_seconds=self._settings.control_timeout)
             link = WorkerLink(
                 name, pod.metadata.uid, control, data, client, pod.metadata.labels, cordoned,
                 tells=asyncio.Semaphore(self._settings.max_tells),
@@ -291,12 +301,14 @@ class WorkerLinks:
             try:
                 status = await link.client.status(())
                 self._heard(link, status)
-                link.reachable = True
+                link.reachable, link.misdirected = True, ""
                 log.info("worker %s is connected (%s)", link.name, link.incarnation)
                 self._tell(link.name)
                 backoff.reset()
                 await self._read_loads(link)
                 log.info("worker %s ended its load reports", link.name)
+            except Misdirected as error:
+                self._note_misdirected(link, str(error))
             except DstkError as error:
                 log.log(logging.INFO if link.reachable else logging.DEBUG, "worker %s: %s", link.name, error)
             except Exception:  # Nobody waits for this task: without it the worker would count as silent for ever.
@@ -326,6 +338,14 @@ class WorkerLinks:
             if report.draining != link.draining:
                 link.draining = report.draining
                 self._tell(link.name)
+
+    def _note_misdirected(self, link: WorkerLink, why: str) -> None:
+        if link.misdirected == why:
+            return
+        link.misdirected = why
+        log.warning("worker %s: %s", link.name, why)
+        for handler in self._misdirected_handlers:
+            handler(link)
 
     def _heard(self, link: WorkerLink, status: Status) -> None:
         link.spoke = time.monotonic()

@@ -1,6 +1,7 @@
 """The control plane's wire: the only place that knows protobuf and gRPC. Plain data goes in and comes out."""
 
 from dstk.wire.client import ControlClient, RoutesPusher
+from dstk.wire.identity import Meant, check_meant
 from dstk.wire.messages import (
     EncodedRoutes,
     KeyspaceRoutes,
@@ -15,6 +16,6 @@ from dstk.wire.messages import (
 from dstk.wire.server import ControlServer, Handler
 
 __all__ = [
-    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Request",
-    "Room", "Route", "RoutesPusher", "RoutesUpdate", "Status",
+    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Meant",
+    "Request", "Room", "Route", "RoutesPusher", "RoutesUpdate", "Status", "check_meant",
 ]  # fmt: skip

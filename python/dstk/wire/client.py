@@ -14,6 +14,7 @@ from dstk import errors
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.wire import messages, refusals
+from dstk.wire.identity import Meant, is_misdirected
 from dstk.wire.messages import LoadReport, Request, RoutesUpdate, Status
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import control_pb2_grpc
@@ -32,14 +33,16 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 class ControlClient:
-    """Talks to the control service of one worker at ``host:port``.
+    """Talks to the control service of the worker `meant`, at ``host:port``.
 
     Every method raises :class:`~dstk.errors.Unavailable` when the worker does not answer in time: nothing is known
-    then of whether it did what was asked. Refusals raise what :mod:`dstk.wire.refusals` says.
+    then of whether it did what was asked. Refusals raise what :mod:`dstk.wire.refusals` says, and
+    :class:`~dstk.errors.Misdirected` where another worker is at the address.
     """
 
-    def __init__(self, address: str, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, address: str, meant: Meant | None = None, *, timeout_seconds: float = 10.0) -> None:
         self.address = address
+        self._metadata = (meant or Meant()).metadata()
         self._timeout = timeout_seconds
         self._closed = False
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
@@ -51,7 +54,7 @@ class ControlClient:
         if isinstance(request.command, actions.AwaitApplied):
             timeout += request.command.timeout_seconds
         with self._calling():
-            result = await self._stub.Act(messages.encode_request(request), timeout=timeout)
+            result = await self._stub.Act(messages.encode_request(request), timeout=timeout, metadata=self._metadata)
         if result.HasField("refusal"):
             raise refusals.decode(result.refusal)
         return messages.decode_parts(result.states)
@@ -60,12 +63,14 @@ class ControlClient:
         """What the worker is, and of what it holds: all (None), or those of these names."""
         request = pb.StatusRequest(partitions=partitions or (), summary=partitions is not None and not partitions)
         with self._calling():
-            return messages.decode_status(await self._stub.Status(request, timeout=self._timeout))
+            answer = await self._stub.Status(request, timeout=self._timeout, metadata=self._metadata)
+            return messages.decode_status(answer)
 
     async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
         """Load reports, one every `interval_seconds`, until the worker goes."""
         with self._calling():
-            call = self._stub.Loads(pb.LoadsRequest(interval_ms=round(interval_seconds * 1e3)))
+            request = pb.LoadsRequest(interval_ms=round(interval_seconds * 1e3))
+            call = self._stub.Loads(request, metadata=self._metadata)
             try:
                 async for message in call:
                     yield messages.decode_loads(message)
@@ -94,6 +99,8 @@ class ControlClient:
         except grpc.aio.AioRpcError as error:
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError from error
+            if is_misdirected(error.trailing_metadata() or ()):
+                raise errors.Misdirected(f"worker at {self.address} refuses: {error.details()}") from error
             kind = errors.NotReady if error.code() is grpc.StatusCode.UNIMPLEMENTED else errors.Unavailable
             message = f"worker at {self.address} did not answer: {error.code().name}: {error.details()}"
             raise kind(message) from error
@@ -112,7 +119,7 @@ class RoutesPusher:
         self._version = 0
         open_stream: Any = client._stub.Routes  # the stubs know only the form that takes an iterator
         with client._calling():
-            self._call = open_stream()
+            self._call = open_stream(metadata=client._metadata)
 
     async def push(self, update: RoutesUpdate, *, timeout_seconds: float = 10.0) -> None:
         """Send `update`, and wait until it is applied."""

@@ -64,6 +64,10 @@ class Load:
     median_key: Key | None
     role: Role
     size: int = 0
+    key_length: int = 0
+    """0: its worker does not say."""
+    durable: bool | None = None
+    """None: its worker does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +269,8 @@ def encode_part(name: str, part: PartView) -> pb.PartitionState:
         quiet_ms=round(part.quiet_seconds * 1e3),
         last_pause_us=round(part.last_pause_seconds * 1e6),
         proxy_to=part.proxy_to,
+        durable=part.durable,
+        key_length=part.key_length,
     )
     if part.role in ("loading", "following"):
         message.follow.CopyFrom(
@@ -308,6 +314,8 @@ def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartView]:
             source=message.follow.source,
             proxy_to=message.proxy_to,
             keyspace=message.keyspace,
+            durable=message.durable if message.HasField("durable") else None,
+            key_length=message.key_length,
         )
         for message in messages
     }
@@ -354,6 +362,8 @@ def encode_loads(report: LoadReport) -> pb.LoadReport:
                 median_key=load.median_key or b"",
                 role=pb.Role.Name(_ROLE_NUMBERS[load.role]),
                 size=load.size,
+                key_length=load.key_length,
+                durable=load.durable,
             )
             for load in report.loads
         ],
@@ -380,6 +390,8 @@ def decode_loads(message: pb.LoadReport) -> LoadReport:
                 median_key=load.median_key or None,
                 role=_ROLES[load.role],
                 size=load.size,
+                key_length=load.key_length,
+                durable=load.durable if load.HasField("durable") else None,
             )
             for load in message.loads
         ),

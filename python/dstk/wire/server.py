@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -14,13 +14,19 @@ from grpc_health.v1._async import HealthServicer
 from dstk import errors
 from dstk.lifecycle.observed import PartView
 from dstk.wire import messages, refusals
+from dstk.wire.identity import REFUSAL, Meant
 from dstk.wire.messages import LoadReport, Request, Status
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import control_pb2_grpc
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 
 class Handler(Protocol):
     """What a worker does when it is told to. Refusals are raised as errors."""
+
+    async def meet(self, meant: Meant) -> None:
+        """Asked before all else of a call. Raises Misdirected when it is meant for another worker."""
 
     async def act(self, request: Request) -> dict[str, PartView]:
         """Carry out one action; the partitions it names, afterwards."""
@@ -77,24 +83,35 @@ class _Servicer(control_pb2_grpc.ControlServicer):
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
 
-    async def Act(self, request: pb.Action, context: object) -> pb.ActionResult:
+    async def _meet(self, context: Context) -> None:
+        try:
+            await self._handler.meet(Meant.read(context.invocation_metadata() or ()))
+        except errors.Misdirected as error:
+            context.set_trailing_metadata((REFUSAL,))
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except errors.DstkError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def Act(self, request: pb.Action, context: Context) -> pb.ActionResult:
+        await self._meet(context)
         try:
             parts = await self._handler.act(messages.decode_request(request))
         except errors.DstkError as error:
             return pb.ActionResult(refusal=refusals.encode(error))
         return pb.ActionResult(states=[messages.encode_part(name, part) for name, part in parts.items()])
 
-    async def Status(self, request: pb.StatusRequest, context: object) -> pb.WorkerStatus:
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.WorkerStatus:
+        await self._meet(context)
         names = None if not request.partitions and not request.summary else list(request.partitions)
         return messages.encode_status(await self._handler.status(names))
 
-    async def Loads(self, request: pb.LoadsRequest, context: object) -> AsyncIterator[pb.LoadReport]:
+    async def Loads(self, request: pb.LoadsRequest, context: Context) -> AsyncIterator[pb.LoadReport]:
+        await self._meet(context)
         async for report in self._handler.loads(max(request.interval_ms, 10) / 1e3):
             yield messages.encode_loads(report)
 
-    async def Routes(
-        self, requests: AsyncIterator[pb.RoutesPush], context: grpc.aio.ServicerContext[pb.RoutesPush, pb.RoutesAck]
-    ) -> AsyncIterator[pb.RoutesAck]:
+    async def Routes(self, requests: AsyncIterator[pb.RoutesPush], context: Context) -> AsyncIterator[pb.RoutesAck]:
+        await self._meet(context)
         said: float | None = None
         async for push in requests:
             # The next push is sent only when the acknowledgement of the one before has come.

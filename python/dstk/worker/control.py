@@ -17,15 +17,18 @@ from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.lifecycle.vocabulary import Role
 from dstk.span import Span
-from dstk.wire import Load, LoadReport, Request, Status
+from dstk.wire import Load, LoadReport, Meant, Request, Status, check_meant
 
 
 class Control:
     """The worker's side of the control plane (:class:`dstk.wire.Handler`)."""
 
-    def __init__(self, node: Node, name: str, incarnation: str, data_address: str) -> None:
+    def __init__(self, node: Node, name: str, incarnation: str, data_address: str, pod_uid: str = "") -> None:
         self._node = node
         self._name = name
+        self._pod_uid = pod_uid
+        self._cluster = ""
+        """Of the operator that spoke first; it is on disk."""
         self._incarnation = incarnation
         self._data_address = data_address
         self._routes_term = 0
@@ -34,6 +37,13 @@ class Control:
         # Actions that wait (await_applied) or touch many rows must not hold up the event loop, nor each other.
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
         self.draining = False
+
+    async def meet(self, meant: Meant) -> None:
+        """Is the call for this worker? The first operator that speaks to this pod names its cluster, for good."""
+        check_meant(meant, self._name, self._pod_uid)
+        if meant.cluster and meant.cluster != self._cluster:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._node.join, meant.cluster)
+            self._cluster = meant.cluster
 
     async def act(self, request: Request) -> dict[str, PartView]:
         """Carry out one action, unless it is older than what was seen."""
@@ -164,11 +174,13 @@ def view(state: PartitionState) -> PartView:
         source=state.source,
         proxy_to=state.proxy_to,
         keyspace=state.keyspace,
+        durable=state.durable,
+        key_length=len(state.start),
     )
 
 
-def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role]) -> Load:
-    keyspace, partition, epoch, rows, size, operations, bytes_per_second, median_key, role = raw
+def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool]) -> Load:
+    keyspace, partition, epoch, rows, size, operations, bytes_per_second, median_key, role, key_length, durable = raw
     return Load(
         keyspace=keyspace,
         partition=partition,
@@ -179,4 +191,6 @@ def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role])
         bytes_per_second=round(bytes_per_second),
         median_key=median_key,
         role=role,
+        key_length=key_length,
+        durable=durable,
     )

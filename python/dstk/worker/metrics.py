@@ -158,7 +158,7 @@ class NodeCollector(Collector):
 
     def _partitions(self) -> Iterable[Metric]:
         metrics = [_metric(name, help, ("keyspace", "partition", "role")) for name, help in PARTITION_FAMILIES]
-        for keyspace, partition, _, rows, bytes_, operations, _, _, role in self._node.loads():
+        for keyspace, partition, _, rows, bytes_, operations, _, _, role, _, _ in self._node.loads():
             for metric, value in zip(metrics, (rows, bytes_, operations), strict=True):
                 metric.add_metric([keyspace, partition, role], value)
         yield from metrics

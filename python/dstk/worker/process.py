@@ -33,7 +33,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     limits = settings.limits if settings.data_dir is None else {**settings.limits, "data_dir": str(settings.data_dir)}
     node = Node(settings.name, incarnation, limits)
     data_address = _advertised(node.listen(settings.data_address), settings)
-    control = Control(node, settings.name, incarnation, data_address)
+    control = Control(node, settings.name, incarnation, data_address, settings.pod_uid)
     server = ControlServer(control)
     metrics: MetricsServer | None = None
     try:

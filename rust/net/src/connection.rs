@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::codec::{BatchWriter, read_replies};
 use crate::faults::reach;
+use crate::identity::{Failed, Home};
 use crate::operation::{Operation, Reply, Verb};
 use crate::settings::ConnectionSettings;
 use crate::wire::data_client::DataClient;
@@ -38,6 +39,8 @@ pub trait Call: Send + 'static {
     fn operation(&self) -> &Operation;
     /// Of which keyspace.
     fn keyspace(&self) -> &Arc<str>;
+    /// The worker that is meant; none: any of the cluster.
+    fn meant(&self) -> Option<&Arc<str>>;
     /// Workers that have passed it on already.
     fn hops(&self) -> u32;
     /// When an answer is of no use any more.
@@ -67,6 +70,8 @@ pub enum Ended {
 pub enum Cause {
     /// The connection could not be made, or broke: why.
     Broken(Arc<str>),
+    /// Another worker than the one that was meant is at the address: who.
+    Stranger(Arc<str>),
     /// Its deadline passed.
     Deadline,
     /// More operations are open on the connection than may be.
@@ -86,6 +91,7 @@ struct ConnectionHandle<C: Call> {
 
 struct Shared<C> {
     address: Arc<str>,
+    home: Arc<Home>,
     settings: ConnectionSettings,
     queue: Mutex<Queue<C>>,
     waiting: Notify,
@@ -97,7 +103,9 @@ struct Queue<C> {
     calls: VecDeque<C>,
     /// Submitted and not ended yet, sent or not.
     open: Open,
-    closed: Option<Arc<str>>,
+    /// The worker that answers, once it has said so.
+    found: Option<Arc<str>>,
+    closed: Option<Cause>,
 }
 
 /// How many calls, and the bytes of their keys and values.
@@ -111,7 +119,7 @@ struct Open {
 enum Link {
     Connecting,
     Up(DataClient<Channel>),
-    Down(Arc<str>),
+    Down(Cause),
 }
 
 impl<C: Call> Clone for Connection<C> {
@@ -130,13 +138,20 @@ impl<C: Call> Drop for ConnectionHandle<C> {
 
 impl<C: Call> Connection<C> {
     /// Starts to connect to `address` (`host:port`) on `runtime`; calls may be submitted at once.
-    pub fn open(address: &str, settings: &ConnectionSettings, runtime: &Handle) -> Self {
+    pub fn open(
+        address: &str,
+        settings: &ConnectionSettings,
+        runtime: &Handle,
+        home: &Arc<Home>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             address: address.into(),
+            home: Arc::clone(home),
             settings: settings.clone(),
             queue: Mutex::new(Queue {
                 calls: VecDeque::new(),
                 open: Open::default(),
+                found: None,
                 closed: None,
             }),
             waiting: Notify::new(),
@@ -167,7 +182,10 @@ impl<C: Call> Connection<C> {
         let mut queue = shared.queue.lock();
         let open = queue.open;
         let cause = match &queue.closed {
-            Some(reason) => Cause::Broken(Arc::clone(reason)),
+            Some(cause) => cause.clone(),
+            None if queue.is_stranger(&call) => {
+                stranger(&shared.address, queue.found.as_ref(), &call)
+            }
             None if open.calls >= most => Cause::Full(most),
             None if open.bytes > 0 && open.bytes + bytes > most_bytes => {
                 Cause::FullBytes(most_bytes)
@@ -197,7 +215,7 @@ impl<C: Call> Connection<C> {
             .map(|link| link.clone());
         match state {
             Ok(Link::Up(client)) => Ok(client),
-            Ok(Link::Down(reason)) => Err(Cause::Broken(reason)),
+            Ok(Link::Down(cause)) => Err(cause),
             Ok(Link::Connecting) | Err(_) => Err(Cause::Broken("the connection was closed".into())),
         }
     }
@@ -249,7 +267,7 @@ pub(crate) fn status_text(status: &tonic::Status) -> String {
 
 /// How a session ended.
 struct SessionEnd {
-    reason: Arc<str>,
+    cause: Cause,
     /// The worker ended the stream in good order: it has answered whatever it took.
     orderly: bool,
 }
@@ -263,14 +281,12 @@ async fn drive<C: Call>(shared: Arc<Shared<C>>) {
     };
     let calls = {
         let mut queue = shared.queue.lock();
-        queue.closed = Some(Arc::clone(&end.reason));
+        queue.closed = Some(end.cause.clone());
         std::mem::take(&mut queue.calls)
     };
-    shared
-        .link
-        .send_replace(Link::Down(Arc::clone(&end.reason)));
+    shared.link.send_replace(Link::Down(end.cause.clone()));
     for call in pending.into_inner().into_calls() {
-        let cause = Cause::Broken(Arc::clone(&end.reason));
+        let cause = end.cause.clone();
         call.complete(if end.orderly {
             Ended::NotSent(cause)
         } else {
@@ -278,15 +294,23 @@ async fn drive<C: Call>(shared: Arc<Shared<C>>) {
         });
     }
     for call in calls {
-        call.complete(Ended::NotSent(Cause::Broken(Arc::clone(&end.reason))));
+        call.complete(Ended::NotSent(end.cause.clone()));
     }
 }
 
 impl SessionEnd {
     fn broken(reason: impl Into<Arc<str>>) -> Self {
         Self {
-            reason: reason.into(),
+            cause: Cause::Broken(reason.into()),
             orderly: false,
+        }
+    }
+
+    /// Before anything was sent.
+    fn stranger(who: Arc<str>) -> Self {
+        Self {
+            cause: Cause::Stranger(who),
+            orderly: true,
         }
     }
 }
@@ -316,12 +340,27 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
         DataClient::new(channel).max_decoding_message_size(shared.settings.message_bytes());
     shared.link.send_replace(Link::Up(client.clone()));
     let (messages, outgoing) = mpsc::channel(MESSAGES_AHEAD);
-    let mut incoming = match client.clone().stream(ReceiverStream::new(outgoing)).await {
-        Ok(response) => response.into_inner(),
-        Err(status) => {
-            return SessionEnd::broken(format!("{address} refused: {}", status_text(&status)));
-        }
+    let request = shared.home.ask(ReceiverStream::new(outgoing), None);
+    let response = match client.clone().stream(request).await {
+        Ok(response) => response,
+        Err(status) => match shared.home.refused(address, None, status) {
+            Failed::Stranger(who) => return SessionEnd::stranger(who),
+            Failed::Status(status) => {
+                return SessionEnd::broken(format!("{address} refused: {}", status_text(&status)));
+            }
+        },
     };
+    match shared.home.check(address, None, response.metadata()) {
+        Ok(who) => {
+            let strangers = shared.queue.lock().meet(who.worker.clone());
+            for call in strangers {
+                let cause = stranger(address, who.worker.as_ref(), &call);
+                call.complete(Ended::NotSent(cause));
+            }
+        }
+        Err(who) => return SessionEnd::stranger(who),
+    }
+    let mut incoming = response.into_inner();
     let receive = async {
         let mut answered = Vec::new();
         loop {
@@ -329,7 +368,7 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
                 Ok(Some(replies)) => replies,
                 Ok(None) => {
                     return SessionEnd {
-                        reason: format!("{address} closed the stream").into(),
+                        cause: Cause::Broken(format!("{address} closed the stream").into()),
                         orderly: true,
                     };
                 }
@@ -433,7 +472,35 @@ async fn send<C: Call>(
     }
 }
 
+/// Why `call` is not for the worker that was found at the address.
+fn stranger<C: Call>(address: &str, found: Option<&Arc<str>>, call: &C) -> Cause {
+    let (found, meant) = (
+        found.map_or("", |name| name),
+        call.meant().map_or("", |name| name),
+    );
+    Cause::Stranger(format!("{address} is worker {found}, not {meant}").into())
+}
+
 impl<C: Call> Queue<C> {
+    /// Whether the worker at the other end is known to be another than `call` means.
+    fn is_stranger(&self, call: &C) -> bool {
+        match (&self.found, call.meant()) {
+            (Some(found), Some(meant)) => found != meant,
+            _ => false,
+        }
+    }
+
+    /// Learns who is at the other end. The calls that are not for it leave the queue.
+    fn meet(&mut self, found: Option<Arc<str>>) -> VecDeque<C> {
+        self.found = found;
+        let calls = std::mem::take(&mut self.calls);
+        let (strangers, calls): (VecDeque<C>, _) =
+            calls.into_iter().partition(|call| self.is_stranger(call));
+        self.calls = calls;
+        strangers.iter().for_each(|call| self.ended(call));
+        strangers
+    }
+
     /// Makes room: a call is about to be told how it ended.
     fn ended(&mut self, call: &C) {
         self.open.calls -= 1;

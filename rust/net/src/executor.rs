@@ -392,7 +392,7 @@ impl Passed {
             partition, worker, ..
         } = &self.target;
         let text = match cause {
-            Cause::Broken(reason) => {
+            Cause::Broken(reason) | Cause::Stranger(reason) => {
                 format!("passing on to {worker} for partition {partition}: {reason}")
             }
             Cause::Deadline => format!("{worker} did not answer for partition {partition} in time"),
@@ -416,6 +416,10 @@ impl Call for Passed {
 
     fn keyspace(&self) -> &Arc<str> {
         &self.asked.keyspace
+    }
+
+    fn meant(&self) -> Option<&Arc<str>> {
+        Some(&self.target.worker)
     }
 
     fn hops(&self) -> u32 {

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod error;
 mod executor;
 mod faults;
+pub mod identity;
 mod listener;
 pub mod operation;
 pub mod peers;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::connection::{Call, Connection};
+use crate::identity::Home;
 use crate::settings::ConnectionSettings;
 
 /// How long a connection that broke is left as it is, so that a dead peer is not called for every operation.
@@ -19,6 +20,7 @@ pub struct Peers<C: Call> {
     connections: Mutex<HashMap<Arc<str>, Peer<C>>>,
     settings: ConnectionSettings,
     runtime: Handle,
+    home: Arc<Home>,
 }
 
 struct Peer<C: Call> {
@@ -27,13 +29,19 @@ struct Peer<C: Call> {
 }
 
 impl<C: Call> Peers<C> {
-    /// Connections whose tasks run on `runtime`.
-    pub fn new(settings: ConnectionSettings, runtime: Handle) -> Self {
+    /// Connections to workers of the cluster that `home` names, whose tasks run on `runtime`.
+    pub fn new(settings: ConnectionSettings, runtime: Handle, home: Arc<Home>) -> Self {
         Self {
             connections: Mutex::default(),
             settings,
             runtime,
+            home,
         }
+    }
+
+    /// The cluster that is meant.
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// The connection to `address`, new if there was none or it broke a while ago.
@@ -44,7 +52,7 @@ impl<C: Call> Peers<C> {
         {
             return peer.connection.clone();
         }
-        let connection = Connection::open(address, &self.settings, &self.runtime);
+        let connection = Connection::open(address, &self.settings, &self.runtime, &self.home);
         let peer = Peer {
             connection: connection.clone(),
             opened: Instant::now(),

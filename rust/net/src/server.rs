@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::codec::{BatchItem, RepliesWriter};
 use crate::connection::Cause;
 use crate::executor::{Executor, Late, nobody_owns, wire_code};
+use crate::identity::{Admission, Host};
 use crate::operation::{Condition, Verb};
 use crate::replicate::{self, ReplicationCounters};
 use crate::routes::to_wire;
@@ -99,6 +100,8 @@ impl Drop for StreamGuard {
 pub struct DataService {
     /// Carries operations out.
     pub executor: Arc<Executor>,
+    /// Who this is.
+    pub host: Host,
     /// Says when to stop.
     pub stopping: Stopping,
     /// Where copies are sent from.
@@ -273,21 +276,22 @@ impl DataService {
         &self,
         request: ScanRequest,
         address: &Arc<str>,
-        worker: &str,
+        worker: &Arc<str>,
     ) -> ScanReply {
-        let connection = self.executor.peers().connection(address);
+        let peers = self.executor.peers();
+        let connection = peers.connection(address);
         let ask = async {
             let mut client = connection.client().await.map_err(|cause| match cause {
-                Cause::Broken(reason) => reason.to_string(),
+                Cause::Broken(reason) | Cause::Stranger(reason) => reason.to_string(),
                 cause => format!("{cause:?}"),
             })?;
-            client
-                .scan(request)
-                .await
-                .map_err(|status| crate::connection::status_text(&status))
+            let home = peers.home();
+            let reply = client.scan(home.ask(request, Some(worker))).await;
+            home.answer(address, Some(worker), reply)
+                .map_err(|failed| failed.text(address))
         };
         match tokio::time::timeout(self.executor.settings().forward_timeout, ask).await {
-            Ok(Ok(reply)) => reply.into_inner(),
+            Ok(Ok(reply)) => reply,
             Ok(Err(reason)) => failed_scan(
                 Code::Unavailable,
                 format!("passing a scan on to {worker}: {reason}"),
@@ -370,27 +374,30 @@ impl Data for DataService {
         &self,
         request: Request<Streaming<Batch>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
+        let admission = self.host.admit(request.metadata())?;
         let (sink, outgoing) = stream::answers(MESSAGES_AHEAD);
         let guard = self.stopping.enter();
         let (executor, stopping) = (Arc::clone(&self.executor), self.stopping.clone());
         tokio::spawn(async move {
-            stream::serve(executor, stopping, request.into_inner(), sink).await;
+            stream::serve(executor, admission, stopping, request.into_inner(), sink).await;
             drop(guard);
         });
-        Ok(Response::new(outgoing))
+        Ok(self.host.respond(outgoing))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<RowReply>, Status> {
+        self.host.admit(request.metadata())?;
         let get = request.into_inner();
-        Ok(Response::new(
+        Ok(self.host.respond(
             self.single(&get.keyspace, Verb::Get, &get.key, &[], 0)
                 .await,
         ))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<RowReply>, Status> {
+        self.host.admit(request.metadata())?;
         let put = request.into_inner();
-        Ok(Response::new(
+        Ok(self.host.respond(
             self.single(
                 &put.keyspace,
                 Verb::Put,
@@ -403,8 +410,9 @@ impl Data for DataService {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<RowReply>, Status> {
+        self.host.admit(request.metadata())?;
         let delete = request.into_inner();
-        Ok(Response::new(
+        Ok(self.host.respond(
             self.single(
                 &delete.keyspace,
                 Verb::Delete,
@@ -417,13 +425,15 @@ impl Data for DataService {
     }
 
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanReply>, Status> {
-        Ok(Response::new(self.page(request.into_inner()).await))
+        self.host.admit(request.metadata())?;
+        Ok(self.host.respond(self.page(request.into_inner()).await))
     }
 
     async fn routes(
         &self,
         request: Request<RoutesRequest>,
     ) -> Result<Response<Self::RoutesStream>, Status> {
+        let admission = self.host.admit(request.metadata())?;
         let keyspace = request.into_inner().keyspace;
         let key_length = if keyspace.is_empty() {
             0
@@ -438,37 +448,39 @@ impl Data for DataService {
         let (executor, stopping) = (Arc::clone(&self.executor), self.stopping.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = push_routes(&executor, &keyspace, key_length, &updates) => {}
+                () = push_routes(&executor, &admission, &keyspace, key_length, &updates) => {}
                 () = updates.closed() => {}
                 () = stopping.stopped() => {}
             }
         });
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        Ok(self.host.respond(ReceiverStream::new(outgoing)))
     }
 
     async fn replicate(
         &self,
         request: Request<Streaming<ReplicateRequest>>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
+        let admission = self.host.admit(request.metadata())?;
         let (messages, outgoing) = mpsc::channel(replicate::MESSAGES_AHEAD);
         let (executor, stopping) = (Arc::clone(&self.executor), self.stopping.clone());
         let counters = Arc::clone(&self.replication_counters);
         self.replication.spawn(async move {
             tokio::select! {
-                () = replicate::serve(&executor, &counters, request.into_inner(), &messages) => {}
+                () = replicate::serve(&executor, admission, &counters, request.into_inner(), &messages) => {}
                 () = stopping.stopped() => {
                     let text = format!("worker {} is stopping", executor.node().name());
                     let _ = tokio::time::timeout(Duration::from_secs(1), messages.send(Err(Status::unavailable(text)))).await;
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        Ok(self.host.respond(ReceiverStream::new(outgoing)))
     }
 }
 
-/// Sends the whole table, then what changes, until nobody listens.
+/// Sends the whole table, then what changes, until nobody listens, or has to ask anew.
 async fn push_routes(
     executor: &Executor,
+    admission: &Admission,
     keyspace: &str,
     key_length: usize,
     updates: &mpsc::Sender<Result<RoutesUpdate, Status>>,
@@ -482,6 +494,9 @@ async fn push_routes(
     let mut first = true;
     loop {
         let (version, update) = executor.node().routes_after(known);
+        if admission.is_stale() {
+            return;
+        }
         let mut update = to_wire(update, keyspace);
         if (first || update.full) && key_length > 0 && update.keyspaces.is_empty() {
             // A keyspace without routes still has a key length, which whoever asks has to know.

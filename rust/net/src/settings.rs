@@ -119,6 +119,8 @@ pub struct ClientSettings {
     pub many_operations: usize,
     /// `scan_rows`: the most rows one scan may ask for.
     pub scan_rows: usize,
+    /// The cluster that is meant, by its identity; empty: that of the first worker that answers.
+    pub cluster: String,
 }
 
 impl Default for ClientSettings {
@@ -130,6 +132,7 @@ impl Default for ClientSettings {
             backoff_limit: Duration::from_millis(200),
             many_operations: 4096,
             scan_rows: 1_000_000,
+            cluster: String::new(),
         }
     }
 }

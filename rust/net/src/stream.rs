@@ -11,6 +11,7 @@ use tonic::{Status, Streaming};
 
 use crate::codec::{BatchItem, CodecError, RepliesWriter, read_batch};
 use crate::executor::{Asked, Executor, Late, LateSender};
+use crate::identity::Admission;
 use crate::server::{Stopping, find_shard};
 use crate::wire::{Batch, Code, Replies};
 
@@ -97,6 +98,7 @@ impl Stream for Answers {
 /// Serves one stream until its sender ends it, or until the worker stops and all that was taken is answered.
 pub(crate) async fn serve(
     executor: Arc<Executor>,
+    admission: Admission,
     stopping: Stopping,
     mut batches: Streaming<Batch>,
     sink: AnswerSink,
@@ -117,6 +119,11 @@ pub(crate) async fn serve(
     while session.open > 0 || !(no_more || stopped) {
         let done = tokio::select! {
             batch = batches.message(), if !no_more => match batch {
+                // It came before anybody could say whose rows are here: what is in it was not applied, and is sent anew.
+                Ok(Some(_)) if admission.is_stale() => {
+                    no_more = true;
+                    Ok(())
+                }
                 Ok(Some(batch)) => session.take(&batch).await,
                 Ok(None) => {
                     no_more = true;

@@ -18,6 +18,7 @@ use tonic::transport::Server;
 
 use crate::connection::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::executor::Executor;
+use crate::identity::{Home, Host};
 use crate::listener::{Sorted, accept};
 use crate::peers::Peers;
 use crate::replicate::{FRAME_BYTES, Follower, MESSAGE_BYTES, ReplicationCounters};
@@ -34,6 +35,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 pub struct Worker {
     executor: Arc<Executor>,
     settings: WorkerSettings,
+    home: Arc<Home>,
     stopping: Stopping,
     replication_counters: Arc<ReplicationCounters>,
     runtimes: Mutex<Option<Runtimes>>,
@@ -59,9 +61,11 @@ impl Worker {
             settings.replication_threads,
             settings.replication_nice,
         )?;
+        let home = Arc::new(Home::of_worker(node.cluster()));
         let peers = Arc::new(Peers::new(
             settings.connection.clone(),
             requests.handle().clone(),
+            Arc::clone(&home),
         ));
         let executor = Arc::new(Executor::new(node, peers, settings.clone()));
         let expiring = Arc::clone(&executor);
@@ -79,6 +83,7 @@ impl Worker {
         Ok(Self {
             executor,
             settings,
+            home,
             stopping: Stopping::default(),
             replication_counters: Arc::default(),
             servers: Mutex::default(),
@@ -101,6 +106,16 @@ impl Worker {
         self.executor.now()
     }
 
+    /// Belongs to `cluster` from now on: what is meant for another is refused.
+    ///
+    /// # Errors
+    /// As [`Node::join`].
+    pub fn join(&self, cluster: &str) -> Result<(), Refusal> {
+        self.node().join(cluster)?;
+        self.home.set(cluster);
+        Ok(())
+    }
+
     /// Listens on `address` (`host:port`, port 0: any) and serves; the bound address.
     pub fn listen(&self, address: &str) -> io::Result<SocketAddr> {
         let listener = self.requests.block_on(TcpListener::bind(address))?;
@@ -110,6 +125,10 @@ impl Worker {
         }
         let service = DataService {
             executor: Arc::clone(&self.executor),
+            host: Host {
+                home: Arc::clone(&self.home),
+                name: Arc::clone(self.node().name()),
+            },
             stopping: self.stopping.clone(),
             replication: self.replication.clone(),
             replication_counters: Arc::clone(&self.replication_counters),
@@ -221,6 +240,7 @@ impl Worker {
             node: Arc::clone(self.node()),
             spec,
             settings: self.settings.clone(),
+            home: Arc::clone(&self.home),
             counters: Arc::clone(&self.replication_counters),
         };
         self.replication.spawn(follower.run());

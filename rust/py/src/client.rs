@@ -484,6 +484,10 @@ fn client_settings(settings: &Bound<'_, PyMapping>) -> Result<ClientSettings> {
     let mut known = ClientSettings::default();
     for item in settings.items()?.iter() {
         let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
+        if name == "cluster" {
+            known.cluster = value.extract()?;
+            continue;
+        }
         let number = value.extract::<f64>().or_else(|_| {
             let text = value.str()?.to_string();
             text.trim().parse().map_err(|_| {

@@ -23,6 +23,7 @@ pub(crate) mod exceptions {
     pyo3::import_exception!(dstk.errors, KeyLengthError);
     pyo3::import_exception!(dstk.errors, LimitError);
     pyo3::import_exception!(dstk.errors, LimitReached);
+    pyo3::import_exception!(dstk.errors, Misdirected);
     pyo3::import_exception!(dstk.errors, NotHere);
     pyo3::import_exception!(dstk.errors, NotReady);
     pyo3::import_exception!(dstk.errors, OutcomeUnknown);
@@ -115,6 +116,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         Self(match refusal {
+            Refusal::Misdirected(_) => exceptions::Misdirected::new_err(message),
             Refusal::Stale(_) => StaleRequest::new_err(message),
             Refusal::NotHere(_) => NotHere::new_err(message),
             Refusal::WrongRole(_) => WrongRole::new_err(message),

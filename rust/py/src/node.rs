@@ -29,7 +29,7 @@ impl Drop for PyNode {
 }
 
 /// What a partition costs, as Python sees it: keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median
-/// key, role.
+/// key, role, key length, whether it is durable.
 type Load<'py> = (
     String,
     String,
@@ -40,6 +40,8 @@ type Load<'py> = (
     f64,
     Option<Bound<'py, PyBytes>>,
     &'static str,
+    usize,
+    bool,
 );
 
 #[pymethods]
@@ -313,9 +315,20 @@ impl PyNode {
                 load.bytes_per_second,
                 load.median_key.map(|key| PyBytes::new(py, &key)),
                 load.role.name(),
+                load.key_length,
+                load.durable,
             )
         };
         loads.into_iter().map(load).collect()
+    }
+
+    fn join(&self, py: Python<'_>, cluster: &str) -> Result<()> {
+        Ok(py.detach(|| self.worker.join(cluster))?)
+    }
+
+    #[getter]
+    fn cluster(&self) -> Option<&str> {
+        self.node().cluster().map(|cluster| &**cluster)
     }
 
     fn see_term(&self, py: Python<'_>, term: u64) -> Result<()> {
@@ -464,6 +477,11 @@ impl PyPartitionState {
     #[getter]
     fn last_pause_seconds(&self) -> f64 {
         self.inner.last_pause as f64 / 1e9
+    }
+
+    #[getter]
+    fn durable(&self) -> bool {
+        self.inner.durable
     }
 
     #[getter]

@@ -18,7 +18,7 @@ from dstk import errors
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.span import Span
-from dstk.wire import ControlServer, Load, LoadReport, Request, Room, Status
+from dstk.wire import ControlServer, Load, LoadReport, Meant, Request, Room, Status, check_meant
 from dstk.wire.v1 import data_pb2
 
 _boots = itertools.count(1)
@@ -70,6 +70,8 @@ class FakeWorker:
         self.name = name
         self.boot = str(next(_boots))
         self.incarnation = ""
+        self.pod_uid = ""
+        self.cluster = ""
         self.held: dict[str, Held] = {}
         self.calls: list[tuple[str, str, int]] = []
         self.routes_seen: list[data_pb2.RoutesUpdate] = []
@@ -146,6 +148,12 @@ class FakeWorker:
         assert not held.fenced
         held.rows[key] = value
         held.sequence += 1
+
+    async def meet(self, meant: Meant) -> None:
+        check_meant(meant, self.name, self.pod_uid)
+        if self.cluster and meant.cluster and meant.cluster != self.cluster:
+            raise errors.Misdirected(f"{self.name} belongs to cluster {self.cluster}, not to {meant.cluster}")
+        self.cluster = self.cluster or meant.cluster
 
     async def act(self, request: Request) -> dict[str, PartView]:
         await self._runs.wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
-from dstk.wire import ControlClient, KeyspaceRoutes, Request, Route, RoutesUpdate
+from dstk.wire import ControlClient, KeyspaceRoutes, Meant, Request, Route, RoutesUpdate
 from waiting import until, until_true
 
 KEY_LENGTH = 16
@@ -116,12 +116,21 @@ async def fleet(folder: Path, workers: int, *limits: str, flags: Sequence[str] =
 
 
 async def start(
-    folder: Path, name: str, processes: list[asyncio.subprocess.Process], *limits: str, flags: Sequence[str] = ()
+    folder: Path,
+    name: str,
+    processes: list[asyncio.subprocess.Process],
+    *limits: str,
+    data_address: str = "127.0.0.1:0",
+    data_dir: Path | None = None,
+    cluster: str = "",
+    flags: Sequence[str] = (),
 ) -> Worker:
-    """Start one worker on free ports of the loopback interface."""
+    """Start one worker on free ports of the loopback interface, or at the data address that another had. Its operator
+    is of `cluster`."""
     ready = folder / f"{name}-{len(processes)}.json"
-    arguments = [f"--{port}-address=127.0.0.1:0" for port in ("data", "control", "metrics")]
-    arguments += [*(f"--limit={limit}" for limit in limits), *flags]
+    arguments = [f"--{port}-address=127.0.0.1:0" for port in ("control", "metrics")]
+    arguments += [f"--data-address={data_address}", *(f"--limit={limit}" for limit in limits), *flags]
+    arguments += ["--data-dir", str(data_dir)] if data_dir is not None else []
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "dstk.cli", "worker", "--name", name, "--pod-uid", f"uid-{len(processes)}",
         "--ready-file", str(ready), *arguments,
@@ -134,6 +143,6 @@ async def start(
 
     await until_true(is_ready)
     addresses = json.loads(ready.read_text())
-    control = ControlClient(addresses["control"])
+    control = ControlClient(addresses["control"], Meant(cluster, name, f"uid-{len(processes) - 1}"))
     status = await control.status([])
     return Worker(name, process, addresses, control, status.incarnation)

@@ -168,7 +168,7 @@ class Part(_message.Message):
     def __init__(self, partition: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class PartitionState(_message.Message):
-    __slots__ = ("keyspace", "partition", "range", "role", "epoch", "sequence", "fenced", "held", "rows", "bytes", "digest", "follow", "quiet_ms", "last_pause_us", "proxy_to", "fence_token", "size")
+    __slots__ = ("keyspace", "partition", "range", "role", "epoch", "sequence", "fenced", "held", "rows", "bytes", "digest", "follow", "quiet_ms", "last_pause_us", "proxy_to", "fence_token", "size", "durable", "key_length")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +186,8 @@ class PartitionState(_message.Message):
     PROXY_TO_FIELD_NUMBER: _ClassVar[int]
     FENCE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     keyspace: str
     partition: str
     range: Range
@@ -203,7 +205,9 @@ class PartitionState(_message.Message):
     proxy_to: str
     fence_token: int
     size: int
-    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., role: _Optional[_Union[Role, str]] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., fenced: _Optional[bool] = ..., held: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[int] = ..., follow: _Optional[_Union[FollowProgress, _Mapping]] = ..., quiet_ms: _Optional[int] = ..., last_pause_us: _Optional[int] = ..., proxy_to: _Optional[str] = ..., fence_token: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
+    durable: bool
+    key_length: int
+    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., role: _Optional[_Union[Role, str]] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., fenced: _Optional[bool] = ..., held: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[int] = ..., follow: _Optional[_Union[FollowProgress, _Mapping]] = ..., quiet_ms: _Optional[int] = ..., last_pause_us: _Optional[int] = ..., proxy_to: _Optional[str] = ..., fence_token: _Optional[int] = ..., size: _Optional[int] = ..., durable: _Optional[bool] = ..., key_length: _Optional[int] = ...) -> None: ...
 
 class FollowProgress(_message.Message):
     __slots__ = ("source", "rows_copied", "bytes_copied", "bytes_total", "lag", "caught_up", "error", "no_room")
@@ -288,7 +292,7 @@ class LoadsRequest(_message.Message):
     def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
 
 class PartitionLoad(_message.Message):
-    __slots__ = ("keyspace", "partition", "epoch", "rows", "bytes", "operations_per_second", "bytes_per_second", "median_key", "role", "size")
+    __slots__ = ("keyspace", "partition", "epoch", "rows", "bytes", "operations_per_second", "bytes_per_second", "median_key", "role", "size", "key_length", "durable")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +303,8 @@ class PartitionLoad(_message.Message):
     MEDIAN_KEY_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
     keyspace: str
     partition: str
     epoch: int
@@ -309,7 +315,9 @@ class PartitionLoad(_message.Message):
     median_key: bytes
     role: Role
     size: int
-    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., operations_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., median_key: _Optional[bytes] = ..., role: _Optional[_Union[Role, str]] = ..., size: _Optional[int] = ...) -> None: ...
+    key_length: int
+    durable: bool
+    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., operations_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., median_key: _Optional[bytes] = ..., role: _Optional[_Union[Role, str]] = ..., size: _Optional[int] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ...) -> None: ...
 
 class Room(_message.Message):
     __slots__ = ("limit", "used", "promised")

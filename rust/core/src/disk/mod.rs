@@ -2,6 +2,7 @@
 //! then takes its place, and [recovery](recover) puts the two together again.
 
 mod checkpoint;
+pub(crate) mod cluster;
 mod description;
 mod journal;
 mod record;

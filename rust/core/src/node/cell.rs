@@ -77,6 +77,7 @@ impl Cell {
                 .map(|following| following.progress.clone()),
             quiet,
             last_pause: partition.last_pause,
+            durable: partition.journal.is_some(),
             proxy_to,
             ..disconnected(&self.keyspace, &self.name, &self.bounds)
         }
@@ -140,6 +141,7 @@ pub(crate) fn disconnected(
         follow: None,
         quiet: 0,
         last_pause: 0,
+        durable: false,
         proxy_to: "".into(),
     }
 }

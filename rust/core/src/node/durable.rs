@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Node;
 use super::cell::Cell;
 use super::context::Context;
+use super::membership::Membership;
 use super::refusal::Refusal;
 use super::settings::Settings;
 use super::shard::Shard;
@@ -54,7 +55,7 @@ impl Node {
         };
         let (disk, held, term) = Disk::open(dir, name, incarnation, disk_settings)?;
         let context = Context::new(name, incarnation, settings, Some(disk), term);
-        let node = Arc::new(Self::with_context(context));
+        let node = Arc::new(Self::with_context(context, Membership::open(dir)?));
         let damaged = |refusal: Refusal| DiskError::Damaged {
             dir: dir.into(),
             found: vec![refusal.to_string()],

@@ -11,6 +11,7 @@ mod durable;
 mod flip;
 mod following;
 mod lease;
+mod membership;
 mod observe;
 mod refusal;
 mod replication;
@@ -33,6 +34,7 @@ pub use settings::{SettingError, Settings};
 pub use shard::{Outcome, Shard};
 
 use context::Context;
+use membership::Membership;
 use routes::Routes;
 
 use crate::index::RangeMap;
@@ -49,21 +51,19 @@ pub struct Node {
     splits: AtomicU64,
     merges: AtomicU64,
     checkpoints: Arc<durable::Checkpoints>,
+    membership: Membership,
 }
 
 impl Node {
     /// A node that holds nothing.
     pub fn new(name: &str, incarnation: &str, settings: Settings) -> Arc<Self> {
-        Arc::new(Self::with_context(Context::new(
-            name,
-            incarnation,
-            settings,
-            None,
-            0,
-        )))
+        Arc::new(Self::with_context(
+            Context::new(name, incarnation, settings, None, 0),
+            Membership::default(),
+        ))
     }
 
-    fn with_context(context: Arc<Context>) -> Self {
+    fn with_context(context: Arc<Context>, membership: Membership) -> Self {
         Self {
             context,
             shards: ArcSwap::default(),
@@ -72,6 +72,7 @@ impl Node {
             splits: AtomicU64::new(0),
             merges: AtomicU64::new(0),
             checkpoints: Arc::default(),
+            membership,
         }
     }
 
@@ -112,11 +113,16 @@ impl Node {
             if shard.key_length == key_length {
                 return Ok(shard);
             }
-            let text = format!(
-                "keyspace {name} has keys of {} bytes, not {key_length}: key lengths never change",
-                shard.key_length
-            );
-            return Err(Refusal::Invalid(text));
+            if shard.holds_any() {
+                let text = format!(
+                    "worker {} holds partitions of an earlier keyspace {name} with keys of {} bytes, not {key_length}: \
+                     a key length never changes",
+                    self.name(),
+                    shard.key_length
+                );
+                return Err(Refusal::Invalid(text));
+            }
+            // Nothing is left of a keyspace of this name that was deleted.
         }
         let cells =
             RangeMap::new(key_length).map_err(|error| Refusal::Invalid(error.to_string()))?;

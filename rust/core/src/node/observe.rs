@@ -34,6 +34,10 @@ pub struct PartitionLoad {
     pub median_key: Option<Box<[u8]>>,
     /// What this worker is to it.
     pub role: Role,
+    /// Length of its keys, in bytes.
+    pub key_length: usize,
+    /// Whether its changes are written down.
+    pub durable: bool,
 }
 
 impl Node {
@@ -96,6 +100,8 @@ impl Node {
                 bytes_per_second: rates.bytes,
                 median_key: halves.flatten(),
                 role: held.role,
+                key_length: cell.bounds.key_length(),
+                durable: held.journal.is_some(),
             })
         };
         self.cells().iter().filter_map(load).collect()

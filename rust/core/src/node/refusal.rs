@@ -21,6 +21,9 @@ pub enum Refusal {
     /// The action itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// It is meant for another worker, or another cluster's.
+    #[error("{0}")]
+    Misdirected(String),
     /// A bound of the worker is reached.
     #[error("{0}")]
     Limit(String),

@@ -108,6 +108,11 @@ impl Shard {
         }
     }
 
+    /// Whether a partition of it is held, in any role.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.holding.lock().names.is_empty()
+    }
+
     /// Length of its keys, in bytes.
     pub fn key_length(&self) -> usize {
         self.key_length

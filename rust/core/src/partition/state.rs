@@ -74,6 +74,8 @@ pub struct PartitionState {
     pub quiet: Nanos,
     /// How long writers waited at the last fence, split or merge, in nanoseconds.
     pub last_pause: Nanos,
+    /// Whether its changes are written down: what durability it has.
+    pub durable: bool,
     /// Proxy only: the worker that requests are passed on to; else empty.
     pub proxy_to: Arc<str>,
 }

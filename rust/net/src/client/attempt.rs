@@ -19,6 +19,8 @@ pub(super) struct Attempt {
     client: Arc<Inner>,
     operation: Operation,
     deadline: Instant,
+    /// The worker that is asked; none: any.
+    meant: Option<Arc<str>>,
     tries: u32,
     /// Why the last try did not do it.
     last: String,
@@ -40,6 +42,7 @@ impl Attempt {
             client,
             operation,
             deadline,
+            meant: None,
             tries: 0,
             last: String::new(),
             doubtful: false,
@@ -48,9 +51,11 @@ impl Attempt {
         .send();
     }
 
-    fn send(self: Box<Self>) {
-        let address = self.client.address_for(&self.operation.key, self.tries);
-        self.client.peers.connection(&address).submit(self);
+    fn send(mut self: Box<Self>) {
+        let (address, meant) = self.client.address_for(&self.operation.key, self.tries);
+        self.meant = meant;
+        let connection = self.client.peers.connection(&address);
+        connection.submit(self);
     }
 
     fn end(self, result: OpResult) {
@@ -109,6 +114,10 @@ impl Call for Box<Attempt> {
 
     fn keyspace(&self) -> &Arc<str> {
         &self.client.keyspace
+    }
+
+    fn meant(&self) -> Option<&Arc<str>> {
+        self.meant.as_ref()
     }
 
     fn hops(&self) -> u32 {
@@ -187,7 +196,9 @@ fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Verdict {
             Code::OutcomeUnknown => unknown(reply.message.into()),
             _ => Verdict::End(result(operation, doubtful, reply)),
         },
-        Ended::NotSent(Cause::Broken(reason)) => retry(reason.to_string()),
+        Ended::NotSent(Cause::Broken(reason) | Cause::Stranger(reason)) => {
+            retry(reason.to_string())
+        }
         Ended::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
             let reason = match cause {
                 Cause::FullBytes(most) => {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use self::attempt::Attempt;
 use self::table::Table;
 use crate::error::ClientError;
+use crate::identity::Home;
 use crate::operation::{Condition, Operation};
 use crate::peers::Peers;
 use crate::settings::ClientSettings;
@@ -96,7 +97,8 @@ impl Client {
             ));
         }
         let runtime = runtime()?;
-        let peers = Peers::new(settings.connection.clone(), runtime.clone());
+        let home = Arc::new(Home::of_client(&settings.cluster));
+        let peers = Peers::new(settings.connection.clone(), runtime.clone(), home);
         let seeds: Vec<Arc<str>> = addresses
             .iter()
             .map(|address| Arc::from(address.as_str()))
@@ -332,13 +334,17 @@ impl Inner {
         Ok(())
     }
 
-    /// Where to ask for `key`: its owner, or on every second try any other worker, who may know better.
-    fn address_for(&self, key: &[u8], tries: u32) -> Arc<str> {
+    /// Where to ask for `key`, and who is meant there: its owner, or on every second try any other worker, who may know
+    /// better.
+    fn address_for(&self, key: &[u8], tries: u32) -> (Arc<str>, Option<Arc<str>>) {
         let table = self.table.now();
-        let owner = |entry: &Arc<Entry>| table.address(&entry.owner).cloned();
+        let owner = |entry: &Arc<Entry>| {
+            let address = table.address(&entry.owner)?;
+            Some((Arc::clone(address), Some(Arc::clone(&entry.owner))))
+        };
         match table.lookup(key).and_then(owner) {
-            Some(address) if tries.is_multiple_of(2) => address,
-            _ => self.any_address(&table, tries / 2),
+            Some(owner) if tries.is_multiple_of(2) => owner,
+            _ => (self.any_address(&table, tries / 2), None),
         }
     }
 

@@ -1,6 +1,5 @@
 //! A scan over as many partitions as it takes, page by page.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use dstk_core::key::{Bounds, KeyError};
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
-use crate::connection::{Cause, status_text};
+use crate::connection::Cause;
 use crate::error::ClientError;
 use crate::wire::{Code, ScanReply, ScanRequest};
 
@@ -145,7 +144,7 @@ async fn page(
     } else {
         range.start.to_vec()
     };
-    let address: Arc<str> = client.address_for(&first, tries);
+    let (address, meant) = client.address_for(&first, tries);
     let mut asked =
         client
             .peers
@@ -153,7 +152,7 @@ async fn page(
             .client()
             .await
             .map_err(|cause| match cause {
-                Cause::Broken(reason) => retry(&*reason),
+                Cause::Broken(reason) | Cause::Stranger(reason) => retry(&*reason),
                 cause => retry(format!("{cause:?}")),
             })?;
     let request = ScanRequest {
@@ -165,11 +164,11 @@ async fn page(
         hops: 0,
         max_bytes: 0,
     };
-    let reply = asked
-        .scan(request)
-        .await
-        .map_err(|status| retry(format!("{address}: {}", status_text(&status))))?;
-    let reply = reply.into_inner();
+    let home = client.peers.home();
+    let reply = asked.scan(home.ask(request, meant.as_ref())).await;
+    let reply = home
+        .answer(&address, meant.as_ref(), reply)
+        .map_err(|failed| retry(failed.text(&address)))?;
     match Code::try_from(reply.code).unwrap_or(Code::Unavailable) {
         Code::Ok => {
             read_page(&reply, range).ok_or_else(|| retry(format!("{address} sent a damaged page")))

@@ -15,6 +15,7 @@ use super::{Inner, backoff};
 use crate::codec::hint_covers;
 use crate::connection::{Call, Cause, status_text};
 use crate::error::ClientError;
+use crate::identity::Failed;
 use crate::peers::Peers;
 use crate::settings::ClientSettings;
 use crate::wire::{Hint, Route, RoutesRequest, RoutesUpdate};
@@ -207,7 +208,7 @@ async fn open<C: Call>(
     let connection = peers.connection(address);
     let ask = async {
         let mut client = connection.client().await.map_err(|cause| match cause {
-            Cause::Broken(reason) => Refused::Other(reason.to_string()),
+            Cause::Broken(reason) | Cause::Stranger(reason) => Refused::Other(reason.to_string()),
             cause => Refused::Other(format!("{address}: {cause:?}")),
         })?;
         // A table of 100,000 partitions with keys of 1 KiB is 200 MB: what it takes is up to the keyspace.
@@ -215,7 +216,13 @@ async fn open<C: Call>(
         let request = RoutesRequest {
             keyspace: keyspace.into(),
         };
-        let mut updates = client.routes(request).await.map_err(status)?.into_inner();
+        let home = peers.home();
+        let answer = client.routes(home.ask(request, None)).await;
+        let mut updates = match home.answer(address, None, answer) {
+            Ok(updates) => updates,
+            Err(Failed::Status(refusal)) => return Err(status(refusal)),
+            Err(failed) => return Err(Refused::Other(failed.text(address))),
+        };
         let first = updates.message().await.map_err(status)?;
         let first =
             first.ok_or_else(|| Refused::Other(format!("{address} ended the stream of routes")))?;

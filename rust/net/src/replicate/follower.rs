@@ -18,6 +18,7 @@ use super::{
 };
 use crate::connection::{causes, status_text};
 use crate::faults;
+use crate::identity::Home;
 use crate::settings::WorkerSettings;
 use crate::wire::data_client::DataClient;
 use crate::wire::replicate_message::Message;
@@ -35,6 +36,8 @@ pub struct Follower {
     pub spec: FollowSpec,
     /// The bounds.
     pub settings: WorkerSettings,
+    /// The cluster that the source has to be of.
+    pub home: Arc<Home>,
     /// What was received.
     pub counters: Arc<ReplicationCounters>,
 }
@@ -131,11 +134,14 @@ impl Follower {
         });
         let requests = tokio_stream::once(first).chain(later);
         let broken = |status: tonic::Status| End::Broken(status_text(&status));
-        let mut messages = client
-            .replicate(requests)
-            .await
-            .map_err(broken)?
-            .into_inner();
+        let source: Arc<str> = self.spec.source.as_str().into();
+        let answer = client
+            .replicate(self.home.ask(requests, Some(&source)))
+            .await;
+        let mut messages = self
+            .home
+            .answer(address, Some(&source), answer)
+            .map_err(|failed| End::Broken(failed.text(address)))?;
         let mut decoder = ChunkDecoder::new(self.spec.key_length);
         let silence = SILENCE.max(self.settings.replication_state * SILENT_PERIODS);
         loop {

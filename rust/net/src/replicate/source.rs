@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 use super::{ReplicationCounters, add, write_entries};
 use crate::executor::Executor;
 use crate::faults;
+use crate::identity::Admission;
 use crate::wire::replicate_message::Message;
 use crate::wire::{
     self, DropRange, ReplicateMessage, ReplicateRequest, SnapshotEnd, SnapshotStart,
@@ -31,6 +32,7 @@ struct Over;
 /// Sends the partition that the first request names until the follower ends the stream or the log does.
 pub(crate) async fn serve(
     executor: &Executor,
+    admission: Admission,
     counters: &ReplicationCounters,
     mut requests: Streaming<ReplicateRequest>,
     messages: &Messages,
@@ -59,6 +61,7 @@ pub(crate) async fn serve(
     let mut source = Source {
         partition: &first.partition,
         counters,
+        admission,
         messages,
         tick,
         window: executor.settings().replication_window,
@@ -98,6 +101,7 @@ fn open(executor: &Executor, first: &ReplicateRequest) -> Result<SnapshotPlan, S
 struct Source<'a> {
     partition: &'a str,
     counters: &'a ReplicationCounters,
+    admission: Admission,
     messages: &'a Messages,
     tick: Interval,
     window: usize,
@@ -110,6 +114,9 @@ impl Source<'_> {
     }
 
     async fn send(&self, message: Message) -> Result<(), Over> {
+        if self.admission.is_stale() {
+            return Err(Over);
+        }
         self.messages
             .send(Ok(ReplicateMessage {
                 message: Some(message),

@@ -30,10 +30,31 @@ impl Pod {
     }
 
     pub fn with(name: &str, settings: Settings, network: WorkerSettings) -> Self {
+        Self::at("127.0.0.1:0", name, settings, network)
+    }
+
+    /// A worker that no operator has spoken to, at an address that another had.
+    pub fn at_address(address: &str, name: &str) -> Self {
+        Self::at(
+            address,
+            name,
+            Settings::default(),
+            WorkerSettings::default(),
+        )
+    }
+
+    /// A worker of `cluster`, at an address that another may have had.
+    pub fn of(cluster: &str, name: &str, address: &str) -> Self {
+        let pod = Self::at_address(address, name);
+        pod.worker.join(cluster).unwrap();
+        pod
+    }
+
+    fn at(address: &str, name: &str, settings: Settings, network: WorkerSettings) -> Self {
         let incarnation = format!("{name}-uid/1");
         let node = Node::new(name, &incarnation, settings);
         let worker = Worker::new(node, network).unwrap();
-        let address = worker.listen("127.0.0.1:0").unwrap().to_string();
+        let address = worker.listen(address).unwrap().to_string();
         Self {
             name: name.into(),
             incarnation,
