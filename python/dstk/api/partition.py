@@ -166,6 +166,8 @@ class Partition(Model, frozen=True, kw_only=True, tag_field="kind", tag="Partiti
 
     DATA_LOST: ClassVar[str] = "DataLost"
     """Condition: the rows that the partition held went with its worker."""
+    MISFIT: ClassVar[str] = "Misfit"
+    """Condition: what its worker holds is of an earlier Keyspace of this name, with other fields, and is not served."""
     REPAIRED: ClassVar[str] = "Repaired"
     """Condition: somebody had edited or deleted the object, and it was set right; the reason says what."""
     INVALID: ClassVar[str] = "Invalid"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dstk.api import Keyspace, OnLoss, Partition, PartitionPhase, child_name
-from dstk.api.conditions import find
+from dstk.api.conditions import ConditionStatus, find
 from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import (
     Action,
@@ -31,6 +31,7 @@ from dstk.lifecycle.actions import (
 )
 from dstk.lifecycle.availability import is_away
 from dstk.lifecycle.claims import Claim, unsettled
+from dstk.lifecycle.fitness import misfit_part, what_to_do
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import epoch_after_loss, serve
 from dstk.span import Span
@@ -91,15 +92,19 @@ class _Recovery:
         name = keyspace.metadata.name
         self.busy = busy
         self.objects = {each: object_ for each, object_ in partitions.items() if object_.spec.keyspace == name}
-        self.parts = {each: part for each, part in worker.parts.items() if part.keyspace == name}
+        held = {each: part for each, part in worker.parts.items() if part.keyspace == name}
+        self.misfits = {each: part for each, part in held.items() if misfit_part(keyspace, part)}
+        self.parts = {each: part for each, part in held.items() if each not in self.misfits}
 
     def actions(self) -> list[Action]:
         if not self.worker.reachable:
             return []
         lanes: list[tuple[Action, ...]] = []
-        for name in sorted({*self.objects, *self.parts}.difference(self.busy)):
+        for name in sorted({*self.objects, *self.parts, *self.misfits}.difference(self.busy)):
             object_, part = self.objects.get(name), self.parts.get(name)
-            if object_ is not None and object_.spec.primary == self.worker.name:
+            if (misfit := self.misfits.get(name)) is not None:
+                lanes.append(tuple(self._set_aside(name, misfit, object_)))
+            elif object_ is not None and object_.spec.primary == self.worker.name:
                 lanes.append(tuple(self._owned(object_, part)))
             elif part is not None:
                 lanes.append(tuple(self._foreign(name, part, object_)))
@@ -130,7 +135,8 @@ class _Recovery:
 
     def _missing_here(self) -> Iterator[Partition]:
         for name, object_ in sorted(self.objects.items()):
-            if name not in self.parts and name not in self.busy and object_.spec.primary == self.worker.name:
+            held = name in self.parts or name in self.misfits
+            if not held and name not in self.busy and object_.spec.primary == self.worker.name:
                 yield object_
 
     def _follows(self, part: PartView, object_: Partition) -> bool:
@@ -158,6 +164,20 @@ class _Recovery:
             and each.spec.epoch > object_.spec.epoch
             and not each.spec.merged_away
         ]
+
+    # What belongs to an earlier Keyspace of this name
+
+    def _set_aside(self, name: str, part: PartView, object_: Partition | None) -> Iterator[Action]:
+        """It is neither served nor thrown away: somebody has to say which of the two they want."""
+        if not part.fenced:
+            yield self._tell(name, part.epoch, Fence(part.fence_token + 1))
+        if object_ is None or object_.spec.primary != self.worker.name:
+            return
+        if not _is_set_aside(object_):
+            why = what_to_do(misfit_part(self.keyspace, part))
+            message = f"what {self.worker.name} holds is not what is asked for: {why}"
+            yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", Partition.MISFIT, "OtherKeyspace", message)
+            yield Record("Warning", Partition.MISFIT, message, name)
 
     # What belongs to the worker
 
@@ -219,8 +239,10 @@ class _Recovery:
             yield from self._seek(object_)
             return
         name, epoch = object_.metadata.name, epoch_after_loss(object_.spec.epoch)
-        if object_.status.phase in (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING):
-            # Nobody has said that it was served; but an earlier life may have, in this epoch.
+        never = (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING)
+        if object_.status.phase in never or _is_set_aside(object_):
+            # Nobody has said that it was served; but an earlier life may have, in this epoch. Or what it held was of an
+            # earlier Keyspace, and was given up as its condition says.
             yield self._patch(object_, epoch)
             yield from self._serve(object_, epoch)
             return
@@ -313,6 +335,12 @@ class _Recovery:
     def _tell(self, name: str, epoch: int, command: Command) -> Tell:
         worker = self.worker
         return Tell(worker.name, worker.incarnation, self.keyspace.metadata.name, name, epoch, command)
+
+
+def _is_set_aside(object_: Partition) -> bool:
+    """Whether it says that its worker holds what is of an earlier Keyspace."""
+    condition = find(object_.status.conditions, Partition.MISFIT)
+    return condition is not None and condition.status is ConditionStatus.TRUE
 
 
 def _gaps(spans: Iterable[Span], whole: Span) -> Iterator[Span]:

@@ -14,6 +14,7 @@ from dstk.api import Keyspace, Partition, PartitionPhase
 from dstk.api.conditions import find
 from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
+from dstk.lifecycle.fitness import misfit_part
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import serve
 
@@ -78,6 +79,8 @@ class _Repair:
         if self.holder is None:
             return () if self._last_owner_is_silent() else None
         held = self.holder.parts[self.name]
+        if misfit_part(self.keyspace, held):
+            return None  # It is of an earlier Keyspace of this name, which is not the object's fault.
         if self.partition is None:
             return tuple(self._create(self.holder, held)) or None
         if self.partition.spec.primary == self.holder.name:
@@ -116,7 +119,7 @@ class _Repair:
 
     def _create(self, holder: WorkerView, held: PartView) -> Iterator[Action]:
         """The object as it was, unless others have its keys: then recovery knows what a split or merge has left."""
-        if any(self.around.meeting(held.span.start, held.span.end)) or not self._fits(held):
+        if any(self.around.meeting(held.span.start, held.span.end)):
             return
         range_ = range_of(held.span)
         keyspace, epoch = self.keyspace.metadata.name, held.epoch
@@ -149,10 +152,6 @@ class _Repair:
             return
         yield Commit(self.name, meta.resource_version, holder.name, "", spec.epoch)
         yield from self._say(holder, "ProxyEdited", f"{proxy} passes nothing on for it; proxy was taken away")
-
-    def _fits(self, held: PartView) -> bool:
-        """Whether the Keyspace is still as it was when the worker was told of it."""
-        return all(len(bound) in (0, self.keyspace.spec.key_length) for bound in (held.span.start, held.span.end))
 
     def _serve(self, holder: WorkerView, held: PartView, epoch: int) -> Action:
         command = serve(self.keyspace, held.span)

@@ -23,12 +23,13 @@ from dstk.api import (
     standing,
     to_dict,
 )
-from dstk.api.conditions import find, with_condition
+from dstk.api.conditions import with_condition
 from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError, DstkError
 from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference, is_not_found
 from dstk.operator import lines
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PARTITIONS, PRIMARY, Cluster, reference
+from dstk.operator.earlier import Bare, held_before, misfits, obstacle_of, says
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
 from dstk.operator.reconciler import FINALIZER
@@ -38,7 +39,7 @@ from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
 from dstk.operator.writes import difference, write_status
 from dstk.plan import Cluster as Seen
-from dstk.plan import Load, Plan, Restart, Worker, is_cut, plan
+from dstk.plan import Load, Plan, Restart, Worker, plan
 
 __all__ = ["Assigner"]
 
@@ -74,6 +75,7 @@ class Assigner:
         self._absent: dict[str, float] = {}
         self._silent: dict[str, float] = {}
         self._checked: set[str] = set()
+        self._bare = Bare(cluster, workers, self._now)
         self._stuck: dict[str, str] = {}
         self._full: dict[str, str] = {}
         self._dirty = True
@@ -104,15 +106,17 @@ class Assigner:
     async def step(self) -> None:
         """Look once, plan once, create what is planned, and say on the Keyspaces how it stands."""
         await self._validate()
-        orphaned = self._orphaned()
-        served = [keyspace for keyspace in self._cluster.keyspaces if keyspace.metadata.name not in orphaned]
+        orphaned = held_before(self._cluster, self._workers)
+        unfit = misfits(self._cluster.keyspaces, self._workers)
+        kept = {*orphaned, *unfit}
+        served = [keyspace for keyspace in self._cluster.keyspaces if keyspace.metadata.name not in kept]
         started = time.perf_counter()
         planned = plan(self._look(served), self._now())
         took = time.perf_counter() - started
         await self._create(planned)
         await self._restart(planned.restarts, planned.stuck)
         self._say_full(planned.stuck)
-        await self._report(planned.cut, orphaned, planned.refused)
+        await self._report(planned.cut, orphaned, planned.refused, unfit, self._bare.look(kept))
         await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
 
     def _on_change(self, old: object, new: object) -> None:
@@ -156,18 +160,6 @@ class Assigner:
         said |= {each.metadata.uid: each.status.finished_at for each in self._cluster.assignments if each.finished}
         self._moments.keep(said)
         return {uid: self._moments.of(uid, moment) for uid, moment in said.items()}
-
-    def _orphaned(self) -> set[str]:
-        """New Keyspaces of which workers have partitions, from before: those get their objects back first."""
-        fresh = {keyspace.metadata.name for keyspace in self._cluster.keyspaces if not is_cut(keyspace)}
-        if not fresh:
-            return set()
-        known = self._cluster.partitions.items
-        loads = (load for link in self._workers for load in link.loads.values() if load.role == "primary")
-        held = [load for load in loads if load.keyspace in fresh]
-        # Of what was cut before, as its rows show, one that does not answer may have the rest.
-        silent = not all(link.reachable for link in self._workers)
-        return {load.keyspace for load in held if silent or load.partition not in known}
 
     def _has_rows_of(self, partition: Partition) -> bool:
         """Whether a worker has rows of it though it has no owner: that one gets it back."""
@@ -328,7 +320,14 @@ class Assigner:
             self._cluster.events.record(reference(PARTITIONS, marked), "Warning", refusal.reason, refusal.message)
             log.warning(lines.of_partition(marked, Partition.INVALID, refusal.reason, refusal.message))
 
-    async def _report(self, cut: Sequence[str], orphaned: Collection[str], refused: Mapping[str, str]) -> None:
+    async def _report(
+        self,
+        cut: Sequence[str],
+        orphaned: Collection[str],
+        refused: Mapping[str, str],
+        unfit: Mapping[str, str],
+        bare: Mapping[str, str],
+    ) -> None:
         """Status of the Keyspaces: how many partitions, how many served, and what keeps it from being ready."""
         for keyspace in list(self._cluster.keyspaces):
             name = keyspace.metadata.name
@@ -340,14 +339,18 @@ class Assigner:
                 # Once for all generations.
                 done = self._condition(Keyspace.CUT, True, "Created", "the initial Partitions exist", generation=0)
                 conditions = with_condition(conditions, done)
-            if name in orphaned:
+            elif bare.get(name) == "":
+                message = "no Partition was left and no worker held any; it is cut again, from empty"
+                undone = self._condition(Keyspace.CUT, False, "Uncovered", message, generation=0)
+                conditions = with_condition(conditions, undone)
+                self._cluster.events.record(reference(KEYSPACES, keyspace), "Warning", "CutAgain", message)
+            if (obstacle := obstacle_of(name, unfit, bare, {} if name in orphaned else refused)) is not None:
+                state = self._condition(standing.READY, False, *obstacle, generation)
+                if not says(conditions, state):
+                    self._cluster.events.record(reference(KEYSPACES, keyspace), "Warning", *obstacle)
+            elif name in orphaned:
                 message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
                 state = self._condition(standing.READY, False, "RowsHeld", message, generation)
-            elif name in refused:
-                state = self._condition(standing.READY, False, "InvalidBounds", refused[name], generation)
-                before = find(conditions, standing.READY)
-                if before is None or before.message != state.message:
-                    self._cluster.events.record(reference(KEYSPACES, keyspace), "Warning", state.reason, state.message)
             elif partitions and ready == sum(not partition.spec.merged_away for partition in partitions):
                 state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
             else:

@@ -384,8 +384,9 @@ def _changed(old: PartitionStatus, change: actions.SetPartitionStatus, now: date
             message=change.message,
         )
         new = replace(new, conditions=with_condition(old.conditions, condition))
-    if change.over:
-        new = replace(new, conditions=tuple(each for each in new.conditions if each.type != change.over))
+    fits = Partition.MISFIT if change.phase is PartitionPhase.READY else ""
+    if over := {change.over, fits} - {""}:
+        new = replace(new, conditions=tuple(each for each in new.conditions if each.type not in over))
     if new == old:
         return old
     return replace(new, conditions=standing.of_partition(new.conditions, change.phase, now))

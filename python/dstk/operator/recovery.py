@@ -111,7 +111,7 @@ class Recovery:
             self._look_at(name)
 
     def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
-        anew = old is None and new is not None
+        anew = new is not None and (old is None or old.metadata.uid != new.metadata.uid)
         if anew or (old is not None and new is not None and old.spec.on_loss is not new.spec.on_loss):
             for link in self._workers:
                 self._look_at(link.name)

@@ -97,9 +97,10 @@ class RoutePublisher:
         await asyncio.gather(*tasks, *self._ended, return_exceptions=True)
 
     def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
-        if old is None or new is None:
+        anew = new is not None and (old is None or old.metadata.uid != new.metadata.uid)
+        if anew or new is None:
             self._table.forget()
-        if old is None and new is not None:
+        if anew and new is not None:
             for partition in self._cluster.partitions.by(KEYSPACE, new.metadata.name).values():
                 self._mark(partition)
 

@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 from msgspec.structs import replace as with_
-from scenes import KEYSPACE, gone, lines, partition, silent, worker
+from scenes import BEGAN, KEYSPACE, gone, lines, partition, silent, worker
 
-from dstk.api import Partition, PartitionPhase, standing
+from dstk.api import Condition, ConditionStatus, Partition, PartitionPhase, standing
 from dstk.lifecycle import actions, recover
 from dstk.lifecycle.availability import WORKER_SILENT
 from dstk.lifecycle.claims import claims_of
@@ -35,6 +35,9 @@ AWAY = with_(
     ),
 )
 """Its worker was silent for a while."""
+DURABLE = PartView("primary", 7, durable=True)
+"""The Keyspace asks for durability Memory."""
+SET_ASIDE = PartView("primary", 7, fenced=True, fence_token=1, durable=True)
 
 
 def key(text: str) -> bytes:
@@ -53,12 +56,52 @@ LOST = [
 ]
 AGAIN = ["commit p: primary pod1, epoch 9", "pod1: serve p epoch 9", "p is ready"]
 
+
+def misfit(object_: Partition) -> Partition:
+    said = Condition(
+        type=Partition.MISFIT, status=ConditionStatus.TRUE, last_transition_time=BEGAN, reason="OtherKeyspace"
+    )
+    return with_(object_, status=with_(object_.status, phase=PartitionPhase.UNAVAILABLE, conditions=(said,)))
+
+
 CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     # as it should be
     "all is well": ([OURS], worker("pod1", p=HELD), []),
     "worker does not answer": ([OURS], silent("pod1"), []),
     "worker is gone": ([OURS], gone("pod1"), []),
     "source of a move passes on": ([OURS], worker("pod1", p=HELD, q=PartView("disconnected", 0)), []),
+    # what belongs to an earlier Keyspace of this name
+    "held with another durability": (
+        [OURS],
+        worker("pod1", p=DURABLE),
+        ["pod1: fence p epoch 7 token 1", "p is unavailable, Misfit"],
+    ),
+    "held with keys of another length": (
+        [OURS],
+        worker("pod1", p=PartView("primary", 7, key_length=8)),
+        ["pod1: fence p epoch 7 token 1", "p is unavailable, Misfit"],
+    ),
+    "held with another durability, without an object": (
+        [],
+        worker("pod1", p=DURABLE),
+        ["pod1: fence p epoch 7 token 1"],
+    ),
+    "held with another durability, an older epoch than the object": (
+        [partition("p", "a", "o", "pod1", 9)],
+        worker("pod1", p=DURABLE),
+        ["pod1: fence p epoch 7 token 1", "p is unavailable, Misfit"],
+    ),
+    "held with another durability, and not served": ([], worker("pod1", p=SET_ASIDE), []),
+    "what was held with another durability is given up": (
+        [misfit(OURS)],
+        worker("pod1"),
+        AGAIN,
+    ),
+    "copied with another durability": (
+        [THEIRS],
+        worker("pod1", p=PartView("following", 7, durable=True)),
+        ["touch p", "pod1: drop p epoch 7"],
+    ),
     # what belongs to the worker
     "restarted without its rows": ([OURS], worker("pod1"), LOST),
     "committed and never served": ([NEVER_SERVED], worker("pod1"), AGAIN),

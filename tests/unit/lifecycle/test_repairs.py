@@ -97,6 +97,11 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
         ["create p [a,o) on pod2, epoch 8", "p is ready, Repaired"],
     ),
     "deleted, of a Keyspace of other keys": (None, [worker("pod1", p=LONGER)], None),
+    "deleted, of a Keyspace of other durability": (
+        None,
+        [worker("pod1", p=PartView("primary", 7, durable=True))],
+        None,
+    ),
 }
 
 

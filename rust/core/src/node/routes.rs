@@ -103,10 +103,26 @@ impl Default for Routes {
 impl Node {
     /// Takes over what the operator knows: all of `update`, or nothing of it.
     ///
+    /// Of a keyspace that was deleted and made anew with another key length, while partitions of the old one are held
+    /// here, no route is known: what is held has to go first.
+    ///
     /// # Errors
-    /// `Invalid`: a route that is wrong in itself, or a keyspace of another key length.
+    /// `Invalid`: a route that is wrong in itself.
     pub fn apply_routes(&self, update: &RoutesUpdate) -> Result<(), Refusal> {
+        let holds_another = |routes: &&KeyspaceRoutes| {
+            self.keyspace(&routes.keyspace)
+                .is_some_and(|shard| shard.key_length != routes.key_length && shard.holds_any())
+        };
+        let others: Vec<_> = update.keyspaces.iter().filter(holds_another).collect();
+        for other in &others {
+            if let Some(shard) = self.keyspace(&other.keyspace) {
+                shard.routes.store(None);
+            }
+        }
         self.change_routes(|known| {
+            for other in &others {
+                known.tables.remove(other.keyspace.as_str());
+            }
             if update.full {
                 known.addresses.clear();
                 let named = |name: &str| {
@@ -132,10 +148,11 @@ impl Node {
                         .insert(worker.as_str().into(), address.as_str().into());
                 }
             }
-            update
+            let mut fit = update
                 .keyspaces
                 .iter()
-                .try_for_each(|routes| known.apply(routes, update.full))
+                .filter(|routes| !holds_another(routes));
+            fit.try_for_each(|routes| known.apply(routes, update.full))
         })?;
         self.forget_left();
         Ok(())
@@ -222,12 +239,14 @@ impl Node {
             let mut new = old.clone();
             change(&mut new)?;
             let fresh = |(name, table): &(&Arc<str>, &RoutingTable)| {
-                old.tables
-                    .get(*name)
-                    .is_none_or(|old| old.version() != table.version())
+                let same = |old: &RoutingTable| {
+                    old.version() == table.version() && old.key_length() == table.key_length()
+                };
+                !old.tables.get(*name).is_some_and(same)
             };
             let changed: Vec<_> = new.tables.iter().filter(fresh).collect();
-            if changed.is_empty() && new.addresses == old.addresses && version != 0 {
+            let as_many = new.tables.len() == old.tables.len();
+            if changed.is_empty() && as_many && new.addresses == old.addresses && version != 0 {
                 return Ok(());
             }
             let shards = changed
@@ -259,12 +278,10 @@ impl Known {
         };
         let table = match self.tables.get_mut(routes.keyspace.as_str()) {
             Some(table) if table.key_length() == routes.key_length => table,
+            // It was deleted and made anew.
             Some(table) => {
-                let length = table.key_length();
-                return Err(invalid(&format!(
-                    "keys of {} bytes, but they are {length} here",
-                    routes.key_length
-                )));
+                *table = RoutingTable::new(routes.key_length).map_err(|error| invalid(&error))?;
+                table
             }
             None => {
                 let table =
@@ -337,7 +354,8 @@ fn changes(old: &Known, new: &Known) -> RoutesUpdate {
             key_length: table.key_length(),
             ..KeyspaceRoutes::default()
         };
-        match old.tables.get(name) {
+        let before = old.tables.get(name);
+        match before.filter(|before| before.key_length() == table.key_length()) {
             Some(before) if before.version() == table.version() => continue,
             Some(before) => {
                 for change in RoutingTable::diff(before, table) {

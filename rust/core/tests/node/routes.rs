@@ -148,12 +148,6 @@ fn a_wrong_update_is_refused_as_a_whole() {
         node.apply_routes(&wrong),
         Err(Refusal::Invalid(_))
     ));
-    let mut longer = update(false, vec![]);
-    longer.keyspaces[0].key_length = 3;
-    assert!(matches!(
-        node.apply_routes(&longer),
-        Err(Refusal::Invalid(_))
-    ));
     assert_eq!(
         (node.routes_version(), owner(&node, 1).unwrap()),
         (version, "b@b:1 1".to_string())
@@ -164,6 +158,54 @@ fn a_wrong_update_is_refused_as_a_whole() {
     })
     .unwrap();
     assert_eq!(owner(&node, 1), None);
+}
+
+/// A keyspace was deleted and made anew with longer keys.
+#[test]
+fn routes_of_another_key_length_replace_the_old_unless_partitions_of_those_are_held() {
+    let longer = || {
+        let mut update = update(true, vec![route("q", b"", b"", 1, "b")]);
+        update.keyspaces[0].key_length = 3;
+        update
+    };
+    let lengths = |node: &Node| {
+        let (_, routes) = node.routes_after(0);
+        let known = routes.keyspaces.iter().map(|routes| routes.key_length);
+        (
+            node.keyspace(KS).map(|shard| shard.key_length()),
+            known.collect::<Vec<_>>(),
+        )
+    };
+    let empty = node("a");
+    empty
+        .apply_routes(&update(true, vec![route("p", b"", b"", 1, "b")]))
+        .unwrap();
+    empty.apply_routes(&longer()).unwrap();
+    assert_eq!(lengths(&empty), (Some(3), vec![3]));
+    // Other keyspaces' routes come all the same, and what is held is not lost.
+    let holder = primary("a");
+    put(&holder, 1, "old");
+    let mut both = longer();
+    both.keyspaces.push(KeyspaceRoutes {
+        keyspace: "other".into(),
+        key_length: 3,
+        routes: vec![],
+        withdrawn: vec![],
+    });
+    holder.apply_routes(&both).unwrap();
+    assert_eq!(lengths(&holder), (Some(2), vec![3]));
+    let refused = holder.serve(KS, "q", 1, 3, b"", b"", false, 0);
+    assert!(
+        matches!(&refused, Err(Refusal::Invalid(text)) if text.contains("keys of 2 bytes, not 3")),
+        "{refused:?}"
+    );
+    assert_eq!(holder.states(None, 0).unwrap()[0].rows, 1);
+    // Once that is gone the new one takes its place.
+    holder.fence(KS, "p", 1, 7, 0).unwrap();
+    holder.proxy(KS, "p", 2, "b", "b:1", 0).unwrap();
+    holder.release(KS, "p", 2).unwrap();
+    holder.apply_routes(&longer()).unwrap();
+    assert_eq!(lengths(&holder), (Some(3), vec![3, 3]), "both keyspaces");
 }
 
 #[test]
