@@ -24,6 +24,11 @@ from dstk.operator.settings import OperatorSettings
 
 __all__ = ["KopfThread"]
 
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
+"""Pause before kopf begins again."""
+
 DRAIN_SECONDS = 1.0
 """For so long, at most, kopf works off what it has begun with before it stops."""
 
@@ -42,6 +47,7 @@ class KopfThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
+        self._stopping = threading.Event()
         self._ended: asyncio.Future[None] = self._home.create_future()
 
     async def run(self) -> None:
@@ -53,6 +59,7 @@ class KopfThread:
             raise Unavailable("kopf ended by itself; see its log above")
         finally:
             await self._reconciler.stop()
+            self._stopping.set()
             if not self._ended.done():
                 await asyncio.to_thread(self._started.wait)
                 if self._loop is not None and self._stop is not None and not self._loop.is_closed():
@@ -60,11 +67,15 @@ class KopfThread:
                 await asyncio.wait([self._ended])
 
     def _main(self) -> None:
-        error: BaseException | None = None
-        try:
-            asyncio.run(self._operate())
-        except BaseException as caught:
-            error = caught
+        while True:
+            error: BaseException | None = None
+            try:
+                asyncio.run(self._operate())
+            except BaseException as caught:
+                error = caught
+            if not _is_missing(error) or self._stopping.wait(AGAIN_SECONDS):
+                break
+            log.info("kopf found no definition of our kinds; it begins again")
         self._started.set()
         self._home.call_soon_threadsafe(self._end, error)
 
@@ -80,6 +91,8 @@ class KopfThread:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._started.set()
+        if self._stopping.is_set():
+            return
         await kopf.operator(
             registry=self._registry(),
             settings=_kopf_settings(self._settings),
@@ -112,6 +125,11 @@ class KopfThread:
                     await asyncio.sleep(DRAIN_SECONDS + 0.2)
 
         return registry
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Whether kopf has ended as a definition had been deleted, and its watch heard of that before kopf itself did."""
+    return getattr(error, "status", None) == 404
 
 
 def _is_to_run(body: Mapping[str, Any], **_: Any) -> bool:
