@@ -27,7 +27,8 @@
     └── ApiError                         an answer of the Kubernetes API
 
 Every class has ``retryable`` (may the same call succeed later, unchanged?) and ``exit_code`` (what the ``dstk``
-command ends with: 2 for what the user did wrong, 1 otherwise).
+command ends with: 2 for what the user did wrong, 4 for what may succeed later, 6 and 7 for a VersionMismatch and an
+OutcomeUnknown, 1 otherwise).
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ class UnknownKeyspace(DstkError):
 class VersionMismatch(DstkError):
     """A condition on a row's version was not met; nothing was written."""
 
+    exit_code = 6
+
     def __init__(self, message: str, current_version: int = 0) -> None:
         super().__init__(message)
         self.current_version = current_version
@@ -128,6 +131,7 @@ class Unavailable(DstkError):
     """Nothing was done; the same call may succeed later."""
 
     retryable = True
+    exit_code = 4
 
 
 class NotReady(Unavailable):
@@ -147,6 +151,8 @@ class OutcomeUnknown(DstkError):
 
     Never retried by dstk. Read the row, or write with ``if_version``, which is safe to repeat.
     """
+
+    exit_code = 7
 
 
 class PartialFailure(DstkError):
@@ -194,6 +200,8 @@ class ApiError(DstkError):
         self.retryable = status == 429 or status >= 500
         if status in (400, 404, 422) or reason == "AlreadyExists":
             self.exit_code = 2
+        elif self.retryable:
+            self.exit_code = Unavailable.exit_code
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 from upcluster import Up, up
 
-from dstk import api, keys, kube
+from dstk import api, connect, keys, kube
+from dstk.cli import codes
 from dstk.cli.parser import build_parser
 from waiting import wait_until
 
@@ -40,6 +43,11 @@ def dstk(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def dstk_bytes(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "dstk.cli", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, env={**os.environ, **environment})
+
+
 def commands() -> list[str]:
     actions = build_parser()._subparsers._group_actions[0]  # type: ignore[union-attr]
     return sorted(actions.choices)  # type: ignore[arg-type]
@@ -48,7 +56,7 @@ def commands() -> list[str]:
 def test_there_are_all_the_commands() -> None:
     assert commands() == sorted(
         ["up", "demo", "operator", "worker", "get", "put", "delete", "scan", "split", "merge", "move", "status", "fsck", "crds",
-         "cordon", "uncordon", "wait-empty"]
+         "cordon", "uncordon", "wait-empty", "cuts"]
     )  # fmt: skip
 
 
@@ -88,8 +96,11 @@ def test_put_get_scan_delete(cluster: Up) -> None:
     assert row["value"] == "one"
     assert row["version"] >= 1
     again = cluster.data("put", "user/1", "other", "--if-version", "0")
-    assert again.returncode == 1
-    assert str(row["version"]) in again.stderr
+    assert again.returncode == codes.OTHER_VERSION
+    assert f"the row under user/1 has version {row['version']}, and --if-version says 0" in again.stderr
+    new = cluster.data("put", "user/9", "nine", "--if-version", "7")
+    assert new.returncode == codes.OTHER_VERSION
+    assert "there is no row under user/9" in new.stderr
     rows = json.loads(cluster.data("scan", "user/", "user0", "--limit", "10", "--json").stdout)
     assert [(r["key"], r["value"]) for r in rows["rows"]] == [("user/1", "one"), ("user/2", "two")]
     assert rows["cursor"] is None
@@ -98,7 +109,63 @@ def test_put_get_scan_delete(cluster: Up) -> None:
     assert down["cursor"] is not None
     assert cluster.data("delete", "user/2").returncode == 0
     missing = cluster.data("get", "user/2")
-    assert (missing.returncode, missing.stdout) == (1, "")
+    assert (missing.returncode, missing.stdout) == (codes.NO_ROW, "")
+    assert missing.stderr == "dstk: no row under user/2 in keyspace default\n"
+    assert cluster.data("delete", "user/2").returncode == codes.NO_ROW
+
+
+def test_keys_and_values_that_are_no_text(cluster: Up) -> None:
+    key, value = b"bin/\xff\xfe", b"\x80\x81"
+    where = ["--dir", str(cluster.folder)]
+    assert dstk_bytes("put", key, value, *where).returncode == 0
+    assert dstk_bytes("get", key, *where).stdout == value + b"\n"
+    assert dstk_bytes("get", "0x62696e2ffffe", *where).stdout == value + b"\n"
+    assert json.loads(cluster.data("get", "0x62696e2ffffe", "--json").stdout)["value_base64"] == "gIE="
+    rows = dstk_bytes("scan", b"bin/\xff", "bin0", "--limit", "5", *where)
+    assert rows.stdout == b"0x62696e2ffffe\t" + value + b"\n"
+    mismatch = dstk_bytes("put", key, "x", "--if-version", "0", *where)
+    assert mismatch.returncode == codes.OTHER_VERSION
+    assert b"the row under 0x62696e2ffffe has version" in mismatch.stderr
+    assert dstk_bytes("delete", key, *where).returncode == 0
+    missing = dstk_bytes("get", key, *where)
+    assert missing.returncode == codes.NO_ROW
+    assert missing.stderr == b"dstk: no row under 0x62696e2ffffe in keyspace default\n"
+    dry = cluster.dstk("split", "default-00000", "--at", os.fsdecode(b"\x01\xff"), "--dry-run", "--json")
+    assert json.loads(dry.stdout)["spec"]["splitParams"]["splitKey"] == "0x01ff"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+        {"NO_COLOR": "1", "TERM": "dumb"},
+        {"COLUMNS": "1"},
+    ],
+)
+def test_any_locale_and_terminal(cluster: Up, environment: dict[str, str]) -> None:
+    where = ["--dir", str(cluster.folder)]
+    assert dstk_bytes("put", "schlüssel".encode(), "wert", *where, **environment).returncode == 0
+    assert dstk_bytes("get", "schlüssel".encode(), *where, **environment).stdout == b"wert\n"
+    assert dstk_bytes("get", "fehlt-ü".encode(), *where, **environment).returncode == codes.NO_ROW
+    shown = dstk_bytes("status", *where, **environment)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"default-00000" in shown.stdout
+    assert b"\x1b" not in shown.stdout
+
+
+def test_an_outage_is_no_missing_row(cluster: Up) -> None:
+    address = cluster.endpoints["workers"]["worker-0"]["data"]
+    pids = [pid for pid in cluster.processes() if b"--name\0worker-" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        done = dstk("get", "user/1", "--address", address, "--timeout", "1")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_hashed_keys_are_those_of_a_layout(cluster: Up) -> None:
@@ -191,7 +258,54 @@ def test_status_tells_the_rows_and_takes_a_folder(cluster: Up) -> None:
     wait_until(rows, "status shows the row")
     assert partition is not None
     lines = cluster.data("status").stdout.splitlines()
-    assert any(partition["metadata"]["name"] in line and line.split()[-1].isdecimal() for line in lines)
+    name, rows = partition["metadata"]["name"], str(partition["status"]["rows"])
+    assert any(name in line and rows in line.split() for line in lines)
+
+
+def test_status_tells_how_busy_partitions_and_workers_are(cluster: Up) -> None:
+    with connect(cluster.endpoints["workers"]["worker-0"]["data"]) as client:
+        key = keys.text("zebra", 16)
+
+        def shown() -> bool:
+            client.put_many([key] * 2000, [b"striped"] * 2000)
+            read = json.loads(cluster.data("status", "--json", "--sort", "ops", "--limit", "1").stdout)
+            [busiest] = read["partitions"]
+            owner = read["workers"][busiest["spec"]["primary"]]
+            rate, size = (busiest["status"].get(name, 0) for name in ("operationsPerSecond", "bytesPerSecond"))
+            return bool(rate and size and owner["operations"] >= rate and owner["carried"] >= size)
+
+        wait_until(shown, "status shows the load")
+
+
+def test_status_chooses(cluster: Up) -> None:
+    def names(*arguments: str) -> list[str]:
+        read = json.loads(cluster.dstk("status", "--json", *arguments).stdout)
+        return [item["metadata"]["name"] for item in read["partitions"]]
+
+    everything = names()
+    parts = [names("--worker", f"worker-{number}") for number in range(3)]
+    assert sorted(name for part in parts for name in part) == sorted(everything)
+    assert names("--keyspace", "default", "--phase", "ready") == everything
+    assert names("--phase", "invalid") == []
+    assert names("--limit", "2") == everything[:2]
+    limited = cluster.dstk("status", "--limit", "2").stdout
+    assert f"… and {len(everything) - 2} partitions more" in limited
+    for arguments in (["--keyspace", "nosuch"], ["--worker", "nosuch"]):
+        refused = cluster.dstk("status", *arguments)
+        assert refused.returncode == 2
+        assert "there is no" in refused.stderr
+        assert "there are" in refused.stderr
+
+
+def test_status_again_and_again_until_ctrl_c(cluster: Up) -> None:
+    command = [sys.executable, "-m", "dstk.cli", "status", "--dir", str(cluster.folder), "--json", "--watch", "0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(2):
+        assert json.loads(process.stdout.readline())["keyspaces"]
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (codes.INTERRUPTED, "")
 
 
 def test_a_folder_in_use_is_left_alone(cluster: Up) -> None:
@@ -215,7 +329,7 @@ def test_a_killed_up_leaves_no_process_and_starts_again_from_its_folder(tmp_path
             ] == [{("Ready", "True"), ("DataLost", "True")}] * 2
 
         wait_until(lost, "both partitions are served again and say that their rows are lost")
-        assert again.data("get", "user/1").returncode == 1
+        assert again.data("get", "user/1").returncode == codes.NO_ROW
         assert again.data("put", "user/1", "anew").returncode == 0
 
 

@@ -87,7 +87,7 @@ class Up:
 def up(folder: Path, *arguments: str) -> Iterator[Up]:
     """Run `dstk up`; at the end it must stop by SIGTERM with exit code 0 and leave no process behind."""
     running = Up(folder)
-    command = [sys.executable, "-m", "dstk.cli", "up", "--dir", str(folder), *arguments]
+    command = [sys.executable, "-m", "dstk.cli", "up", "--json", "--dir", str(folder), *arguments]
     tenant = worlds.tenant(folder)
     if tenant is not None:
         command += ["--kubeconfig", str(tenant.kubeconfig), "--operator-kubeconfig", str(tenant.operator_kubeconfig)]
@@ -95,11 +95,10 @@ def up(folder: Path, *arguments: str) -> Iterator[Up]:
     try:
         assert process.stdout is not None
         deadline = time.monotonic() + START_SECONDS
-        told = [process.stdout.readline(), process.stdout.readline()]
+        told = process.stdout.readline()
         assert process.poll() is None, "dstk up ended before it was ready"
         assert time.monotonic() < deadline
-        assert told[0].split() == ["kubeconfig", str(running.kubeconfig)]
-        assert json.loads(told[1]) == running.endpoints
+        assert json.loads(told) == {"kubeconfig": str(running.kubeconfig), **running.endpoints}
         running.process = process
         yield running
         if running.killed:

@@ -136,6 +136,7 @@ RESOURCES: Final = (
             Column("Epoch", ".spec.epoch", "Grows with every change of ownership.", type="integer", wide=True),
             Column("Rows", ".status.rows", "Rows, as last reported.", type="integer", wide=True),
             Column("Bytes", ".status.bytes", "Bytes, as last reported.", type="integer", wide=True),
+            Column("Ops/s", ".status.operationsPerSecond", "Operations per second.", type="integer", wide=True),
             _AGE,
         ),
         selectable=(".spec.keyspace", ".spec.primary", ".status.phase"),

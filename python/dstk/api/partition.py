@@ -168,6 +168,14 @@ class PartitionStatus(Model, frozen=True, kw_only=True):
     history: History = ()
     rows: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Rows, as last reported.")] = 0
     bytes: Annotated[int, Meta(ge=0, le=COUNT_MAX, description="Bytes of keys and values, as last reported.")] = 0
+    operations_per_second: Annotated[
+        int,
+        Meta(ge=0, le=COUNT_MAX, description="Reads and writes per second, a moving average, as last reported."),
+    ] = 0
+    bytes_per_second: Annotated[
+        int,
+        Meta(ge=0, le=COUNT_MAX, description="Bytes of keys and values that they carry, as last reported."),
+    ] = 0
     incarnation: Annotated[
         str,
         Meta(

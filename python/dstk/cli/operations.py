@@ -12,20 +12,20 @@ from typing import Any
 import yaml
 
 from dstk import api, errors, kube
+from dstk.cli.arguments import key_text
+from dstk.cli.codes import ABORTED
 from dstk.cli.progress import show
 from dstk.cli.resources import ASSIGNMENTS, PARTITIONS, connected
-
-ABORTED = 3
-"""Exit code when the Assignment ended Aborted."""
 
 
 def split(arguments: argparse.Namespace) -> int:
     """Cut a partition at one key or several."""
     params: dict[str, Any] = {"partition": arguments.partition}
-    if len(arguments.at) == 1:
-        params["splitKey"] = arguments.at[0]
+    at = [key_text(key) for key in arguments.at]
+    if len(at) == 1:
+        params["splitKey"] = at[0]
     else:
-        params["splitKeys"] = arguments.at
+        params["splitKeys"] = at
     if arguments.names:
         params["names"] = [name.strip() for name in arguments.names.split(",")]
     return _run(arguments, "split", {"type": "InWorkerSplit", "splitParams": params})

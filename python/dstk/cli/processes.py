@@ -1,59 +1,20 @@
-"""`dstk up`, `operator`, `worker`: the long-running commands, until SIGINT or SIGTERM."""
+"""`dstk operator`, `worker`: the long-running commands, until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from dstk import errors
 
 _END_SECONDS = 10.0
 """An operator that has lost its lease, or was told to stop, has so long to end in good order."""
-
-
-def up(arguments: argparse.Namespace) -> int:
-    """Run a local cluster in the foreground."""
-    from dstk.local.api import ForeignApi
-    from dstk.local.cluster import ClusterSettings, LocalCluster
-    from dstk.local.runner import WorkerSettings
-
-    api = None
-    if arguments.kubeconfig is not None:
-        operator = Path(arguments.operator_kubeconfig) if arguments.operator_kubeconfig is not None else None
-        api = ForeignApi(Path(arguments.kubeconfig), operator)
-    elif arguments.operator_kubeconfig is not None:
-        raise errors.ConfigError("--operator-kubeconfig is for an API server that --kubeconfig names")
-    limits = _limits_of(arguments.limit)
-    settings = ClusterSettings(
-        api=api,
-        namespace=arguments.namespace,
-        workers=WorkerSettings(limits=limits["worker"]),
-        operator_limits=limits["operator"],
-    )
-
-    async def run(stop: asyncio.Event) -> None:
-        keyspace = (
-            None
-            if arguments.no_keyspace
-            else default_keyspace(arguments.partitions, arguments.key_length, arguments.durability)
-        )
-        cluster = LocalCluster(Path(arguments.dir), workers=arguments.workers, keyspace=keyspace, settings=settings)
-        try:
-            if await _unless(stop, cluster.start()):
-                print(f"kubeconfig {cluster.kubeconfig}")
-                print(json.dumps(cluster.endpoints()), flush=True)
-                await stop.wait()
-        finally:
-            await cluster.stop()
-
-    return _until_signal(run)
 
 
 def operator(arguments: argparse.Namespace) -> int:
@@ -67,16 +28,17 @@ def operator(arguments: argparse.Namespace) -> int:
         kubeconfig=arguments.kubeconfig,
         components=frozenset(part.strip() for part in arguments.components.split(",") if part.strip()),
         leader_election=not arguments.no_leader_election,
-        metrics_address=arguments.metrics_address,
+        metrics_address=arguments.metrics_address and _address(arguments.metrics_address),
         worker_selector=arguments.worker_selector,
         election=kube.ElectionSettings.of(arguments.lease_seconds),
         limits=operating.limits_of(dict(map(_limit, arguments.limit))),
     )
-    return _until_signal(lambda stop: operating.run(settings, stop, ends_within(_END_SECONDS)))
+    return until_signal(lambda stop: operating.run(settings, stop, ends_within(_END_SECONDS)))
 
 
 def worker(arguments: argparse.Namespace) -> int:
     """Run a worker."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it cannot do is said by us, once
     from dstk import worker as working
 
     _log(arguments.log_level)
@@ -95,20 +57,12 @@ def worker(arguments: argparse.Namespace) -> int:
         data_dir=Path(arguments.data_dir) if arguments.data_dir else None,
         limits=dict(map(_limit, arguments.limit)),
     )
-    return _until_signal(lambda stop: working.run(settings, stop))
+    return until_signal(lambda stop: working.run(settings, stop))
 
 
-def default_keyspace(partitions: int, key_length: int, durability: str = "Memory") -> dict[str, object]:
-    """The Keyspace "default" that `dstk up` and `dstk demo` create."""
-    return {
-        "apiVersion": "dstk.io/v1alpha1",
-        "kind": "Keyspace",
-        "metadata": {"name": "default"},
-        "spec": {"keyLength": key_length, "durability": durability, "partitions": {"initial": partitions}},
-    }
+def until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run it; SIGINT and SIGTERM set the event, by which it has to end."""
 
-
-def _until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -138,21 +92,6 @@ def ends_within(seconds: float) -> Callable[[], None]:
     return begin
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
-    """Do the work, unless `stop` is set meanwhile: it is cancelled then, and has cleaned up. Whether it was done."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-            return True
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        return False
-    finally:
-        stopping.cancel()
-
-
 def _log(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
@@ -164,7 +103,7 @@ def _address(text: str) -> str:
     return text
 
 
-def _limits_of(given: list[str]) -> dict[str, dict[str, int | float | str]]:
+def limits_of(given: list[str]) -> dict[str, dict[str, int | float | str]]:
     """What `--limit WHO.NAME=VALUE` gives workers and operator. Raises ConfigError for what they would not take."""
     from dstk import operator as operating
     from dstk import worker as working

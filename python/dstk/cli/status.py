@@ -5,68 +5,126 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections import Counter
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
-from dstk import api, kube
+from dstk import api, errors, kube
 from dstk.api.standing import READY
 from dstk.cli import output
+from dstk.cli.overview import Choice, WorkerSum, choose, per_worker
 from dstk.cli.resources import ASSIGNMENTS, KEYSPACES, PARTITIONS, connected
-
-T = TypeVar("T")
+from dstk.operator.workers import is_worker
 
 _SHOWN = 40
-"""Partitions in the table, unless all are asked for."""
+"""Partitions in the table, unless more are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there was at one moment, as far as it is asked for."""
+
+    keyspaces: list[api.Keyspace]
+    workers: dict[str, WorkerSum]
+    partitions: list[api.Partition]
+    assignments: list[api.Assignment]
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Print keyspaces, workers, partitions and assignments."""
-    keyspaces, partitions, assignments = asyncio.run(_read(arguments))
-    if not arguments.all:
-        assignments = [assignment for assignment in assignments if not assignment.finished]
-    if arguments.json:
-        print(
-            json.dumps(
-                {
-                    "keyspaces": [api.to_dict(item) for item in keyspaces],
-                    "partitions": [api.to_dict(item) for item in partitions],
-                    "assignments": [api.to_dict(item) for item in assignments],
-                }
-            )
-        )
-        return 0
-    console = output.console()
-    console.print(_keyspaces(keyspaces), _workers(partitions))
-    shown = partitions if arguments.all else partitions[:_SHOWN]
-    console.print(_partitions(shown))
-    if len(shown) < len(partitions):
-        console.print(f"… and {len(partitions) - len(shown)} partitions more (--all shows them)")
-    if assignments:
-        console.print(_assignments(assignments))
-    else:
-        console.print("no unfinished assignments" if not arguments.all else "no assignments")
+    """Print keyspaces, workers, partitions and assignments; with --watch again and again, until Ctrl-C."""
+    asyncio.run(_show(arguments))
     return 0
 
 
-async def _read(
-    arguments: argparse.Namespace,
-) -> tuple[list[api.Keyspace], list[api.Partition], list[api.Assignment]]:
+async def _show(arguments: argparse.Namespace) -> None:
+    console = output.console()
     async with connected(arguments) as (connection, namespace):
-        keyspaces = await kube.Objects(connection, KEYSPACES, namespace).list_all()
-        partitions = await kube.Objects(connection, PARTITIONS, namespace).list_all()
-        assignments = await kube.Objects(connection, ASSIGNMENTS, namespace).list_all()
-    partitions.sort(key=lambda item: (item.spec.keyspace, _first_key(item), item.metadata.name))
-    return keyspaces, partitions, assignments
+        while True:
+            look = await _read(arguments, connection, namespace)
+            if arguments.watch is not None and not arguments.json:
+                console.clear()
+            if arguments.json:
+                print(json.dumps(_plain(look, arguments.limit)), flush=True)
+            else:
+                _print(console, look, arguments)
+            if arguments.watch is None:
+                return
+            await asyncio.sleep(arguments.watch)
 
 
-def _first_key(partition: api.Partition) -> bytes:
-    start = partition.spec.range.start
-    return bytes.fromhex(start[2:]) if start.startswith("0x") else start.encode()
+async def _read(arguments: argparse.Namespace, connection: kube.Connection, namespace: str) -> _Look:
+    keyspaces = await kube.Objects(connection, KEYSPACES, namespace).list_all()
+    partitions = await kube.Objects(connection, PARTITIONS, namespace).list_all()
+    assignments = await kube.Objects(connection, ASSIGNMENTS, namespace).list_all()
+    pods = await _pods(connection, namespace)
+    choice = Choice(arguments.keyspace, arguments.worker, arguments.phase, arguments.sort)
+    owners = {name for item in partitions for name in (item.spec.primary, item.spec.proxy) if name}
+    choice.check([item.metadata.name for item in keyspaces], owners | pods.keys())
+    chosen = choose(partitions, choice)
+    workers = per_worker([item for item in partitions if not choice.keyspaces or choice.takes(item)], pods)
+    names = {item.metadata.name for item in chosen}
+    filtered = bool(choice.keyspaces or choice.workers or choice.phases)
+    return _Look(
+        [item for item in keyspaces if not choice.keyspaces or item.metadata.name in choice.keyspaces],
+        {name: has for name, has in workers.items() if not choice.workers or name in choice.workers},
+        chosen,
+        [
+            item
+            for item in assignments
+            if (arguments.all or not item.finished) and (not filtered or names & set(item.spec.partitions))
+        ],
+    )
 
 
-def _keyspaces(keyspaces: list[api.Keyspace]) -> Table:
+async def _pods(connection: kube.Connection, namespace: str) -> dict[str, str]:
+    """The workers' pods with a word on each; none for those who may not look at pods."""
+    try:
+        pods = await kube.Objects(connection, kube.PODS, namespace).list_all()
+    except errors.ApiError as error:
+        if error.status != 403:
+            raise
+        return {}
+    return {pod.metadata.name: _note(pod) for pod in pods if is_worker(pod)}
+
+
+def _note(pod: kube.Pod) -> str:
+    if pod.metadata.deletion_timestamp:
+        return "leaving"
+    if pod.metadata.annotations.get(api.CORDONED_ANNOTATION) == "true":
+        return "cordoned"
+    return "" if pod.status.phase == "Running" else pod.status.phase or "Pending"
+
+
+def _plain(look: _Look, limit: int | None) -> dict[str, Any]:
+    return {
+        "keyspaces": [api.to_dict(item) for item in look.keyspaces],
+        "workers": {name: asdict(has) for name, has in look.workers.items()},
+        "partitions": [api.to_dict(item) for item in look.partitions[:limit]],
+        "assignments": [api.to_dict(item) for item in look.assignments],
+    }
+
+
+def _print(console: Console, look: _Look, arguments: argparse.Namespace) -> None:
+    console.print(_keyspaces(look.keyspaces), _workers(look.workers))
+    limit = None if arguments.all and arguments.limit is None else arguments.limit or _SHOWN
+    shown = look.partitions[:limit]
+    console.print(_partitions(shown))
+    if len(shown) < len(look.partitions):
+        more = len(look.partitions) - len(shown)
+        console.print(
+            f"… and {more:,} partitions more: --all or --limit N shows them, --keyspace, --worker and --phase choose"
+        )
+    if look.assignments:
+        console.print(_assignments(look.assignments))
+    else:
+        console.print("no assignments" if arguments.all else "no unfinished assignments")
+
+
+def _keyspaces(keyspaces: Sequence[api.Keyspace]) -> Table:
     table = _table("keyspace", "key length", "durability", "partitions", "ready", "conditions")
     for item in keyspaces:
         conditions = ", ".join(f"{c.type}={c.status}" for c in item.status.conditions)
@@ -77,24 +135,27 @@ def _keyspaces(keyspaces: list[api.Keyspace]) -> Table:
     return table
 
 
-def _workers(partitions: list[api.Partition]) -> Table:
-    owned = Counter(item.spec.primary or "(nobody)" for item in partitions)
-    rows = Counter[str]()
-    for item in partitions:
-        rows[item.spec.primary or "(nobody)"] += item.status.rows
-    table = _table("worker", "partitions", "rows")
-    for worker, count in sorted(owned.items()):
-        table.add_row(worker, str(count), f"{rows[worker]:,}")
+def _workers(workers: dict[str, WorkerSum]) -> Table:
+    table = _table("worker", "partitions", "rows", "bytes", "ops/s", "bytes/s", "note")
+    for worker, has in workers.items():
+        table.add_row(
+            worker, str(has.partitions), f"{has.rows:,}", decimal(has.bytes), f"{has.operations:,}",
+            decimal(has.carried), has.note,
+        )  # fmt: skip
     return table
 
 
-def _partitions(partitions: list[api.Partition]) -> Table:
-    table = _table("partition", "start", "end", "primary", "proxy", "epoch", "phase", "rows", "conditions")
+def _partitions(partitions: Sequence[api.Partition]) -> Table:
+    table = _table(
+        "partition", "start", "end", "primary", "proxy", "epoch", "phase", "rows", "bytes", "ops/s", "bytes/s",
+        "conditions",
+    )  # fmt: skip
     for item in partitions:
+        spec, is_now = item.spec, item.status
         table.add_row(
-            item.metadata.name, item.spec.range.start or "-∞", item.spec.range.end or "+∞", item.spec.primary or "",
-            item.spec.proxy or "", str(item.spec.epoch), item.status.phase or "", f"{item.status.rows:,}",
-            ", ".join(_remarkable(item)),
+            item.metadata.name, spec.range.start or "-∞", spec.range.end or "+∞", spec.primary or "",
+            spec.proxy or "", str(spec.epoch), is_now.phase or "", f"{is_now.rows:,}", decimal(is_now.bytes),
+            f"{is_now.operations_per_second:,}", decimal(is_now.bytes_per_second), ", ".join(_remarkable(item)),
         )  # fmt: skip
     return table
 
@@ -105,7 +166,7 @@ def _remarkable(item: api.Partition) -> list[str]:
     return [type_ for type_ in held if type_ != READY]
 
 
-def _assignments(assignments: list[api.Assignment]) -> Table:
+def _assignments(assignments: Sequence[api.Assignment]) -> Table:
     table = _table("assignment", "type", "partitions", "phase", "step", "reason")
     for item in assignments:
         named = item.spec.partitions
@@ -116,7 +177,7 @@ def _assignments(assignments: list[api.Assignment]) -> Table:
     return table
 
 
-def _table(*columns: Any) -> Table:
+def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import (
@@ -77,6 +78,11 @@ async def connect(kubeconfig: str | os.PathLike[str] | None = None, context: str
             namespace = str(loader.current_context["context"].get("namespace") or "default")
     except ConfigException as error:
         raise ConfigError(f"no usable Kubernetes configuration: {error}; name one with --kubeconfig") from error
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError) as error:
+        # The loader takes the file for what it should be, and raises whatever comes of that.
+        raise ConfigError(f"kubeconfig {named or DEFAULT_KUBECONFIG!r} cannot be read: {error}") from error
+    if not urlsplit(str(configuration.host)).hostname:
+        raise ConfigError(f"kubeconfig {named or DEFAULT_KUBECONFIG!r} names no server, but {configuration.host!r}")
     return Connection(client_of(configuration), namespace)
 
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
-from dstk import api, kube
-from dstk.errors import ApiError, ConfigError, DstkError, Unavailable
+from dstk import kube
+from dstk.errors import ConfigError, DstkError, Unavailable
+from dstk.local import serving
 from dstk.local.api import ApiServer, EmbeddedApi, give_up
-from dstk.local.files import poll, write_json, write_text
+from dstk.local.directory import Directory, Made
+from dstk.local.files import poll
 from dstk.local.operators import OperatorCommand, OperatorLife, operator_command
 from dstk.local.ports import HOST, RecordedPorts
 from dstk.local.process import CrashBackoff, Supervised
+from dstk.local.provision import Provision
 from dstk.local.runner import Endpoints, WorkerSet, WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -28,20 +28,25 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
-_NAMESPACES = "/api/v1/namespaces"
-_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_KEYSPACES: kube.Kind[dict[str, Any]] = kube.Kind("dstk.io/v1alpha1", "Keyspace", "keyspaces", dict)
 _LEASES = ("dstk-assigner", "dstk-reconciler")
+
+DEFAULT_WORKERS = 3
+"""Workers of a cluster that had none before, where nobody asks for another number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """`start_seconds` bounds the whole start, `grace_seconds` each process's end after SIGTERM."""
+    """`start_seconds` bounds the start of all processes, `grace_seconds` each process's end after SIGTERM.
+
+    `serve_seconds` bounds the wait for all partitions to be served: rows that wait for a person must not keep the
+    cluster from running. 0: no wait.
+    """
 
     api: ApiServer | None = None
     """The Kubernetes API to use; None: the embedded one, a process of the cluster's own."""
     namespace: str | None = None
-    """None: that of the API's kubeconfig, "default" with the embedded one."""
+    """None: the one that the directory was made for; at first that of the API's kubeconfig, "default" with the
+    embedded one."""
     operator: bool = True
     operators: int = 1
     """Several take part in leader election, so `operator_command` has to leave it on."""
@@ -50,36 +55,47 @@ class ClusterSettings:
     """Limits of operations, as `dstk operator --limit` takes them. Those of workers are in `workers`."""
     workers: WorkerSettings = field(default_factory=WorkerSettings)
     start_seconds: float = 60.0
+    serve_seconds: float = 30.0
     grace_seconds: float = 10.0
     backoff: CrashBackoff = field(default_factory=CrashBackoff)
+    progress: Callable[[str], None] = field(default=lambda _: None)
+    """Is told what the start is waiting for."""
 
 
 class LocalCluster:
     """API server, operator and `workers` workers, their files in `directory`. An async context manager.
 
-    directory/kubeconfig and directory/endpoints.json appear when all is ready; logs are in directory/logs. What ends
-    is started again, as on a cluster; the API server keeps its objects over that. Whatever happens to this process,
-    its children die with it. Raises ConfigError when the directory is in use, Unavailable when something does not
-    come up.
+    A directory goes on where it was. `workers` None: as many as it had, three at first. `keyspace`: created, or changed
+    to say what is asked; fields that are left out stay as they are. Raises ConfigError for what cannot be changed.
+
+    When all partitions are served directory/kubeconfig and then directory/endpoints.json appear; logs are in
+    directory/logs. What ends is started again, as on a cluster; the API server keeps its objects over that. Whatever
+    happens to this process, its children die with it. Raises ConfigError when the directory is in use, Unavailable when
+    something does not come up.
     """
 
     def __init__(
         self,
         directory: Path,
-        workers: int = 3,
+        workers: int | None = None,
         *,
         keyspace: dict[str, Any] | None = None,
         settings: ClusterSettings | None = None,
     ) -> None:
-        self.directory = directory.resolve()
-        self.kubeconfig = self.directory / "kubeconfig"
+        self._files = Directory(directory)
+        self.directory = self._files.path
+        self.kubeconfig = self._files.kubeconfig
         self.settings = settings or ClusterSettings()
         self.url = ""
         self.namespace = self.settings.namespace or "default"
         self.workers: WorkerSet | None = None
-        self._replicas = workers
+        self.served: serving.Served | None = None
+        """What was served when the cluster had started; None: it was not waited for."""
+        self._asked = workers
+        self._replicas = DEFAULT_WORKERS if workers is None else workers
         self._keyspace = keyspace
-        self._lock: TextIO | None = None
+        self._made: Made | None = None
+        self._ready = False
         self._connection: kube.Connection | None = None
         self._api: ApiServer | None = None
         self._operators: list[Supervised] = []
@@ -101,10 +117,12 @@ class LocalCluster:
 
     async def start(self) -> None:
         """Start everything and wait until it is ready. On failure nothing stays behind."""
-        self._take_directory()
+        self._files.take()
         try:
             async with asyncio.timeout(self.settings.start_seconds):
                 await self._start()
+            await self._wait_served()
+            self._announce()
         except TimeoutError:
             waiting = self._describe()
             await self.stop()
@@ -117,6 +135,7 @@ class LocalCluster:
 
     async def stop(self) -> None:
         """End workers, operator and API server, in this order."""
+        self._ready = False
         steps: list[Callable[[], Awaitable[None]]] = []
         if self.workers is not None:
             steps.append(self.workers.stop)
@@ -132,11 +151,7 @@ class LocalCluster:
             self._operators = []
             self._operator_metrics = {}
             await self._ports.aclose()
-            if self._lock is not None:  # else they are of whoever has the directory
-                for name in ("kubeconfig", "endpoints.json"):
-                    (self.directory / name).unlink(missing_ok=True)
-                self._lock.close()
-                self._lock = None
+            self._files.release()
 
     def operator_pids(self) -> list[int | None]:
         """The process of each operator; None while it is between two lives."""
@@ -168,57 +183,93 @@ class LocalCluster:
         """Have so many workers, and wait until they are ready."""
         if self.workers is None:
             raise ConfigError("the cluster is not running")
+        self._remember(workers)
         await self.workers.scale(workers)
         await self.workers.ready()
 
-    def _take_directory(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "run").mkdir(exist_ok=True)
-        lock = (self.directory / "run" / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            lock.close()
-            raise ConfigError(
-                f"{self.directory} is in use by process {owner}; choose another --dir or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock = lock
-
     async def _start(self) -> None:
-        settings = self.settings
+        settings, say = self.settings, self.settings.progress
+        made = self._made = self._files.recall()
+        if made is not None:
+            made.agree(self.directory, embedded=settings.api is None, namespace=settings.namespace)
+            self.namespace = made.namespace
+            if self._asked is None:
+                self._replicas = made.workers
+        say("starting the Kubernetes API")
         self._api = settings.api or EmbeddedApi(
             self.directory, self.namespace, grace_seconds=settings.grace_seconds, backoff=settings.backoff
         )
         await self._api.start()
         self._connection = connection = await kube.connect(self._api.kubeconfig)
-        self.url, self.namespace = connection.server, settings.namespace or connection.namespace
-        await self._have_namespace(connection)
-        await self._apply_definitions(connection)
+        if made is None:
+            self.namespace = settings.namespace or connection.namespace
+        self.url = connection.server
+        there = Provision(connection, self.namespace)
+        uid = await there.namespace()
+        if made is not None:
+            made.agree_on_uid(self.directory, uid)
+        await there.definitions()
+        if made is not None and self._replicas < made.workers:
+            await there.check_spared(settings.workers.names(self._replicas))
+        if self._keyspace is not None:
+            await there.keyspace(self._keyspace)
+        self._made = Made(
+            self._replicas, self.namespace, settings.api is None, uid or (made.namespace_uid if made else "")
+        )
+        self._files.remember(self._made)
         before = await self._leadership()
+        say(f"starting {self._replicas} workers and the operator")
         self.workers = WorkerSet(
             connection,
             self.directory,
             replicas=self._replicas,
             namespace=self.namespace,
             settings=settings.workers,
-            on_change=self._write_endpoints,
+            on_change=self._on_change,
         )
         await self.workers.start()
         if settings.operator:
             recorded = RecordedPorts(self.directory / "operator-ports.json", ["metrics"])
             for number in range(settings.operators):
                 await self._start_operator(f"operator-{number}" if number else "operator", self._api, recorded)
-        await self._create_keyspace()
         await self.workers.ready()
         if settings.operator:
             await self._until(lambda: self._leads(before))
-        self._write_endpoints()
-        write_text(self.kubeconfig, self._api.kubeconfig.read_text(), mode=0o600)
+
+    async def _wait_served(self) -> None:
+        """Wait until the workers answer for all keys, or for as long as the settings say."""
+        settings = self.settings
+        if not settings.serve_seconds or not settings.operator or not self._replicas:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.serve_seconds):
+                await self._until(self._is_served_whole)
+
+    async def _is_served_whole(self) -> bool:
+        assert self._connection is not None
+        addresses = [each["data"] for each in self.endpoints()["workers"].values()]
+        try:
+            self.served = await serving.look(self._connection, self.namespace, addresses)
+        except DstkError as error:
+            log.debug("the partitions cannot be looked at: %s", error)
+            return False
+        self.settings.progress(f"waiting for the partitions: {self.served}")
+        return self.served.whole
+
+    def _announce(self) -> None:
+        assert self._api is not None
+        self._ready = True
+        self._files.announce(self._api.kubeconfig.read_text(), self.endpoints())
+
+    def _on_change(self) -> None:
+        if self._ready:
+            self._files.update(self.endpoints())
+
+    def _remember(self, workers: int) -> None:
+        assert self._made is not None
+        self._replicas = workers
+        self._made = replace(self._made, workers=workers)
+        self._files.remember(self._made)
 
     async def _start_operator(self, name: str, api_server: ApiServer, recorded: RecordedPorts) -> None:
         settings = self.settings
@@ -235,42 +286,6 @@ class LocalCluster:
         log_path = self.directory / "logs" / f"{name}.log"
         settings = self.settings
         return Supervised(name, command, log_path, grace_seconds=settings.grace_seconds, backoff=settings.backoff)
-
-    async def _have_namespace(self, connection: kube.Connection) -> None:
-        try:
-            await kube.request(connection, "GET", f"{_NAMESPACES}/{self.namespace}")
-        except ApiError as error:
-            if error.status == 403:
-                return  # whoever may not look at it was given one
-            if not kube.is_not_found(error):
-                raise
-            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
-            await kube.request(connection, "POST", _NAMESPACES, body=body)
-
-    async def _apply_definitions(self, connection: kube.Connection) -> None:
-        """Server-side apply of dstk's definitions, so that those of an older version are brought up to date."""
-        for definition in api.crds():
-            path = f"{_DEFINITIONS}/{definition['metadata']['name']}"
-            await kube.apply(connection, path, definition, manager="dstk-local")
-        for kind in api.RESOURCES:
-            await self._until(partial(self._is_served, connection, kind.plural))
-
-    async def _is_served(self, connection: kube.Connection, plural: str) -> bool:
-        """A real API server serves a new definition a moment after it was established."""
-        try:
-            await kube.request(connection, "GET", f"/apis/{api.API_VERSION}/namespaces/{self.namespace}/{plural}")
-        except ApiError as error:
-            if error.status != 404 and not error.retryable:
-                raise
-            return False
-        return True
-
-    async def _create_keyspace(self) -> None:
-        if self._keyspace is None or self._connection is None:
-            return
-        keyspaces = kube.Objects(self._connection, _KEYSPACES, self.namespace)
-        if await keyspaces.find(self._keyspace["metadata"]["name"]) is None:
-            await keyspaces.create(self._keyspace)
 
     async def _leadership(self) -> dict[str, str]:
         """The leases of the operator's components, as versions: they move on when an operator takes them."""
@@ -304,9 +319,6 @@ class LocalCluster:
         if missing:
             return f"{missing} of {self._replicas} workers do not listen; see {self.directory / 'logs'}"
         return f"the operator does not lead; see {self.directory / 'logs' / 'operator.log'}"
-
-    def _write_endpoints(self) -> None:
-        write_json(self.directory / "endpoints.json", self.endpoints())
 
 
 async def _all(steps: list[Callable[[], Awaitable[None]]]) -> None:

@@ -75,6 +75,10 @@ class WorkerSettings:
     grace_seconds: float = 10.0
     backoff: CrashBackoff = field(default_factory=CrashBackoff)
 
+    def names(self, replicas: int) -> set[str]:
+        """The names of so many workers."""
+        return {f"{self.name_prefix}-{number}" for number in range(replicas)}
+
 
 def pod_object(
     name: str, ports: Mapping[str, int], settings: WorkerSettings, annotations: Mapping[str, str]
@@ -188,7 +192,7 @@ class WorkerSet:
     async def scale(self, replicas: int) -> None:
         """Have `replicas` workers: add at the end, or stop those with the highest numbers and wait for their end."""
         self._replicas = replicas
-        wanted = {f"{self._settings.name_prefix}-{number}" for number in range(replicas)}
+        wanted = self._settings.names(replicas)
         for name in sorted(wanted - self._workers.keys()):
             worker = self._workers[name] = _Worker(name)
             worker.task = asyncio.create_task(self._keep(worker), name=f"keep {name}")

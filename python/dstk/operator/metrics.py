@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from dstk import __version__
 from dstk.api import Assignment, ConditionStatus, Partition, PartitionPhase
+from dstk.errors import ConfigError
 
 __all__ = ["Metrics", "MetricsServer", "PartitionCollector"]
 
@@ -177,7 +178,7 @@ class MetricsServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str) -> str:
-        """Listen on host:port; the bound address."""
+        """Listen on host:port; the bound address. Raises ConfigError when it cannot be had."""
         host, _, port = address.rpartition(":")
         app = web.Application()
         app.router.add_get("/metrics", self._show)
@@ -185,7 +186,11 @@ class MetricsServer:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host or "0.0.0.0", int(port))
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigError(f"cannot listen on {address} for metrics: {error.strerror or error}") from error
         return f"{host}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:

@@ -1,4 +1,5 @@
-"""Writes on each Partition how much it holds, as its primary reports it: seldom, and only what tells something new."""
+"""Writes on each Partition how much it holds and how busy it is, as its primary reports it: seldom, and only what tells
+something new."""
 
 from __future__ import annotations
 
@@ -19,11 +20,15 @@ __all__ = ["SizeReporter", "off_by"]
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.1
-"""What is off by less than this share is left as it is."""
+"""A size that is off by less than this share is left as it is."""
+RATE_TOLERANCE = 0.3
+"""The same for a rate, which is never twice the same."""
+LEAST_OPERATIONS, LEAST_BYTES = 2.0, 1000.0
+"""A difference of less than so much per second is none."""
 
 
 class SizeReporter:
-    """Keeps ``status.rows`` and ``status.bytes`` within a tenth of what the workers hold.
+    """Keeps ``status.rows`` and ``status.bytes`` within a tenth of what the workers hold, and the rates within a third.
 
     Partitions with an Assignment under way are left alone: what commits there is conditional on the object's version.
     """
@@ -49,7 +54,7 @@ class SizeReporter:
         for link in self._workers:
             for load in link.loads.values():
                 partition = self._settled(link.name, load)
-                if partition is not None and (far := off_by(partition.status, load)) > TOLERANCE:
+                if partition is not None and (far := off_by(partition.status, load)) > 1:
                     yield far, link.name, load
 
     def _settled(self, worker: str, load: Load) -> Partition | None:
@@ -65,7 +70,12 @@ class SizeReporter:
         partition = self._settled(worker, load)
         if partition is None:
             return
-        sizes = {"rows": load.rows, "bytes": load.bytes}
+        sizes = {
+            "rows": load.rows,
+            "bytes": load.bytes,
+            "operationsPerSecond": round(load.operations_per_second),
+            "bytesPerSecond": round(load.bytes_per_second),
+        }
         try:
             written = await self._cluster.partitions.objects.patch_status(
                 load.partition, sizes, resource_version=partition.metadata.resource_version
@@ -79,6 +89,12 @@ class SizeReporter:
 
 
 def off_by(status: PartitionStatus, load: Load) -> float:
-    """By which share of what is there the status is off, in rows or bytes, whichever is more."""
-    pairs = ((status.rows, load.rows), (status.bytes, load.bytes))
-    return max(abs(said - held) / max(held, 1) for said, held in pairs)
+    """How far the status is from what is there, in tolerances: whichever of sizes and rates is furthest."""
+    sizes = ((status.rows, load.rows), (status.bytes, load.bytes))
+    rates = (
+        (status.operations_per_second, load.operations_per_second, LEAST_OPERATIONS),
+        (status.bytes_per_second, load.bytes_per_second, LEAST_BYTES),
+    )
+    far = [abs(said - held) / max(held, 1) / TOLERANCE for said, held in sizes]
+    far += [abs(said - held) / max(held, 1) / RATE_TOLERANCE for said, held, least in rates if abs(said - held) > least]
+    return max(far)

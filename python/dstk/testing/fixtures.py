@@ -1,7 +1,8 @@
 """A local cluster for the tests of your own service.
 
-In your conftest.py: ``from dstk.testing.fixtures import dstk_cluster``. A test that names ``dstk_cluster`` gets a
-:class:`Cluster` of three workers with keyspace "default", started once a test session::
+In your conftest.py: ``from dstk.testing.fixtures import dstk_cluster, dstk_session_cluster``. A test that names
+``dstk_cluster`` gets a :class:`Cluster` of three workers with keyspace "default", started once a test session and
+emptied before each test; ``dstk_session_cluster`` is the same for fixtures of a wider scope. docs/testing.md has more::
 
     def test_my_service(dstk_cluster):
         with dstk_cluster.connect() as client:
@@ -31,16 +32,22 @@ from typing import Any, TypeVar
 
 import pytest
 
+from dstk import api, kube
 from dstk.client import Client, connect
+from dstk.errors import Unavailable
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.runner import WorkerSettings
 from dstk.testing.nemesis import Target
 from dstk.testing.soak import SoakSettings, faulty_cluster, trying
 
-__all__ = ["Cluster", "FaultyCluster", "dstk_cluster", "dstk_faults", "faulty", "running"]
+__all__ = ["Cluster", "FaultyCluster", "dstk_cluster", "dstk_faults", "dstk_session_cluster", "faulty", "running"]
 
 T = TypeVar("T")
 Limits = Mapping[str, int | float | str]
+
+_PARTITIONS = kube.Kind(api.API_VERSION, "Partition", "partitions", api.Partition)
+_PAGE_ROWS = 10_000
+"""Rows that are removed at once; a page ends earlier when they are large."""
 
 
 class Cluster:
@@ -64,6 +71,22 @@ class Cluster:
     def connect(self, keyspace: str = "default") -> Client:
         """A blocking client."""
         return connect(self.addresses, keyspace)
+
+    def empty(self) -> None:
+        """Remove all rows of all keyspaces. What writes at the same time may leave some."""
+        for keyspace in self.run(self._keyspaces()):
+            with self.connect(keyspace) as client:
+                while rows := client.scan(limit=_PAGE_ROWS).rows:
+                    client.delete_many([row.key for row in rows])
+
+    async def _keyspaces(self) -> list[str]:
+        """Those that have a partition: the others are not known to workers."""
+        connection = await kube.connect(self.kubeconfig)
+        try:
+            partitions = await kube.Objects(connection, _PARTITIONS, self.local.namespace).list_all()
+        finally:
+            await connection.close()
+        return sorted({each.spec.keyspace for each in partitions})
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the cluster, such as ``cluster.local.scale(5)``, and wait for it."""
@@ -132,7 +155,8 @@ def running(
 ) -> Iterator[Cluster]:
     """A cluster in `folder` with keyspace "default", until the block is left. `spec`: more of the Keyspace's spec.
 
-    The limits are those of `dstk worker --limit` and `dstk operator --limit`, such as {"memory_limit_bytes": 1 << 20}.
+    When it is entered all partitions are served. Raises Unavailable when they are not in time. The limits are those of
+    `dstk worker --limit` and `dstk operator --limit`, such as {"memory_limit_bytes": 1 << 20}.
     """
     keyspace = {
         "apiVersion": "dstk.io/v1alpha1",
@@ -145,6 +169,8 @@ def running(
         cluster = Cluster(LocalCluster(folder, workers, keyspace=keyspace, settings=settings), loop)
         try:
             cluster.run(cluster.local.start())
+            if cluster.local.served is not None and not cluster.local.served.whole:
+                raise Unavailable(f"{cluster.local.served}; see {cluster.local.directory / 'logs'}")
             yield cluster
         finally:
             cluster.run(cluster.local.stop())
@@ -181,10 +207,17 @@ def _looping() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture(scope="session")
-def dstk_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three workers and keyspace "default", once a test session."""
+def dstk_session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three workers and keyspace "default", once a test session; its rows stay."""
     with running(tmp_path_factory.mktemp("dstk")) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def dstk_cluster(dstk_session_cluster: Cluster) -> Cluster:
+    """The cluster of the session without a row."""
+    dstk_session_cluster.empty()
+    return dstk_session_cluster
 
 
 @pytest.fixture

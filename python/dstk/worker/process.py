@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.2
 async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Be a worker until `stop` is set, then wait to be emptied for as long as the settings say, and end cleanly.
 
-    Raises :class:`~dstk.errors.ConfigError` when a port or the data directory cannot be had,
+    Raises :class:`~dstk.errors.ConfigError` when a port, the data directory or the ready file cannot be had,
     :class:`~dstk.errors.DataDamaged` when what is in it cannot be trusted, and :class:`~dstk.errors.Unavailable` when
     the disk fails.
     """
@@ -46,7 +46,11 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
             "metrics": _advertised(metrics.address, settings),
         }
         if settings.ready_file is not None:
-            write_atomically(settings.ready_file, json.dumps(addresses))
+            try:
+                write_atomically(settings.ready_file, json.dumps(addresses))
+            except OSError as error:
+                message = f"the ready file {settings.ready_file} cannot be written: {error.strerror}"
+                raise errors.ConfigError(message) from error
         log.info("worker %s (%s) serves at %s", settings.name, incarnation, addresses)
         await _until(stop, node)
         await _drain(control, node, settings.drain_seconds)

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import aiohttp
 import pytest
 
 from dstk import kube
-from dstk.errors import ConfigError, Unavailable
+from dstk.errors import ApiError, ConfigError, Unavailable
+from dstk.local.api import ForeignApi
+from dstk.local.apiserver import ApiServer
 from dstk.local.cluster import ClusterSettings, LocalCluster
+from dstk.local.kubeconfig import write_kubeconfig
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings
 from localcluster.processes import fake_operator_command, fake_worker_command, running_with
@@ -27,6 +31,7 @@ SETTINGS = ClusterSettings(
     operator_command=fake_operator_command,
     workers=WorkerSettings(command=fake_worker_command, backoff=BACKOFF),
     backoff=BACKOFF,
+    serve_seconds=0,  # they serve nothing
 )
 KEYSPACE = {
     "apiVersion": "dstk.io/v1alpha1",
@@ -143,6 +148,58 @@ async def test_a_second_run_goes_on_with_the_first_ones_objects(tmp_path: Path) 
             found = await get(f"{running.url}/apis/dstk.io/v1alpha1/namespaces/default/keyspaces")
             assert [item["metadata"]["name"] for item in found["items"]] == ["default"]
     assert running_with(str(tmp_path)) == []
+
+
+async def test_a_second_run_changes_what_it_is_asked_to(tmp_path: Path) -> None:
+    async with LocalCluster(tmp_path, workers=1, keyspace=KEYSPACE, settings=SETTINGS):
+        pass
+    asked = {**KEYSPACE, "spec": {"proxySeconds": 1, "policy": {"mode": "Off"}}}
+    async with LocalCluster(tmp_path, keyspace=asked, settings=SETTINGS) as running:
+        spec = (await get(f"{running.url}/apis/dstk.io/v1alpha1/namespaces/default/keyspaces/default"))["spec"]
+        assert (spec["proxySeconds"], spec["policy"]["mode"], spec["keyLength"]) == (1, "Off", 16)
+        assert sorted(running.endpoints()["workers"]) == ["worker-0"]
+
+
+@pytest.mark.parametrize("made", [False, True])
+async def test_a_field_that_a_keyspace_has_not_is_refused(tmp_path: Path, made: bool) -> None:
+    if made:
+        async with LocalCluster(tmp_path, workers=1, keyspace=KEYSPACE, settings=SETTINGS):
+            pass
+    asked = {**KEYSPACE, "spec": {"keyLength": 16, "proxy_seconds": 1}}
+    with pytest.raises(ApiError, match=r"unknown field .*proxy_seconds") as refused:
+        await LocalCluster(tmp_path, workers=1, keyspace=asked, settings=SETTINGS).start()
+    assert refused.value.exit_code == 2
+    assert running_with(str(tmp_path)) == []
+
+
+async def test_a_directory_for_another_api_server_goes_on_with_that_alone(tmp_path: Path) -> None:
+    async with ApiServer() as server:
+        write_kubeconfig(tmp_path / "theirs", server.url)
+        theirs = replace(SETTINGS, api=ForeignApi(tmp_path / "theirs"))
+        for _ in range(2):
+            async with LocalCluster(tmp_path / "c", workers=1, keyspace=KEYSPACE, settings=theirs) as running:
+                assert running.url == server.url
+    with pytest.raises(ConfigError, match="name it again by --kubeconfig"):
+        await LocalCluster(tmp_path / "c", settings=SETTINGS).start()
+    async with ApiServer() as another:
+        write_kubeconfig(tmp_path / "theirs", another.url)
+        with pytest.raises(ConfigError, match="those of an earlier namespace"):
+            await LocalCluster(tmp_path / "c", settings=theirs).start()
+
+
+async def test_whoever_finds_the_endpoints_finds_the_whole_cluster(tmp_path: Path) -> None:
+    """Also what another left behind that was killed is not found."""
+    found = tmp_path / "endpoints.json"
+    found.write_text("{}")
+    cluster = LocalCluster(tmp_path, workers=3, settings=SETTINGS)
+    starting = asyncio.create_task(cluster.start())
+    await asyncio.sleep(0)  # it has the directory
+    await until_true(found.exists)
+    assert len(json.loads(found.read_text())["workers"]) == 3
+    assert (tmp_path / "kubeconfig").exists()
+    await starting
+    await cluster.stop()
+    assert not found.exists()
 
 
 async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from dstk.testing.fixtures import Cluster, dstk_cluster
+from dstk.testing.fixtures import Cluster, dstk_cluster, dstk_session_cluster
 
-__all__ = ["dstk_cluster"]
+__all__ = ["dstk_cluster", "dstk_session_cluster"]
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 
 from dstk.cli import main
+from dstk.cli.codes import UNAVAILABLE
 
 
 class Metrics(HTTPServer):
@@ -68,7 +69,7 @@ def test_it_ends_once_nothing_is_served_or_passed_on(metrics: Metrics) -> None:
 
 def test_it_gives_up_when_time_is_up(metrics: Metrics, capsys: pytest.CaptureFixture[str]) -> None:
     metrics.pages = [page(2, 1)]
-    assert main(["wait-empty", "--metrics-address", metrics.address, "--seconds", "0"]) == 1
+    assert main(["wait-empty", "--metrics-address", metrics.address, "--seconds", "0"]) == UNAVAILABLE
     assert f"the worker at {metrics.address} still has 3 partitions" in capsys.readouterr().err
 
 
@@ -87,7 +88,7 @@ def test_a_worker_that_does_not_answer_has_not_ended(metrics: Metrics) -> None:
 
 def test_one_that_never_answers_is_no_empty_worker(metrics: Metrics, capsys: pytest.CaptureFixture[str]) -> None:
     metrics.pages = [""]
-    assert main(["wait-empty", "--metrics-address", metrics.address, "--seconds", "0"]) == 1
+    assert main(["wait-empty", "--metrics-address", metrics.address, "--seconds", "0"]) == UNAVAILABLE
     assert f"the worker at {metrics.address} does not answer" in capsys.readouterr().err
 
 

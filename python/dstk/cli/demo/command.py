@@ -21,6 +21,7 @@ from dstk.cli.demo.display import Display, summary
 from dstk.cli.demo.story import Done, Held, next_operation
 from dstk.cli.resources import ASSIGNMENTS, KEYSPACES, PARTITIONS
 from dstk.local.cluster import LocalCluster
+from dstk.local.directory import Directory
 from dstk.testing.process import LoadProcess
 
 _POLL_SECONDS = 0.05
@@ -57,10 +58,12 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
             "keyLength": KEY_LENGTH,
             "partitions": {"initial": arguments.partitions},
             # The story merges and moves by itself; the Assigner shall not undo it meanwhile.
-            "policy": {"mergeBelowRows": 0, "balanceTolerance": 3, "maxOpsPerSecond": 10_000_000},
+            "policy": {"mergeBelowRows": 0, "balanceTolerancePercent": 100, "maxOpsPerSecond": 10_000_000},
             "proxySeconds": 1,
         },
     }
+    if Directory(folder).recall() is not None:
+        raise errors.ConfigError(f"{folder} has a cluster already, and the demo begins with none: name another --dir")
     with Display() as display:
         display.scene.doing = f"starting the API, the operator and {arguments.workers} workers"
         display.show()
