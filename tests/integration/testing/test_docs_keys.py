@@ -12,9 +12,9 @@ import yaml
 from dstk import keys
 from dstk.api import Keyspace, decode
 from dstk.plan.cut import initial_partitions
-from dstk.testing.fixtures import Cluster, dstk_cluster
+from dstk.testing.fixtures import Cluster, dstk_cluster, dstk_session_cluster
 
-__all__ = ["dstk_cluster"]
+__all__ = ["dstk_cluster", "dstk_session_cluster"]
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "keys.md").read_text()
