@@ -68,6 +68,10 @@ def build_parser() -> Parser:
     up.add_argument("--workers", type=_at_least(1), metavar="N", help="default: as many as DIR had; 3 at first")
     up.add_argument("--dir", default=".dstk", help="logs, kubeconfig and endpoints.json go here (default: %(default)s)")
     up.add_argument("--partitions", type=_at_least(0), metavar="N", help="of keyspace default (16 if it is new)")
+    up.add_argument(
+        "--bounds", metavar="KEY,KEY|@FILE",
+        help="cut keyspace default at these keys and not evenly; @FILE: one a line, as `dstk cuts` prints them",
+    )  # fmt: skip
     up.add_argument("--key-length", type=_at_least(1), metavar="BYTES", help="of keyspace default (16 if it is new)")
     up.add_argument("--durability", choices=["Memory", "Disk"], help="of keyspace default (Memory if it is new)")
     up.add_argument(

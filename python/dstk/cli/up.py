@@ -15,12 +15,14 @@ from typing import Any
 from rich.console import Console
 
 from dstk import errors
+from dstk.cli.cuts import bounds_given
 from dstk.cli.processes import limits_of, until_signal
 from dstk.local.api import ForeignApi
 from dstk.local.cluster import ClusterSettings, LocalCluster
+from dstk.local.keyspace import DEFAULT_KEY_LENGTH
 from dstk.local.runner import WorkerSettings
 
-_KEYSPACE_FLAGS = ("partitions", "key_length", "durability")
+_KEYSPACE_FLAGS = ("partitions", "bounds", "key_length", "durability")
 
 
 def up(arguments: argparse.Namespace) -> int:
@@ -73,8 +75,13 @@ def asked_keyspace(arguments: argparse.Namespace) -> dict[str, Any] | None:
         spec["keyLength"] = arguments.key_length
     if arguments.durability is not None:
         spec["durability"] = arguments.durability
+    if arguments.partitions is not None and arguments.bounds is not None:
+        raise errors.ConfigError("--partitions cuts evenly and --bounds where you say: leave one out")
     if arguments.partitions is not None:
         spec["partitions"] = {"initial": arguments.partitions}
+    if arguments.bounds is not None:
+        length = arguments.key_length or DEFAULT_KEY_LENGTH
+        spec["partitions"] = {"bounds": bounds_given(arguments.bounds, length)}
     return {"metadata": {"name": "default"}, "spec": spec}
 
 

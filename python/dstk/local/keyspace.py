@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dstk import api
+from dstk.api.keyspace import PartitionCounts
 from dstk.errors import ConfigError
 
 __all__ = ["DEFAULT_KEY_LENGTH", "changes", "new_keyspace"]
@@ -14,7 +15,7 @@ DEFAULT_KEY_LENGTH = 16
 """Bytes of a key where nobody asks for another number."""
 
 _FIXED = frozenset(rule.field.removeprefix(".") for rule in api.KeyspaceSpec.rules if "oldSelf" in rule.rule)
-_WHOLE = frozenset({("workers", "selector", "matchLabels")})
+_WHOLE = frozenset({("workers", "selector", "matchLabels"), ("partitions",)})
 """Mappings that are one value: what is not in them is not to be."""
 
 Path = tuple[str, ...]
@@ -30,7 +31,7 @@ def changes(existing: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
 
     Raises ConfigError for what cannot change any more.
     """
-    name, spec = existing["metadata"]["name"], existing["spec"]
+    name, spec = existing["metadata"]["name"], _with_count(existing["spec"])
     patch: dict[str, Any] = {}
     for path, wanted in _leaves(asked.get("spec", {})):
         found = _at(spec, path)
@@ -43,7 +44,7 @@ def changes(existing: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
             )
         if path[0] == "partitions" and _is_cut(existing):
             raise ConfigError(
-                f"keyspace {name!r} is there already and is cut, by {'.'.join(path)} {found}, not {wanted}: leave it "
+                f"keyspace {name!r} is there already and is cut, by {_said(found)}, not by {_said(wanted)}: leave it "
                 "out to go on with what is there (`dstk split` cuts further), or choose another directory"
             )
         inner = patch
@@ -52,6 +53,18 @@ def changes(existing: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
         gone = dict.fromkeys(found or {}) if path in _WHOLE else {}
         inner[path[-1]] = {**gone, **wanted} if path in _WHOLE else wanted
     return {"spec": patch} if patch else {}
+
+
+def _with_count(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A keyspace that says nothing of its partitions was cut into as many as that means."""
+    partitions = spec.get("partitions", {})
+    if partitions.get("bounds") or partitions.get("initial") is not None:
+        return spec
+    return {**spec, "partitions": {"initial": PartitionCounts.INITIAL}}
+
+
+def _said(partitions: Mapping[str, Any]) -> str:
+    return ", ".join(f"partitions.{name} {value}" for name, value in partitions.items())
 
 
 def _leaves(value: Mapping[str, Any], before: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -50,8 +50,8 @@ def test_what_can_change_is_changed_and_nothing_else(spec: dict[str, Any], patch
         ({"keyLength": 8}, "keyLength 16, which cannot become 8"),
         ({"durability": "Disk"}, "durability Memory, which cannot become Disk"),
         ({"failover": "Lease"}, "failover Confirmed, which cannot become Lease"),
-        ({"partitions": {"initial": 4}}, "is cut, by partitions.initial 16, not 4"),
-        ({"partitions": {"bounds": ["k"]}}, "is cut, by partitions.bounds None, not"),
+        ({"partitions": {"initial": 4}}, "is cut, by partitions.initial 16, not by partitions.initial 4"),
+        ({"partitions": {"bounds": ["k"]}}, r"is cut, by partitions.initial 16, not by partitions.bounds \['k'\]"),
     ],
 )
 def test_what_cannot_is_refused_with_what_is_there(spec: dict[str, Any], says: str) -> None:
@@ -62,6 +62,24 @@ def test_what_cannot_is_refused_with_what_is_there(spec: dict[str, Any], says: s
 def test_a_keyspace_that_is_not_cut_yet_can_be_cut_otherwise() -> None:
     patch = changes(existing(), {"spec": {"partitions": {"initial": 4}}})
     assert patch == {"spec": {"partitions": {"initial": 4}}}
+
+
+def test_even_cuts_and_bounds_take_the_place_of_each_other_before_the_cut() -> None:
+    patch = changes(existing(), {"spec": {"partitions": {"bounds": ["k"]}}})
+    assert patch == {"spec": {"partitions": {"initial": None, "bounds": ["k"]}}}
+
+
+def test_a_keyspace_that_says_nothing_of_its_cut_was_cut_into_16() -> None:
+    silent = existing(CUT)
+    silent["spec"]["partitions"] = {}
+    assert changes(silent, {"spec": {"partitions": {"initial": 16}}}) == {}
+    with pytest.raises(ConfigError, match=r"by partitions\.initial 16, not by partitions\.initial 4"):
+        changes(silent, {"spec": {"partitions": {"initial": 4}}})
+    bounded = existing(CUT)
+    bounded["spec"]["partitions"] = {"bounds": ["k"]}
+    assert changes(bounded, {"spec": {"partitions": {"bounds": ["k"]}}}) == {}
+    with pytest.raises(ConfigError, match=r"by partitions\.bounds \['k'\], not by partitions\.initial 16"):
+        changes(bounded, {"spec": {"partitions": {"initial": 16}}})
 
 
 def test_a_new_one_has_keys_of_16_bytes_unless_others_are_asked_for() -> None:
