@@ -184,6 +184,8 @@ CHANGES = {
     "another key length": (keyspace(), keyspace(keyLength=17), "keyLength cannot change"),
     "another durability": (keyspace(), keyspace(durability="Disk"), "durability cannot change"),
     "another failover": (keyspace(), keyspace(failover="Lease"), "failover cannot change"),
+    "a longer lease": (keyspace(leaseSeconds=15), keyspace(leaseSeconds=20), None),
+    "a shorter lease": (keyspace(leaseSeconds=15), keyspace(leaseSeconds=10), "can only grow"),
     "another policy": (keyspace(), keyspace(policy={"mode": "Off"}), None),
     "another destination": (
         assignment("InterWorkerMove", moveParams=MOVE),

@@ -229,6 +229,13 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
         immutable("keyLength"),
         immutable("durability"),
         immutable("failover"),
+        # A worker keeps the lease that it was told last: an operator that counts a shorter one would give its
+        # partitions away while it still serves them.
+        Rule(
+            rule="self.leaseSeconds >= oldSelf.leaseSeconds",
+            message="leaseSeconds can only grow: workers may still hold the longer lease",
+            field=".leaseSeconds",
+        ),
         Rule(
             rule="self.failover != 'Lease' || self.durability == 'Memory'",
             message="failover Lease is for durability Memory: with Disk the rows are where the worker was",
@@ -281,7 +288,8 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
         Meta(
             ge=2,
             le=3600,
-            description="With failover Lease: how long a worker that does not hear from the operator goes on serving.",
+            description="With failover Lease: how long a worker that does not hear from the operator goes on serving. "
+            "Can only grow.",
         ),
     ] = 15
     on_loss: Annotated[

@@ -124,6 +124,8 @@ class _Repair:
         range_ = range_of(held.span)
         keyspace, epoch = self.keyspace.metadata.name, held.epoch
         yield CreatePartition(self.name, keyspace, range_.start, range_.end, holder.name, epoch, holder.incarnation)
+        # The Keyspace may be another than the one it was told of: its lease is the one to go by.
+        yield self._serve(holder, held, epoch)
         yield from self._say(holder, "ObjectDeleted", f"it had no object; {holder.name} has its rows and serves on")
 
     def _give_back(self, partition: Partition, holder: WorkerView, held: PartView) -> Iterator[Action]:

@@ -66,7 +66,7 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
     "the first partition deleted": (
         None,
         [worker("pod1", p=FIRST)],
-        ["create p [,o) on pod1, epoch 7", "p is ready, Repaired"],
+        ["create p [,o) on pod1, epoch 7", "pod1: serve p epoch 7", "p is ready, Repaired"],
     ),
     # a move that has committed is none of it
     "moved": (THEIRS, [worker("pod1", p=HELD), worker("pod2", p=SERVED)], None),
@@ -90,11 +90,15 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
     "a proxy that does not answer": (PROXIED, [worker("pod1", p=HELD)], None),
     "a proxy that passes on": (PROXIED, [worker("pod1", p=HELD), worker("pod2", p=PartView("proxy", 7))], None),
     # what has no object
-    "deleted": (None, [worker("pod1", p=HELD)], ["create p [a,o) on pod1, epoch 7", "p is ready, Repaired"]),
+    "deleted": (
+        None,
+        [worker("pod1", p=HELD)],
+        ["create p [a,o) on pod1, epoch 7", "pod1: serve p epoch 7", "p is ready, Repaired"],
+    ),
     "deleted, an old owner has it too": (
         None,
         [worker("pod1", p=HELD), worker("pod2", p=SERVED)],
-        ["create p [a,o) on pod2, epoch 8", "p is ready, Repaired"],
+        ["create p [a,o) on pod2, epoch 8", "pod2: serve p epoch 8", "p is ready, Repaired"],
     ),
     "deleted, of a Keyspace of other keys": (None, [worker("pod1", p=LONGER)], None),
     "deleted, of a Keyspace of other durability": (
