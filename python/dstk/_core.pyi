@@ -51,6 +51,7 @@ class Node:
         source_address: str,
         source_incarnation: str,
         durable: bool,
+        size: int,
     ) -> PartitionState: ...
     def fence(self, keyspace: str, partition: str, epoch: int, token: int) -> PartitionState: ...
     def unfence(self, keyspace: str, partition: str, epoch: int, token: int) -> PartitionState: ...
@@ -80,14 +81,17 @@ class Node:
         end: bytes,
     ) -> PartitionState: ...
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
-    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool]]:
+    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool, int]]:
         """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role, key length, whether it is
-        durable) of every partition."""
+        durable, size) of every partition."""
     @property
     def cluster(self) -> str | None:
         """The cluster that the worker belongs to; None before an operator has named it."""
     def join(self, cluster: str) -> None:
         """Belong to `cluster` for good, also in later lives on this disk. Raises Misdirected when it is another's."""
+    @property
+    def room(self) -> tuple[int, int, int]:
+        """Bytes that rows may take (0: no bound), that they take, and that copies on their way are still to take."""
     def see_term(self, term: int) -> None:
         """Note the term of an operator that speaks; a new one is on disk afterwards. Raises StaleRequest."""
     def set_lease(self, keyspace: str, key_length: int, seconds: float) -> None:
@@ -140,6 +144,10 @@ class PartitionState:
     lag: int
     caught_up: bool
     follow_error: str
+    no_room: bool
+    """Whether it ended because this worker has no room for the rows."""
+    size: int
+    """What its rows take, in bytes: keys, values and what is around them."""
 
 @final
 class Client:

@@ -17,7 +17,7 @@ from dstk.lifecycle import actions
 from dstk.lifecycle.observed import PartView
 from dstk.lifecycle.vocabulary import Role
 from dstk.span import Span
-from dstk.wire import Load, LoadReport, Meant, Request, Status, check_meant
+from dstk.wire import Load, LoadReport, Meant, Request, Room, Status, check_meant
 
 
 class Control:
@@ -87,6 +87,7 @@ class Control:
                 loads=tuple(load for key, load in current.items() if told.get(key) != load),
                 gone=tuple(partition for key in told.keys() - current.keys() for partition in key[1:]),
                 draining=self.draining,
+                room=Room(*self._node.room),
             )
             told = current
             try:
@@ -125,7 +126,7 @@ def carry_out(node: Node, request: Request) -> list[PartitionState]:
             return [
                 node.follow(
                     keyspace, partition, epoch, c.key_length, c.start, c.end,
-                    c.source, c.source_address, c.source_incarnation, c.durable,
+                    c.source, c.source_address, c.source_incarnation, c.durable, c.size,
                 )
             ]  # fmt: skip
         case actions.Fence(token):
@@ -162,10 +163,12 @@ def view(state: PartitionState) -> PartView:
         fence_token=state.fence_token,
         rows=state.rows,
         bytes=state.bytes,
+        size=state.size,
         digest=state.digest,
         lag=state.lag,
         caught_up=state.caught_up,
         follow_error=state.follow_error,
+        no_room=state.no_room,
         quiet_seconds=state.quiet_seconds,
         rows_copied=state.rows_copied,
         bytes_copied=state.bytes_copied,
@@ -179,18 +182,20 @@ def view(state: PartitionState) -> PartView:
     )
 
 
-def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool]) -> Load:
-    keyspace, partition, epoch, rows, size, operations, bytes_per_second, median_key, role, key_length, durable = raw
+def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool, int]) -> Load:
+    keyspace, partition, epoch, rows, bytes_, operations, bytes_per_second, median_key, role = raw[:9]
+    key_length, durable, size = raw[9:]
     return Load(
         keyspace=keyspace,
         partition=partition,
         epoch=epoch,
         rows=rows,
-        bytes=size,
+        bytes=bytes_,
         operations_per_second=round(operations, 1),
         bytes_per_second=round(bytes_per_second),
         median_key=median_key,
         role=role,
         key_length=key_length,
         durable=durable,
+        size=size,
     )

@@ -103,6 +103,9 @@ FAMILIES: Final = (
     _of_process("merges_total", "Merges that were carried out here."),
     _of_process("routes_version", "Version of the routing table, as the operator counts it."),
     _of_process("memory_full", "1 while puts are refused because as many rows are held as may be; else 0."),
+    _of_process("memory_limit_bytes", "Bytes that the rows may take; 0: no bound."),
+    _of_process("memory_used_bytes", "Bytes that the rows take, copies on their way included."),
+    _of_process("memory_promised_bytes", "Bytes that copies on their way are still to take."),
     _of_process("lease_lapses_total", "How often partitions were fenced because no operator was heard for too long."),
     _of_process("wal_syncs_total", "Fsyncs of the write-ahead log; without a data directory there is none."),
     _of_process("wal_written_bytes_total", "Bytes that were written to the write-ahead log."),
@@ -158,7 +161,7 @@ class NodeCollector(Collector):
 
     def _partitions(self) -> Iterable[Metric]:
         metrics = [_metric(name, help, ("keyspace", "partition", "role")) for name, help in PARTITION_FAMILIES]
-        for keyspace, partition, _, rows, bytes_, operations, _, _, role, _, _ in self._node.loads():
+        for keyspace, partition, _, rows, bytes_, operations, _, _, role, *_ in self._node.loads():
             for metric, value in zip(metrics, (rows, bytes_, operations), strict=True):
                 metric.add_metric([keyspace, partition, role], value)
         yield from metrics

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dstk_core::disk::scratch::Scratch;
 use dstk_core::disk::{DiskError, check};
 use dstk_core::node::{Node, Outcome, Settings};
-use dstk_core::partition::{Code, Op, Reply, Role, Verdict, Waiter};
+use dstk_core::partition::{Op, Reply, Role, Verdict, Waiter};
 
 const KS: &str = "ks";
 const LENGTH: usize = 4;
@@ -540,48 +540,4 @@ fn a_keyspace_of_memory_leaves_nothing_on_disk() {
     assert_eq!(put(&node, 1, b"a").after, 0);
     shut(node);
     assert!(open(dir.path()).states(None, 0).unwrap().is_empty());
-}
-
-#[test]
-fn small_rows_count_for_more_than_their_keys_and_values() {
-    let settings = Settings {
-        memory_limit_bytes: 10_000,
-        ..Settings::default()
-    };
-    let node = Node::new("w", "w/1", settings);
-    node.serve(KS, "p", 1, LENGTH, b"", b"", false, 0).unwrap();
-    let fit = 10_000 / (LENGTH as u32 + 1 + 60);
-    for key in 0..fit {
-        node.measure();
-        assert_eq!(put(&node, key, b"x").code, Code::Ok, "{key}");
-    }
-    put(&node, fit, b"x");
-    node.measure();
-    assert_eq!(put(&node, fit + 1, b"x").code, Code::Limit);
-}
-
-#[test]
-fn more_rows_than_may_be_held_are_refused_until_there_are_fewer() {
-    let settings = Settings {
-        memory_limit_bytes: 10_000,
-        ..Settings::default()
-    };
-    let node = Node::new("w", "w/1", settings);
-    node.serve(KS, "p", 1, LENGTH, b"", b"", false, 0).unwrap();
-    for key in 0..20 {
-        assert_eq!(put(&node, key, &[0; 1000]).code, Code::Ok);
-    }
-    node.measure();
-    let refused = put(&node, 99, b"x");
-    assert_eq!(refused.code, Code::Limit, "{refused:?}");
-    for key in 0..15_u32 {
-        let key = key.to_be_bytes();
-        let op = Op::Delete {
-            key: &key,
-            condition: 0,
-        };
-        assert_eq!(execute(&node, op).code, Code::Ok);
-    }
-    node.measure();
-    assert_eq!(put(&node, 99, b"x").code, Code::Ok);
 }

@@ -76,7 +76,7 @@ impl Worker {
             loop {
                 tick.tick().await;
                 expiring.node().expire_held(expiring.now());
-                expiring.node().measure();
+                expiring.node().make_room();
                 expiring.node().lapse(expiring.now());
             }
         });
@@ -215,6 +215,7 @@ impl Worker {
         source_address: &str,
         source_incarnation: &str,
         durable: bool,
+        size: u64,
     ) -> Result<PartitionState, Refusal> {
         let Followed { state, start } = self.node().follow(
             keyspace,
@@ -227,6 +228,7 @@ impl Worker {
             source_address,
             source_incarnation,
             durable,
+            size,
             self.now(),
         )?;
         if let Some(spec) = start {

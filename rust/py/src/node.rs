@@ -42,6 +42,7 @@ type Load<'py> = (
     &'static str,
     usize,
     bool,
+    u64,
 );
 
 #[pymethods]
@@ -129,6 +130,7 @@ impl PyNode {
         source_address: &str,
         source_incarnation: &str,
         durable: bool,
+        size: u64,
     ) -> Result<PyPartitionState> {
         let follow = || {
             self.worker.follow(
@@ -142,6 +144,7 @@ impl PyNode {
                 source_address,
                 source_incarnation,
                 durable,
+                size,
             )
         };
         Ok(py.detach(follow)?.into())
@@ -317,6 +320,7 @@ impl PyNode {
                 load.role.name(),
                 load.key_length,
                 load.durable,
+                load.size,
             )
         };
         loads.into_iter().map(load).collect()
@@ -329,6 +333,12 @@ impl PyNode {
     #[getter]
     fn cluster(&self) -> Option<&str> {
         self.node().cluster().map(|cluster| &**cluster)
+    }
+
+    /// Bytes that rows may take, take, and that copies on their way are still to take.
+    #[getter]
+    fn room(&self) -> (u64, u64, u64) {
+        self.node().room()
     }
 
     fn see_term(&self, py: Python<'_>, term: u64) -> Result<()> {
@@ -532,6 +542,17 @@ impl PyPartitionState {
             .follow
             .as_ref()
             .is_some_and(|follow| follow.caught_up)
+    }
+
+    #[getter]
+    fn no_room(&self) -> bool {
+        let follow = self.inner.follow.as_ref();
+        follow.is_some_and(|follow| follow.no_room)
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.inner.size
     }
 
     #[getter]

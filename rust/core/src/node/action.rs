@@ -16,7 +16,6 @@ use crate::partition::{
     Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
     sequence_before,
 };
-use crate::sync::atomic::Ordering;
 use crate::tree::{Tree, drop_in_background};
 
 impl Node {
@@ -54,7 +53,9 @@ impl Node {
                         let (sequence, log) = (sequence_before(epoch), self.context.log());
                         let journal =
                             disk.map(|disk| opened(disk, cell, Role::Primary, epoch, sequence, ""));
-                        let held = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
+                        let room = &self.context.room;
+                        let held =
+                            Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
                         Ok(held.journaled(journal))
                     })?
                 }
@@ -76,10 +77,11 @@ impl Node {
     }
 
     /// Begins to follow `source`, whose epoch is given. When the answer has a stream to start, whatever stream there
-    /// was before can no longer touch the partition; what it had loaded stays.
+    /// was before can no longer touch the partition; what it had loaded stays. `size`: bytes that its rows take, which
+    /// are kept free for it; 0: not known before the stream says it.
     ///
     /// # Errors
-    /// `Stale`; `WrongRole` when it is primary here or the range overlaps another partition's; `Invalid`.
+    /// `Limit` when there is no room;    /// `Stale`; `WrongRole` when it is primary here or the range overlaps another partition's; `Invalid`.
     #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
     pub fn follow(
         &self,
@@ -93,6 +95,7 @@ impl Node {
         source_address: &str,
         source_incarnation: &str,
         durable: bool,
+        size: u64,
         now: Nanos,
     ) -> Result<Followed, Refusal> {
         let bounds = bounds(key_length, start, end)?;
@@ -101,10 +104,6 @@ impl Node {
             return Err(Refusal::Invalid(text));
         }
         let disk = self.context.disk_for(durable)?;
-        if self.context.full.load(Ordering::Relaxed) {
-            let text = format!("worker {} holds as many bytes as it may", self.context.name);
-            return Err(Refusal::Limit(text));
-        }
         let shard = self.keyspace_of(keyspace, key_length)?;
         let mut holding = shard.holding.lock();
         let cell = match holding.names.get(partition) {
@@ -112,8 +111,10 @@ impl Node {
             None => shard.add(&mut holding, partition, bounds.clone(), |cell| {
                 let tree = Tree::new(key_length);
                 let load = Load::new(now, Rates::default());
+                let (log, room) = (self.context.log(), &self.context.room);
+                let mut held = Partition::new(Role::Loading, epoch, 0, tree, log, load, room);
+                held.share.promise(size).map_err(Refusal::Limit)?;
                 let journal = disk.map(|disk| opened(disk, cell, Role::Loading, epoch, 0, source));
-                let held = Partition::new(Role::Loading, epoch, 0, tree, self.context.log(), load);
                 Ok(held.journaled(journal))
             })?,
         };
@@ -134,6 +135,7 @@ impl Node {
             self.settle(partition, settled)?;
             return Ok(Followed { state, start: None });
         }
+        held.share.promise(size).map_err(Refusal::Limit)?;
         // Rows of the range that the old stream was loading are kept, whatever comes of them: digests tell.
         held.stream_failed("followed anew");
         let generation = self.context.generation();
@@ -314,6 +316,7 @@ impl Node {
             }
             (held.role, held.epoch) = (Role::Primary, epoch);
             held.following = None;
+            held.share.end_promise();
             held.write_turn("", "");
             self.context.resumed(held.run_held());
             cell.changed.notify_all();
@@ -366,6 +369,7 @@ impl Node {
                 .resumed(held.resume_held(&Verdict::Forward(target)));
             let empty = Tree::new(cell.bounds.key_length());
             rows = Some(std::mem::replace(&mut held.tree, empty));
+            held.count();
             Ok(cell.state(held, now))
         })?;
         rows.into_iter().for_each(drop_in_background);

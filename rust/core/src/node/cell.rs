@@ -70,6 +70,7 @@ impl Cell {
             held: partition.held.len() as u32,
             rows: total.rows,
             bytes: total.bytes,
+            size: partition.share.bytes(),
             digest: total.digest,
             follow: partition
                 .following
@@ -137,6 +138,7 @@ pub(crate) fn disconnected(
         held: 0,
         rows: 0,
         bytes: 0,
+        size: 0,
         digest: 0,
         follow: None,
         quiet: 0,

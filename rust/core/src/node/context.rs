@@ -7,8 +7,8 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use crate::disk::{Disk, Position};
 use crate::log::{Log, LogLimits, Spill};
-use crate::partition::{HoldLimits, Nanos};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::partition::{HoldLimits, Nanos, Room};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{ArcSwap, Mutex};
 
 /// Data addresses by the name of the worker.
@@ -29,10 +29,8 @@ pub(crate) struct Context {
     generations: AtomicU64,
     /// Where changes are written down; none: nowhere.
     pub(crate) disk: Option<Arc<Disk>>,
-    /// More rows are held than may be.
-    pub(crate) full: AtomicBool,
-    /// Bytes of keys and values when last counted.
-    pub(crate) bytes: AtomicU64,
+    /// What its rows take and may take.
+    pub(crate) room: Arc<Room>,
     /// Until when, but for a keyspace's lease, an operator has said that it knows this worker to be there: nanoseconds of
     /// the node's clock, and one; 0: never.
     pub(crate) heard: AtomicU64,
@@ -72,8 +70,7 @@ impl Context {
             readers: AtomicUsize::new(0),
             generations: AtomicU64::new(0),
             disk: disk.map(Arc::new),
-            full: AtomicBool::new(false),
-            bytes: AtomicU64::new(0),
+            room: Room::new(name, settings.memory_limit_bytes),
             heard: AtomicU64::new(0),
             lapses: AtomicU64::new(0),
             term: Mutex::new((term, 0)),

@@ -89,8 +89,10 @@ impl Node {
             found.tree,
             log,
             load,
+            &self.context.room,
         )
         .journaled(journal);
+        held.count();
         match about.role {
             Role::Primary => (held.fenced, held.fence_token) = (Some(0), 1),
             Role::Loading | Role::Following => {

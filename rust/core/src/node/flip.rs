@@ -79,8 +79,9 @@ impl Node {
                     };
                     let load = Load::new(started, rates.share(share));
                     let log = self.context.log();
+                    let (room, sequence) = (&self.context.room, held.sequence);
                     let child =
-                        Partition::new(Role::Primary, epoch, held.sequence, tree, log, load);
+                        Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
                     Cell::new(&shard.name, name, bounds, child)
                 })
                 .collect();
@@ -89,6 +90,10 @@ impl Node {
             if let Some(journal) = &held.journal {
                 write_split(journal, epoch, &children);
             }
+            held.share.set(0);
+            children
+                .iter()
+                .for_each(|cell| cell.partition.lock().count());
             shard.cells.store(next);
             held.tree = Tree::new(shard.key_length);
             holding.retired += held.load.counts;
@@ -169,7 +174,8 @@ impl Node {
                     .map_err(|error| Refusal::Invalid(error.to_string()))?;
             }
             let log = self.context.log();
-            let whole = Partition::new(Role::Primary, epoch, sequence, tree, log, load);
+            let room = &self.context.room;
+            let whole = Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
             let journals: Vec<_> = held
                 .iter()
                 .filter_map(|part| part.journal.as_ref())
@@ -183,6 +189,8 @@ impl Node {
             let next = shard.replaced(&cells, &whole)?;
             // Before anybody can write to the whole, and after the last write to its parts.
             whole[0].partition.lock().journal = write_merge(&journals, partition, epoch, sequence);
+            held.iter_mut().for_each(|part| part.share.set(0));
+            whole[0].partition.lock().count();
             shard.cells.store(next);
             for (cell, part) in cells.iter().zip(&mut held) {
                 holding.retired += part.load.counts;

@@ -9,7 +9,7 @@ use super::action::bounds;
 use super::cell::Cell;
 use crate::digest::{encode, range_digests, rows_a_range};
 use crate::log::Effect;
-use crate::partition::{Partition, PartitionState};
+use crate::partition::{Partition, PartitionState, ROW_BYTES};
 use crate::snapshot::DecodedChunk;
 use crate::tree::drop_in_background;
 
@@ -50,6 +50,9 @@ pub enum FollowError {
     /// The partition no longer follows by this stream: dropped, promoted or followed anew. End it quietly.
     #[error("partition {0} no longer follows by this stream")]
     Superseded(String),
+    /// There is no room for the rows; the partition has noted it, and is not followed again before it is asked to.
+    #[error("{0}")]
+    NoRoom(String),
     /// What the stream brought does not fit or verify; the partition has noted it as its `error`.
     #[error("{0}")]
     Corrupt(String),
@@ -107,16 +110,16 @@ impl FollowStream {
         Ok(encode(&digests, key_length))
     }
 
-    /// SnapshotStart: what the source has, and how much of it is sent. Only the last can be known to matter before
-    /// the end, which verifies the others.
+    /// SnapshotStart: what the source has, for which there has to be room, and how much of it is sent.
     pub fn begin_snapshot(
         &self,
         _sequence: u64,
-        _rows: u64,
-        _bytes: u64,
+        rows: u64,
+        bytes: u64,
         bytes_to_send: u64,
     ) -> Result<(), FollowError> {
-        self.with(|partition| partition.begin_snapshot(bytes_to_send))
+        let size = bytes.saturating_add(ROW_BYTES.saturating_mul(rows));
+        self.with(|partition| partition.begin_snapshot(bytes_to_send, size))
     }
 
     /// DropRange: rows of `[start, end)` come anew. `end` empty: no end.
@@ -162,8 +165,8 @@ impl FollowStream {
     }
 
     /// SourceState.
-    pub fn source_state(&self, sequence: u64, _fenced: bool) -> Result<(), FollowError> {
-        self.with(|partition| partition.hear_source(sequence))
+    pub fn source_state(&self, sequence: u64, fenced: bool) -> Result<(), FollowError> {
+        self.with(|partition| partition.hear_source(sequence, fenced))
     }
 
     /// The stream ended: why. Nothing happens when it is not the partition's stream any more.
@@ -184,9 +187,23 @@ impl FollowStream {
         if generation != Some(self.generation) {
             return Err(FollowError::Superseded(self.cell.name.to_string()));
         }
+        if let Some(following) = &partition.following
+            && following.progress.no_room
+        {
+            return Err(FollowError::NoRoom(following.progress.error.clone()));
+        }
         act(&mut partition).map_err(|error| {
-            partition.stream_failed(&error);
             self.cell.changed.notify_all();
+            let no_room = |partition: &Partition| {
+                let following = partition.following.as_ref();
+                following.is_some_and(|following| following.progress.no_room)
+            };
+            if no_room(&partition) {
+                let rows = partition.yield_room(&self.cell.bounds, &error);
+                rows.into_iter().for_each(drop_in_background);
+                return FollowError::NoRoom(error);
+            }
+            partition.stream_failed(&error);
             FollowError::Corrupt(error)
         })
     }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub use crate::log::Wake;
 pub use following::{FollowError, FollowSpec, FollowStream, Followed};
-pub use observe::PartitionLoad;
+pub use observe::{Counters, PartitionLoad};
 pub use refusal::Refusal;
 pub use replication::{LogReader, Next, SnapshotPlan, SourceState};
 pub use routes::{KeyspaceRoutes, Route, RoutesUpdate, RoutesWake, RoutesWatch};

@@ -7,11 +7,12 @@ use super::Node;
 use super::cell::Cell;
 use super::refusal::Refusal;
 use super::shard::{Holding, Shard};
-use crate::partition::{Counts, Nanos, PartitionState, Role, Verdict};
+use crate::partition::{Counts, Nanos, Partition, PartitionState, ROW_BYTES, Role, Verdict};
 use crate::sync::atomic::Ordering;
+use crate::tree::drop_in_background;
 
-/// What a row takes beside its key and its value: its place in the tree, its version, what the allocator rounds up to.
-const ROW_BYTES: u64 = 60;
+/// Counters and gauges by name.
+pub type Counters = Vec<(&'static str, u64)>;
 
 /// What a partition costs.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub struct PartitionLoad {
     pub rows: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+    /// What its rows take, in bytes: keys, values and what is around them.
+    pub size: u64,
     /// Reads and writes a second, exponentially weighted.
     pub operations_per_second: f64,
     /// Bytes of keys and values read and written a second, exponentially weighted.
@@ -96,6 +99,7 @@ impl Node {
                 epoch: held.epoch,
                 rows: total.rows,
                 bytes: total.bytes,
+                size: held.share.bytes(),
                 operations_per_second: rates.operations,
                 bytes_per_second: rates.bytes,
                 median_key: halves.flatten(),
@@ -107,20 +111,37 @@ impl Node {
         self.cells().iter().filter_map(load).collect()
     }
 
-    /// Counts what is held, and refuses puts from now on when that is more than may be; to be called several times a
-    /// second. Walks all partitions.
-    pub fn measure(&self) {
-        let limit = self.context.settings.memory_limit_bytes;
-        if limit == 0 {
-            return;
+    /// Bytes that rows may take (0: no bound), take, copies included, and that copies on their way are still to take.
+    pub fn room(&self) -> (u64, u64, u64) {
+        let room = &self.context.room;
+        (room.limit(), room.used(), room.promised())
+    }
+
+    /// Ends the largest copy that is on its way when a put was refused for want of room: the rows that are served come
+    /// first. To be called several times a second. Whether there was one.
+    pub fn make_room(&self) -> bool {
+        let room = &self.context.room;
+        if !room.was_short() && room.excess().is_none() {
+            return false;
         }
-        let bytes = |cell: &Arc<Cell>| {
-            let total = cell.partition.lock().tree.total();
-            total.bytes + ROW_BYTES * total.rows
+        let bytes = |cell: &Arc<Cell>| copied(&cell.partition.lock());
+        let Some(cell) = self.cells().into_iter().max_by_key(bytes) else {
+            return false;
         };
-        let bytes = self.cells().iter().map(bytes).sum();
-        self.context.bytes.store(bytes, Ordering::Relaxed);
-        self.context.full.store(bytes >= limit, Ordering::Relaxed);
+        let mut held = cell.partition.lock();
+        let bytes = copied(&held);
+        if bytes == 0 {
+            return false;
+        }
+        let why = format!(
+            "rows that are served have taken the room of this copy of {bytes} bytes: {}",
+            room.refusal(ROW_BYTES)
+        );
+        let rows = held.yield_room(&cell.bounds, &why);
+        cell.changed.notify_all();
+        drop(held);
+        rows.into_iter().for_each(drop_in_background);
+        true
     }
 
     /// Gives [`Verdict::Unavailable`] to requests held longer than `hold_seconds`; to be called several times a
@@ -166,10 +187,10 @@ impl Node {
             ("splits_total", self.splits.load(Ordering::Relaxed)),
             ("merges_total", self.merges.load(Ordering::Relaxed)),
             ("routes_version", self.routes_version()),
-            (
-                "memory_full",
-                u64::from(self.context.full.load(Ordering::Relaxed)),
-            ),
+            ("memory_full", u64::from(self.context.room.is_full())),
+            ("memory_limit_bytes", self.context.room.limit()),
+            ("memory_used_bytes", self.context.room.used()),
+            ("memory_promised_bytes", self.context.room.promised()),
             ("lease_lapses_total", self.lapses()),
         ]);
         counters.extend(self.disk_counters());
@@ -177,7 +198,7 @@ impl Node {
     }
 
     /// Of [`Node::counters`] those of partitions, each keyspace's own.
-    pub fn keyspace_counters(&self) -> Vec<(Arc<str>, Vec<(&'static str, u64)>)> {
+    pub fn keyspace_counters(&self) -> Vec<(Arc<str>, Counters)> {
         let of_shard = |(keyspace, shard): (&Arc<str>, &Arc<Shard>)| {
             let mut tally = Tally::default();
             tally.add(&shard.holding.lock());
@@ -259,4 +280,13 @@ impl Tally {
             ("disk_refused_total", counts.disk_refused),
         ]
     }
+}
+
+/// What a copy takes that may be ended: not one whose source is fenced, as it may be the owner in a moment.
+fn copied(held: &Partition) -> u64 {
+    let ends = held
+        .following
+        .as_ref()
+        .is_some_and(|following| !following.source_fenced && !following.progress.no_room);
+    if ends { held.share.bytes() } else { 0 }
 }

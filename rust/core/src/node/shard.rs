@@ -239,14 +239,6 @@ impl Shard {
         }
         let limit = self.context.settings.value_limit_bytes;
         match op {
-            Op::Put { .. } if self.context.full.load(Ordering::Relaxed) => {
-                let text = format!(
-                    "worker {} holds rows of {} bytes, as many as it may: delete some, or try again when it has fewer",
-                    self.context.name,
-                    self.context.bytes.load(Ordering::Relaxed)
-                );
-                Some(Reply::failed(Code::Limit, text))
-            }
             Op::Put { key, value, .. } if value.len() > limit => {
                 let text = format!(
                     "value of {} is {} bytes; at most {limit} are taken: store it in pieces",

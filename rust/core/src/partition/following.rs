@@ -1,6 +1,7 @@
 //! A partition that takes its rows from a source: first the snapshot, range by range, then the log.
 
 use super::Partition;
+use super::room::ROW_BYTES;
 use super::state::{FollowProgress, Role};
 use crate::disk::Record;
 use crate::key::{Bounds, readable};
@@ -17,6 +18,8 @@ pub(crate) struct Following {
     pub(crate) progress: FollowProgress,
     /// The source's last write, as last heard.
     source_sequence: u64,
+    /// Whether it was fenced, as last heard: nothing but what is on its way comes then, and it may be about to commit.
+    pub(crate) source_fenced: bool,
     /// The range that is being loaded.
     loading: Option<RangeLoad>,
 }
@@ -24,6 +27,8 @@ pub(crate) struct Following {
 struct RangeLoad {
     bounds: Bounds,
     rows: TreeBuilder,
+    /// What the rows take.
+    size: u64,
 }
 
 impl Following {
@@ -37,6 +42,7 @@ impl Following {
                 ..FollowProgress::default()
             },
             source_sequence: 0,
+            source_fenced: false,
             loading: None,
         }
     }
@@ -47,6 +53,11 @@ impl Following {
         following.progress.caught_up = caught_up;
         following.progress.error = "the worker was restarted".into();
         following
+    }
+
+    /// What the rows that have come and are not in the tree yet take.
+    pub(crate) fn loading_size(&self) -> u64 {
+        self.loading.as_ref().map_or(0, |loading| loading.size)
     }
 
     /// Whether rows have come that are not in the tree yet.
@@ -72,8 +83,11 @@ impl Partition {
             .ok_or_else(|| "the partition does not follow".into())
     }
 
-    pub(crate) fn begin_snapshot(&mut self, bytes_to_send: u64) -> Result<(), String> {
+    /// `size`: what all of its rows take.
+    pub(crate) fn begin_snapshot(&mut self, bytes_to_send: u64, size: u64) -> Result<(), String> {
         self.finish_range()?;
+        let promised = self.share.promise(size);
+        self.need_room(promised)?;
         self.role = Role::Loading;
         let following = self.stream()?;
         let progress = &mut following.progress;
@@ -106,8 +120,9 @@ impl Partition {
                 end: bounds.end().unwrap_or_default(),
             });
         }
-        let rows = TreeBuilder::new(key_length);
-        self.stream()?.loading = Some(RangeLoad { bounds, rows });
+        let (rows, size) = (TreeBuilder::new(key_length), 0);
+        self.stream()?.loading = Some(RangeLoad { bounds, rows, size });
+        self.count();
         Ok(old)
     }
 
@@ -127,6 +142,14 @@ impl Partition {
                 ));
             }
         }
+        let size = chunk.bytes() + ROW_BYTES * chunk.rows() as u64;
+        let taken = self.share.take_copied(size);
+        self.need_room(taken)?;
+        let following = self.stream()?;
+        let Some(loading) = &mut following.loading else {
+            return Err("a chunk of rows came before the range that it belongs to".into());
+        };
+        loading.size += size;
         chunk
             .append_to(&mut loading.rows)
             .map_err(|error| error.to_string())?;
@@ -141,13 +164,15 @@ impl Partition {
 
     /// Puts the rows of the range that was being loaded in their place.
     pub(crate) fn finish_range(&mut self) -> Result<(), String> {
-        let Some(RangeLoad { bounds, rows }) = self.stream()?.loading.take() else {
+        let Some(RangeLoad { bounds, rows, .. }) = self.stream()?.loading.take() else {
             return Ok(());
         };
         self.tree
             .replace_range(&bounds.start, bounds.end(), rows.finish())
             .map(drop)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        self.count();
+        Ok(())
     }
 
     pub(crate) fn end_snapshot(
@@ -212,24 +237,57 @@ impl Partition {
             }
             self.apply(self.sequence + 1, effect);
         }
+        self.count();
         let applied = self.sequence;
         let following = self.stream()?;
         following.source_sequence = following.source_sequence.max(applied);
         following.progress.lag = following.source_sequence - applied;
-        Ok(())
+        if following.source_fenced {
+            // It is about to be the owner: nobody else has the writes after the commit.
+            return Ok(());
+        }
+        let within = self.share.room().excess().map_or(Ok(()), Err);
+        self.need_room(within)
     }
 
-    pub(crate) fn hear_source(&mut self, sequence: u64) -> Result<(), String> {
+    pub(crate) fn hear_source(&mut self, sequence: u64, fenced: bool) -> Result<(), String> {
         let applied = self.sequence;
         let following = self.stream()?;
         following.source_sequence = following.source_sequence.max(sequence);
+        following.source_fenced = fenced;
         following.progress.lag = following.source_sequence.saturating_sub(applied);
         Ok(())
+    }
+
+    /// Notes that it is for want of room that the stream ends.
+    fn need_room(&mut self, room: Result<(), String>) -> Result<(), String> {
+        if room.is_err() {
+            self.stream()?.progress.no_room = true;
+        }
+        room
+    }
+
+    /// Ends a copy for want of room: what had come of its snapshot is let go, and returned to be dropped without a lock.
+    /// One that is complete stays until the operator has it dropped, which may be about to commit to it.
+    pub(crate) fn yield_room(&mut self, bounds: &Bounds, why: &str) -> Option<Tree> {
+        let complete = self.following.as_ref()?.progress.caught_up;
+        let rows = (!complete)
+            .then(|| self.drop_range(bounds.clone()).ok())
+            .flatten();
+        let following = self.following.as_mut()?;
+        following.loading = None;
+        following.progress.no_room = true;
+        following.progress.error.clear();
+        self.stream_failed(why);
+        self.share.end_promise();
+        self.count();
+        rows
     }
 
     /// The stream has ended. What it loaded stays: the next one sends only what differs.
     pub(crate) fn stream_failed(&mut self, error: &str) {
         let finished = self.finish_range();
+        self.count();
         if let Some(following) = &mut self.following
             && following.progress.error.is_empty()
         {

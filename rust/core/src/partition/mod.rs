@@ -4,6 +4,7 @@ mod following;
 mod hold;
 mod load;
 mod operation;
+mod room;
 mod rows;
 mod state;
 
@@ -14,6 +15,8 @@ pub(crate) use hold::{HoldLimits, HoldQueue};
 pub use hold::{Target, Verdict, Waiter};
 pub(crate) use load::{Counts, Load, Rates};
 pub use operation::{Code, Nanos, Op, Reply};
+pub use room::ROW_BYTES;
+pub(crate) use room::{Room, Share};
 pub use state::{FollowProgress, PartitionState, Role};
 
 use crate::disk::{Journal, Position};
@@ -58,6 +61,8 @@ pub(crate) struct Partition {
     pub(crate) last_pause: Nanos,
     /// Where its changes are written down; none: they are in memory alone.
     pub(crate) journal: Option<Journal>,
+    /// What its rows are counted to take.
+    pub(crate) share: Share,
 }
 
 impl Partition {
@@ -68,6 +73,7 @@ impl Partition {
         tree: Tree,
         log: Log,
         load: Load,
+        room: &Arc<Room>,
     ) -> Self {
         Self {
             role,
@@ -83,7 +89,14 @@ impl Partition {
             proxying: None,
             last_pause: 0,
             journal: None,
+            share: Share::new(room),
         }
+    }
+
+    /// Counts what its rows take, after they have changed otherwise than row by row.
+    pub(crate) fn count(&mut self) {
+        let loading = self.following.as_ref().map_or(0, Following::loading_size);
+        self.share.set(room::size(self.tree.total()) + loading);
     }
 
     /// The same with its changes written down.
@@ -153,6 +166,8 @@ impl Partition {
         self.following = None;
         self.proxying = None;
         self.log.end(reason);
+        self.share.set(0);
+        self.share.end_promise();
         self.resume_held(&Verdict::Retry)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Partition;
 use super::operation::{Code, Op, Reply};
+use super::room::ROW_BYTES;
 use crate::disk::{Journal, Position};
 use crate::log::Effect;
 use crate::tree::Value;
@@ -42,7 +43,11 @@ impl Partition {
     fn put(&mut self, key: &[u8], value: Value, condition: u64) -> Reply {
         self.load.counts.puts += 1;
         self.load.counts.bytes_written += (key.len() + value.len()) as u64;
-        if let Some(refusal) = self.mismatch(key, condition).or_else(|| self.full()) {
+        let refusal = self
+            .mismatch(key, condition)
+            .or_else(|| self.full())
+            .or_else(|| self.no_room(key, &value));
+        if let Some(refusal) = refusal {
             return refusal;
         }
         self.sequence += 1;
@@ -59,6 +64,7 @@ impl Partition {
             self.log.append(self.sequence, effect);
         }
         self.tree.insert(key, value, sequence);
+        self.count();
         Reply {
             after,
             ..Reply::new(Code::Ok, sequence)
@@ -77,6 +83,7 @@ impl Partition {
                 ..Reply::new(Code::NoRow, 0)
             };
         }
+        self.count();
         self.sequence += 1;
         let sequence = self.sequence;
         let after = self
@@ -104,6 +111,22 @@ impl Partition {
         let full = self.journal.as_ref()?.accepts().err()?;
         self.load.counts.disk_refused += 1;
         Some(Reply::failed(Code::Limit, full))
+    }
+
+    /// The answer when the rows may not take more; if they may, the room of this one is taken.
+    fn no_room(&mut self, key: &[u8], value: &Value) -> Option<Reply> {
+        let most = (key.len() + value.len()) as u64 + ROW_BYTES;
+        if self.share.take(most) {
+            return None;
+        }
+        // It may take the place of a row that is as long.
+        let more = self.tree.get(key).map_or(most, |row| {
+            value.len().saturating_sub(row.value.len()) as u64
+        });
+        if more == 0 || self.share.take(more) {
+            return None;
+        }
+        Some(Reply::failed(Code::Limit, self.share.room().refusal(more)))
     }
 
     /// The answer when the row's version is not the one asked for: an absent row counts as version 0.

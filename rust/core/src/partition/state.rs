@@ -66,6 +66,8 @@ pub struct PartitionState {
     pub rows: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+    /// What its rows take, in bytes: keys, values and what is around them.
+    pub size: u64,
     /// Wrapping sum of the row hashes.
     pub digest: u64,
     /// Loading and following only.
@@ -97,4 +99,6 @@ pub struct FollowProgress {
     pub caught_up: bool,
     /// Why the stream ended; empty while it runs.
     pub error: String,
+    /// Whether it ended because this worker has no room for the rows: it is not tried again unasked.
+    pub no_room: bool,
 }

@@ -44,7 +44,7 @@ fn a_stream_that_was_followed_anew_touches_the_partition_no_more() {
             runs(move || {
                 let followed = destination
                     .follow(
-                        KS, "p", 1, KEY_LENGTH, b"", b"", "a", "a:2", "a/2", false, 0,
+                        KS, "p", 1, KEY_LENGTH, b"", b"", "a", "a:2", "a/2", false, 0, 0,
                     )
                     .unwrap();
                 *anew.lock() = true;

@@ -17,7 +17,7 @@ const ACTIONS: [(&str, Act); 11] = [
     }),
     ("follow", |node, epoch| {
         node.follow(
-            KS, "p", epoch, KEY_LENGTH, b"", b"", "z", "z:1", "z/1", false, 0,
+            KS, "p", epoch, KEY_LENGTH, b"", b"", "z", "z:1", "z/1", false, 0, 0,
         )
         .map(drop)
     }),
@@ -242,7 +242,7 @@ fn a_repeated_action_answers_the_same_and_changes_nothing() {
     let spec = follow(&b, "p", 2, b"", b"", &a);
     let again = b
         .follow(
-            KS, "p", 2, KEY_LENGTH, b"", b"", "a", "a:1", "a/1", false, 0,
+            KS, "p", 2, KEY_LENGTH, b"", b"", "a", "a:1", "a/1", false, 0, 0,
         )
         .unwrap();
     assert_eq!(again.start, None, "it runs already");

@@ -244,6 +244,7 @@ pub fn follow(
             incarnation,
             false,
             0,
+            0,
         )
         .unwrap()
         .start

@@ -6,6 +6,7 @@ mod harness;
 mod holding;
 mod model;
 mod moving;
+mod room;
 mod routes;
 mod scanning;
 mod threads;

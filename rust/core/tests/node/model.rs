@@ -602,6 +602,7 @@ impl World {
                     source.incarnation(),
                     durable,
                     0,
+                    0,
                 );
                 asked.unwrap().start.unwrap()
             }

@@ -46,6 +46,8 @@ pub struct Follower {
 enum End {
     /// The node wants no more of it.
     Superseded,
+    /// There is no room for it here: it is not tried again unasked.
+    NoRoom(String),
     /// It broke, or brought what does not fit: it may be resumed.
     Broken(String),
 }
@@ -54,6 +56,7 @@ impl From<FollowError> for End {
     fn from(error: FollowError) -> Self {
         match error {
             FollowError::Superseded(_) => Self::Superseded,
+            FollowError::NoRoom(reason) => Self::NoRoom(reason),
             error => Self::Broken(error.to_string()),
         }
     }
@@ -74,6 +77,14 @@ impl Follower {
             let mut progressed = false;
             match self.follow(&stream, &mut progressed).await {
                 End::Superseded => return,
+                End::NoRoom(reason) => {
+                    let FollowSpec {
+                        partition, source, ..
+                    } = &self.spec;
+                    tracing::warn!(%partition, %source, reason, "follow stream ended for want of room");
+                    add(&self.counters.streams_broken, 1);
+                    return;
+                }
                 End::Broken(reason) => {
                     let FollowSpec {
                         partition, source, ..

@@ -120,6 +120,7 @@ impl Pod {
                 address,
                 &source.incarnation,
                 false,
+                0,
             )
             .unwrap();
     }
