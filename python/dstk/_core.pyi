@@ -160,21 +160,20 @@ class Client:
         """Connects, fetches the routing table. Raises Unavailable, UnknownKeyspace. Blocks."""
     @property
     def key_length(self) -> int: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Refuses later calls, and blocks until those under way have ended: see rust/net/src/client/life.rs."""
     # Sync verbs. `timeout` in seconds; None: the client's default.
     def get(self, key: bytes, timeout: float | None = None) -> tuple[bytes, int] | None: ...
     def put(self, key: bytes, value: bytes, if_version: int | None = None, timeout: float | None = None) -> int: ...
     def delete(self, key: bytes, if_version: int | None = None, timeout: float | None = None) -> int | None: ...
     def get_many(self, keys: Any, timeout: float | None = None) -> list[tuple[bytes, int] | None]: ...
-    def put_many(
-        self, keys: Any, values: Sequence[bytes], timeout: float | None = None
-    ) -> list[int | BaseException]: ...
+    def put_many(self, keys: Any, values: Any, timeout: float | None = None) -> list[int | BaseException]: ...
     def delete_many(self, keys: Any, timeout: float | None = None) -> list[int | BaseException | None]: ...
     def scan(
         self,
-        start: bytes,
-        end: bytes,
-        limit: int,
+        start: bytes | None,
+        end: bytes | None,
+        limit: int | None,
         reverse: bool = False,
         timeout: float | None = None,
     ) -> tuple[list[tuple[bytes, bytes, int]], bytes | None]:
@@ -188,17 +187,23 @@ class Client:
         self, token: int, key: bytes, if_version: int | None = None, timeout: float | None = None
     ) -> None: ...
     def submit_get_many(self, token: int, keys: Any, timeout: float | None = None) -> None: ...
-    def submit_put_many(self, token: int, keys: Any, values: Sequence[bytes], timeout: float | None = None) -> None: ...
+    def submit_put_many(self, token: int, keys: Any, values: Any, timeout: float | None = None) -> None: ...
     def submit_delete_many(self, token: int, keys: Any, timeout: float | None = None) -> None: ...
     def submit_scan(
         self,
         token: int,
-        start: bytes,
-        end: bytes,
-        limit: int,
+        start: bytes | None,
+        end: bytes | None,
+        limit: int | None,
         reverse: bool = False,
         timeout: float | None = None,
     ) -> None: ...
+    def submit_close(self, token: int) -> None:
+        """Close without blocking: a completion with None comes after all others."""
+    def give_up(self, token: int) -> None:
+        """No completion of this call is wanted: what was not sent is never sent."""
+    def abandon(self) -> None:
+        """Give everything up, and close."""
     def fileno(self) -> int:
         """An eventfd that is readable while completions wait."""
     def completions(self) -> list[tuple[int, bool, Any]]:

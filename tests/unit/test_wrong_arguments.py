@@ -1,4 +1,4 @@
-"""Encoders of keys say what is wrong with an argument by an error of dstk, whatever it is."""
+"""Encoders of keys and the range index say what is wrong with an argument by an error of dstk, whatever it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from dstk import errors, keys
 
+INDEX = keys.RangeIndex([b"", b"m"], key_length=4)
 HUGE = 10**400
 NO_INTEGERS: list[Any] = ["1", b"1", 1.5, math.nan, None, True, [1], 1j, np.True_, np.float64(1)]
 NO_BYTES: list[Any] = ["k", 5, None, bytearray(b"k"), memoryview(b"k"), [b"k"], np.array(["k"])]
@@ -47,6 +48,21 @@ CASES: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "parse_bound": (lambda bound: keys.parse_bound(bound, 8), [b"k", 5, None, "\ud800", "0xzz", "123456789"]),
     "format_bound": (keys.format_bound, NO_BYTES),
     "even_bounds": (lambda count: keys.even_bounds(count, 4), [*NO_INTEGERS, 0, -1, HUGE]),
+    "RangeIndex": (keys.RangeIndex, ["k", b"k", 5, None, [None], ["k"], {b"k"}, {b"k": 1}, np.array(["k"])]),
+    "key_length of a RangeIndex": (
+        lambda length: keys.RangeIndex([b""], key_length=length), [*NO_INTEGERS[:4], True, -1, 0, 1025, HUGE],
+    ),
+    "find": (INDEX.find, [*NO_BYTES, b"12345"]),
+    "find_many": (INDEX.find_many, ["k", b"k", 5, None, [None], {b"k"}, np.array(["k"])]),
+    "threads": (lambda threads: INDEX.find_many([b"k"], threads=threads), [*NO_INTEGERS, 0, -1, HUGE]),
+    "out": (lambda out: INDEX.find_many([b"k"], out), [5, "x", np.zeros(1), np.zeros(2, np.int64)]),
+    "out of a group": (lambda out: INDEX.group([b"k"], out), [5, "x", (), (5, 5)]),
+    "remove": (lambda remove: INDEX.apply(remove, []), [5, None, "k", b"k", ["k"], [None], {b""}]),
+    "add": (lambda add: INDEX.apply([], add), [
+        5, None, "k", ["k"], [5], [(b"z",)], [("z", b"", 0)], [(b"z", 5, 0)], [(b"z", b"", -1)], [(b"z", b"", HUGE)],
+        [(b"z", b"", "x")], [(b"12345", b"", 0)],
+    ]),
+    "owners": (lambda owners: keys.RangeIndex([b""], owners=owners), [5, "x", [-1], [HUGE], [None], ["x"], [1.5]]),
 }  # fmt: skip
 
 
@@ -59,3 +75,9 @@ def test_refused(call: Callable[[Any], Any], wrong: list[Any]) -> None:
         except Exception as error:
             said = error
         assert isinstance(said, errors.InvalidRequest | errors.WrongType), (value, said)
+
+
+@pytest.mark.parametrize("position", [-1, 2, HUGE], ids=["below", "above", "huge"])
+def test_a_position_that_is_none_is_an_index_error(position: int) -> None:
+    with pytest.raises(IndexError, match="positions are 0 to 2"):
+        INDEX.bounds(position)

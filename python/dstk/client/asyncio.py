@@ -1,38 +1,34 @@
-"""The asyncio client: the blocking client's verbs, awaited.
-
-Completions are gathered by the extension and handed over in bulk after one wake-up of the loop through a file
-descriptor, so that the cost of a wake-up is shared by all that ended meanwhile.
-"""
+"""The asyncio client: the blocking client's verbs, awaited."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from dstk import errors
 from dstk._core import Client as NativeClient
 from dstk.client import verbs
-from dstk.client.settings import ClientSettings, split_addresses
-
-T = TypeVar("T")
+from dstk.client.answers import Answers
+from dstk.client.settings import ClientSettings, Target
 
 
 class Client:
     """Reads and writes one keyspace from one event loop; see :class:`dstk.client.blocking.Client` for each verb.
 
     The verbs return futures: awaiting one after the other waits for each, gathering them lets them share messages.
+    Cancelling one gives its call up: what was not sent is never sent; what was, the worker has. A client belongs to the
+    event loop it was connected in, and is refused in another: connect once in each loop.
     """
 
     def __init__(self, native: NativeClient, keyspace: str, loop: asyncio.AbstractEventLoop) -> None:
         self._native = native
         self.keyspace = keyspace
-        self._loop = loop
-        self._token = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
-        self._closed = False
-        loop.add_reader(native.fileno(), self._collect)
+        self._answers = Answers(native, loop)
+
+    def __del__(self) -> None:
+        if (answers := getattr(self, "_answers", None)) is not None:
+            answers.leave()
 
     @property
     def key_length(self) -> int:
@@ -41,33 +37,33 @@ class Client:
 
     def get(self, key: bytes, *, timeout: float | None = None) -> asyncio.Future[verbs.Row | None]:
         """The row under `key`, or None."""
-        return self._run(verbs.get(key, timeout))
+        return self._answers.ask(verbs.get(key, timeout))
 
     def put(
         self, key: bytes, value: bytes, if_version: int | None = None, *, timeout: float | None = None
     ) -> asyncio.Future[int]:
         """Store `value` under `key`; the row's new version."""
-        return self._run(verbs.put(key, value, if_version, timeout))
+        return self._answers.ask(verbs.put(key, value, if_version, timeout))
 
     def delete(
         self, key: bytes, if_version: int | None = None, *, timeout: float | None = None
     ) -> asyncio.Future[int | None]:
         """Remove the row under `key`; the version of the removal, or None if there was no row."""
-        return self._run(verbs.delete(key, if_version, timeout))
+        return self._answers.ask(verbs.delete(key, if_version, timeout))
 
     def get_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> asyncio.Future[list[verbs.Row | None]]:
         """The rows under n keys, in their order."""
-        return self._run(verbs.get_many(keys, timeout))
+        return self._answers.ask(verbs.get_many(keys, timeout))
 
     def put_many(
-        self, keys: verbs.Keys, values: Sequence[bytes], *, timeout: float | None = None
+        self, keys: verbs.Keys, values: verbs.Values, *, timeout: float | None = None
     ) -> asyncio.Future[list[int]]:
         """Store n values under n keys; the versions, in their order."""
-        return self._run(verbs.put_many(keys, values, timeout))
+        return self._answers.ask(verbs.put_many(keys, values, timeout))
 
     def delete_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> asyncio.Future[list[int | None]]:
         """Remove the rows under n keys."""
-        return self._run(verbs.delete_many(keys, timeout))
+        return self._answers.ask(verbs.delete_many(keys, timeout))
 
     def scan(
         self,
@@ -79,20 +75,16 @@ class Client:
         timeout: float | None = None,
     ) -> asyncio.Future[verbs.Page]:
         """Up to `limit` rows with ``start <= key < end``, from the last one down if `reverse`."""
-        return self._run(verbs.scan(start, end, limit, reverse, timeout))
+        return self._answers.ask(verbs.scan(start, end, limit, reverse, timeout))
 
     async def close(self) -> None:
-        """Close the connections. Calls under way end as unavailable."""
-        if self._closed:
-            return
-        self._closed = True
-        self._loop.remove_reader(self._native.fileno())
-        await self._loop.run_in_executor(None, self._native.close)
-        self._collect()
-        for future, _ in self._waiting.values():
-            if not future.done():
-                future.set_exception(errors.Unavailable("the client was closed"))
-        self._waiting.clear()
+        """Close the client. Calls that were not sent end as :class:`~dstk.errors.Unavailable`; those that were have
+        ``close_seconds`` to be answered, and then a write ends as :class:`~dstk.errors.OutcomeUnknown`."""
+        await self._answers.close()
+
+    def counters(self) -> dict[str, int]:
+        """See :meth:`dstk.client.Client.counters`."""
+        return self._native.counters()
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,41 +94,12 @@ class Client:
     ) -> None:
         await self.close()
 
-    def _run(self, call: verbs.Call[T]) -> asyncio.Future[T]:
-        if self._closed:
-            raise errors.InvalidRequest("this client is closed: connect anew")
-        self._token += 1
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting[self._token] = (future, call.decode)
-        try:
-            getattr(self._native, "submit_" + call.verb)(self._token, *call.arguments)
-        except BaseException:
-            del self._waiting[self._token]
-            raise
-        return future
-
-    def _collect(self) -> None:
-        waiting = self._waiting
-        for token, ok, result in self._native.completions():
-            future, decode = waiting.pop(token)
-            if future.done():  # cancelled by its waiter; the operation itself went on
-                continue
-            if not ok:
-                future.set_exception(result)
-                continue
-            try:
-                future.set_result(decode(result))
-            except errors.DstkError as error:
-                future.set_exception(error)
-
 
 class Connecting:
     """What :func:`connect` gives: ``client = await connect(…)``, or ``async with connect(…) as client``."""
 
-    def __init__(self, addresses: list[str], keyspace: str, settings: ClientSettings) -> None:
-        self._addresses = addresses
-        self._keyspace = keyspace
-        self._settings = settings
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, Client]:
@@ -153,15 +116,15 @@ class Connecting:
             await self._client.close()
 
     async def _connect(self) -> Client:
-        loop = asyncio.get_running_loop()
+        loop, target = asyncio.get_running_loop(), self._target
         native = await loop.run_in_executor(
-            None, lambda: NativeClient(self._addresses, self._keyspace, self._settings.native())
+            None, lambda: NativeClient(target.addresses, target.keyspace, target.settings.native())
         )
-        return Client(native, self._keyspace, loop)
+        return Client(native, target.keyspace, loop)
 
 
 def connect(
     address: str | Sequence[str], keyspace: str = "default", *, settings: ClientSettings | None = None
 ) -> Connecting:
     """The asyncio client of `keyspace`, to be awaited or entered by ``async with``; see :func:`dstk.connect`."""
-    return Connecting(split_addresses(address), keyspace, settings or ClientSettings())
+    return Connecting(Target.of(address, keyspace, settings))

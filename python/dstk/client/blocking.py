@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from dstk._core import Client as NativeClient
 from dstk.client import verbs
-from dstk.client.settings import ClientSettings, split_addresses
+from dstk.client.settings import ClientSettings, Target
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Client:
         """
         return self._run(verbs.get_many(keys, timeout))
 
-    def put_many(self, keys: verbs.Keys, values: Sequence[bytes], *, timeout: float | None = None) -> list[int]:
+    def put_many(self, keys: verbs.Keys, values: verbs.Values, *, timeout: float | None = None) -> list[int]:
         """Store n `values` under n `keys`; the versions, in their order.
 
         Each row is a write of its own: there is no transaction over them. Raises
@@ -98,8 +98,15 @@ class Client:
         return self._run(verbs.scan(start, end, limit, reverse, timeout))
 
     def close(self) -> None:
-        """Close the connections. Calls under way end as unavailable."""
+        """Close the client. Calls of other threads that were not sent end as :class:`~dstk.errors.Unavailable`; those
+        that were have ``close_seconds`` to be answered, and then a write ends as
+        :class:`~dstk.errors.OutcomeUnknown`."""
         self._native.close()
+
+    def counters(self) -> dict[str, int]:
+        """What the client has done since it was connected, by name, and what is under way: ``under_way`` calls,
+        ``sent`` operations that wait for their answer, ``open_bytes`` of keys and values that are held for them."""
+        return self._native.counters()
 
     def __enter__(self) -> Self:
         return self
@@ -121,5 +128,5 @@ def connect(
     Raises :class:`~dstk.errors.Unavailable` when no worker answers in time,
     :class:`~dstk.errors.UnknownKeyspace` when they know no such keyspace.
     """
-    chosen = settings or ClientSettings()
-    return Client(NativeClient(split_addresses(address), keyspace, chosen.native()), keyspace)
+    target = Target.of(address, keyspace, settings)
+    return Client(NativeClient(target.addresses, target.keyspace, target.settings.native()), target.keyspace)

@@ -1,7 +1,8 @@
 """What a client can say: each verb once, as plain data, for the blocking and the asyncio client alike.
 
 A verb is a :class:`Call`: the native method's name and arguments, and how to turn its raw result into what the user
-gets. The two clients differ only in how they run a Call.
+gets. The two clients differ only in how they run a Call. What is wrong with an argument the extension says, for both
+(rust/py/src/arguments.rs), before anything is sent.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from dstk import errors
 
 T = TypeVar("T")
 
-_LARGEST = 2**63 - 1
-"""No count or version is larger."""
-
 Keys = Any
-"""Many keys: a list of bytes, a numpy ``S{n}`` array, or ``(n, key_length)`` uint8."""
+"""Many keys: a list or another iterable of bytes that has an order, a numpy array of dtype ``S{n}``, ``V{n}`` or (for
+keys of 8 bytes) uint64, a ``(n, key_length)`` array or buffer of uint8, an Arrow array of fixed-size binary."""
+
+Values = Any
+"""Many values: a list or another iterable of bytes that has an order, or the values side by side, all of one width and
+read at that width: a numpy array of dtype ``S{n}`` or ``V{n}``, a ``(values, n)`` array or buffer of uint8, an Arrow
+array of fixed-size binary. An item of an ``S{n}`` array, which has lost the zero bytes at its end, is refused."""
 
 
 class Row(NamedTuple):
@@ -80,12 +84,12 @@ def get(key: bytes, timeout: float | None) -> Call[Row | None]:
 
 def put(key: bytes, value: bytes, if_version: int | None, timeout: float | None) -> Call[int]:
     """See :meth:`dstk.client.Client.put`."""
-    return Call("put", (key, value, _version(if_version), timeout), _same)
+    return Call("put", (key, value, if_version, timeout), _same)
 
 
 def delete(key: bytes, if_version: int | None, timeout: float | None) -> Call[int | None]:
     """See :meth:`dstk.client.Client.delete`."""
-    return Call("delete", (key, _version(if_version), timeout), _same)
+    return Call("delete", (key, if_version, timeout), _same)
 
 
 def get_many(keys: Keys, timeout: float | None) -> Call[list[Row | None]]:
@@ -93,7 +97,7 @@ def get_many(keys: Keys, timeout: float | None) -> Call[list[Row | None]]:
     return Call("get_many", (keys, timeout), lambda raw: [_row(one) for one in _whole(raw)])
 
 
-def put_many(keys: Keys, values: Sequence[bytes], timeout: float | None) -> Call[list[int]]:
+def put_many(keys: Keys, values: Values, timeout: float | None) -> Call[list[int]]:
     """See :meth:`dstk.client.Client.put_many`."""
     return Call("put_many", (keys, values, timeout), _whole)
 
@@ -105,24 +109,7 @@ def delete_many(keys: Keys, timeout: float | None) -> Call[list[int | None]]:
 
 def scan(start: bytes | None, end: bytes | None, limit: int | None, reverse: bool, timeout: float | None) -> Call[Page]:
     """See :meth:`dstk.client.Client.scan`."""
-    if limit is None:
-        raise errors.LimitError("a scan needs a limit: scan(start, end, limit=1000), then go on from page.cursor")
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LARGEST:
-        raise errors.LimitError(f"limit is {limit!r}; a scan takes a whole number of rows, 1 or more")
-    start, end = start or b"", end or b""
-    if end and start >= end:
-        raise errors.InvalidRange(f"start {start!r} is not below end {end!r}; ranges are closed-open")
     return Call("scan", (start, end, limit, reverse, timeout), _page)
-
-
-def _version(if_version: int | None) -> int | None:
-    if if_version is None:
-        return None
-    if isinstance(if_version, bool) or not isinstance(if_version, int):
-        raise errors.WrongType(f"if_version is a row's version, an int, not {type(if_version).__name__}")
-    if not 0 <= if_version <= _LARGEST:
-        raise errors.InvalidRequest(f"if_version is {if_version}; a row's version is 1 or more, and 0 means no row")
-    return if_version
 
 
 def _same(raw: T) -> T:

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "{what}: {rate:.0} operations/s from {callers} callers, {VALUE_BYTES}-byte values"
         );
     }
-    client.close();
+    client.close(|| {});
     worker.stop(Duration::from_secs(5));
     Ok(())
 }

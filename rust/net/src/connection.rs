@@ -45,6 +45,12 @@ pub trait Call: Send + 'static {
     fn hops(&self) -> u32;
     /// When an answer is of no use any more.
     fn deadline(&self) -> Instant;
+    /// Whether nobody wants to know any more: it is not sent if it was not, and its answer is not waited for.
+    fn is_given_up(&self) -> bool {
+        false
+    }
+    /// Lets go of what it holds for a repetition, once it was sent and given up.
+    fn shed(&mut self) {}
     /// How it ended; called once, from the connection's task or from [`Connection::submit`]. Must not block.
     fn complete(self, ended: Ended);
 }
@@ -78,6 +84,10 @@ pub enum Cause {
     Full(usize),
     /// Their keys and values are more bytes than may be.
     FullBytes(usize),
+    /// Who had the connection closed it.
+    Closed,
+    /// Nobody wants to know any more.
+    GivenUp,
 }
 
 /// One stream to one worker. Clones share it; it closes with the last of them.
@@ -95,7 +105,9 @@ struct Shared<C> {
     settings: ConnectionSettings,
     queue: Mutex<Queue<C>>,
     waiting: Notify,
-    closing: Notify,
+    closing: watch::Sender<Closing>,
+    /// Told when a connection that takes no more calls has none left.
+    idle: Notify,
     link: watch::Sender<Link>,
 }
 
@@ -110,9 +122,31 @@ struct Queue<C> {
 
 /// How many calls, and the bytes of their keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Open {
-    calls: usize,
-    bytes: usize,
+pub struct Open {
+    /// Submitted and not ended yet.
+    pub calls: usize,
+    /// Those of them that were sent.
+    pub sent: usize,
+    /// Keys and values that are held for them.
+    pub bytes: usize,
+}
+
+impl std::ops::AddAssign for Open {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.sent += other.sent;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Whether somebody wants the connection to end.
+#[derive(Clone, Copy)]
+enum Closing {
+    No,
+    /// Nobody has it any more.
+    Dropped,
+    /// It takes no more calls, and what was sent may be answered for so long.
+    Until(Instant),
 }
 
 #[derive(Clone)]
@@ -132,7 +166,61 @@ impl<C: Call> Clone for Connection<C> {
 
 impl<C: Call> Drop for ConnectionHandle<C> {
     fn drop(&mut self) {
-        self.shared.closing.notify_one();
+        self.shared.close(Closing::Dropped);
+    }
+}
+
+impl<C: Call> Shared<C> {
+    fn new(
+        address: &str,
+        settings: &ConnectionSettings,
+        home: &Arc<Home>,
+        closed: Option<Cause>,
+        link: Link,
+    ) -> Self {
+        Self {
+            address: address.into(),
+            home: Arc::clone(home),
+            settings: settings.clone(),
+            queue: Mutex::new(Queue {
+                calls: VecDeque::new(),
+                open: Open::default(),
+                found: None,
+                closed,
+            }),
+            waiting: Notify::new(),
+            closing: watch::Sender::new(Closing::No),
+            idle: Notify::new(),
+            link: watch::Sender::new(link),
+        }
+    }
+
+    /// The first wish counts.
+    fn close(&self, how: Closing) {
+        self.closing.send_if_modified(|closing| {
+            let first = matches!(closing, Closing::No);
+            if first {
+                *closing = how;
+            }
+            first
+        });
+    }
+
+    /// Makes room: calls are about to be told how they ended.
+    fn ended<'a>(&self, calls: impl Iterator<Item = &'a C>, sent: bool) {
+        let mut queue = self.queue.lock();
+        calls.for_each(|call| queue.open.remove(call, sent));
+        if queue.closed.is_some() && queue.open.calls == 0 {
+            self.idle.notify_one();
+        }
+    }
+}
+
+impl Open {
+    fn remove<C: Call>(&mut self, call: &C, sent: bool) {
+        self.calls -= 1;
+        self.sent -= usize::from(sent);
+        self.bytes -= bytes_of(call);
     }
 }
 
@@ -144,24 +232,37 @@ impl<C: Call> Connection<C> {
         runtime: &Handle,
         home: &Arc<Home>,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            address: address.into(),
-            home: Arc::clone(home),
-            settings: settings.clone(),
-            queue: Mutex::new(Queue {
-                calls: VecDeque::new(),
-                open: Open::default(),
-                found: None,
-                closed: None,
-            }),
-            waiting: Notify::new(),
-            closing: Notify::new(),
-            link: watch::Sender::new(Link::Connecting),
-        });
+        let shared = Shared::new(address, settings, home, None, Link::Connecting);
+        let shared = Arc::new(shared);
         runtime.spawn(drive(Arc::clone(&shared)));
         Self {
             handle: Arc::new(ConnectionHandle { shared }),
         }
+    }
+
+    /// A connection that is closed from the start: every call ends as not sent, for `cause`.
+    pub fn closed(
+        address: &str,
+        settings: &ConnectionSettings,
+        home: &Arc<Home>,
+        cause: Cause,
+    ) -> Self {
+        let link = Link::Down(cause.clone());
+        let shared = Arc::new(Shared::new(address, settings, home, Some(cause), link));
+        Self {
+            handle: Arc::new(ConnectionHandle { shared }),
+        }
+    }
+
+    /// Ends it: calls that were not sent end as [`Cause::Closed`], as do later ones; what was sent may be answered
+    /// `until` then.
+    pub fn close(&self, until: Instant) {
+        self.handle.shared.close(Closing::Until(until));
+    }
+
+    /// What is under way on it.
+    pub fn under_way(&self) -> Open {
+        self.handle.shared.queue.lock().open
     }
 
     /// The worker's address, as it was given.
@@ -276,12 +377,13 @@ async fn drive<C: Call>(shared: Arc<Shared<C>>) {
     let pending = Mutex::new(Pending::new());
     let end = tokio::select! {
         end = session(&shared, &pending) => end,
-        () = watch_deadlines(&shared, &pending) => SessionEnd::broken("the connection was closed"),
-        () = shared.closing.notified() => SessionEnd::broken("the connection was closed"),
+        end = watch_deadlines(&shared, &pending) => end,
+        end = until_closed(&shared, &pending) => end,
     };
     let calls = {
         let mut queue = shared.queue.lock();
         queue.closed = Some(end.cause.clone());
+        queue.open = Open::default();
         std::mem::take(&mut queue.calls)
     };
     shared.link.send_replace(Link::Down(end.cause.clone()));
@@ -312,6 +414,48 @@ impl SessionEnd {
             cause: Cause::Stranger(who),
             orderly: true,
         }
+    }
+}
+
+/// Waits until somebody wants the connection to end; then ends what was not sent, and waits for what was, if it may.
+async fn until_closed<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> SessionEnd {
+    let mut closing = shared.closing.subscribe();
+    let closing = closing
+        .wait_for(|closing| !matches!(closing, Closing::No))
+        .await
+        .map_or(Closing::Dropped, |closing| *closing);
+    let Closing::Until(until) = closing else {
+        return SessionEnd::broken("the connection was closed");
+    };
+    let not_sent = {
+        let mut queue = shared.queue.lock();
+        queue.closed = Some(Cause::Closed);
+        std::mem::take(&mut queue.calls)
+    };
+    shared.ended(not_sent.iter(), false);
+    for call in not_sent {
+        call.complete(Ended::NotSent(Cause::Closed));
+    }
+    let_go(shared, pending);
+    let answered = async {
+        while shared.queue.lock().open.calls > 0 {
+            shared.idle.notified().await;
+        }
+    };
+    // What is not answered by then is told so when the connection ends.
+    let _ = tokio::time::timeout_at(until, answered).await;
+    SessionEnd {
+        cause: Cause::Closed,
+        orderly: false,
+    }
+}
+
+/// Ends calls that were sent and given up: a connection that ends does not wait for those.
+fn let_go<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) {
+    let given_up = pending.lock().take_where(C::is_given_up);
+    shared.ended(given_up.iter(), true);
+    for call in given_up {
+        call.complete(Ended::Unanswered(Cause::GivenUp));
     }
 }
 
@@ -353,6 +497,7 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
     match shared.home.check(address, None, response.metadata()) {
         Ok(who) => {
             let strangers = shared.queue.lock().meet(who.worker.clone());
+            shared.ended(strangers.iter(), false);
             for call in strangers {
                 let cause = stranger(address, who.worker.as_ref(), &call);
                 call.complete(Ended::NotSent(cause));
@@ -368,8 +513,8 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
                 Ok(Some(replies)) => replies,
                 Ok(None) => {
                     return SessionEnd {
-                        cause: Cause::Broken(format!("{address} closed the stream").into()),
                         orderly: true,
+                        ..SessionEnd::broken(format!("{address} closed the stream"))
                     };
                 }
                 Err(status) => {
@@ -396,10 +541,7 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
                 let mut pending = pending.lock();
                 answered.extend(items.filter_map(|(id, reply)| Some((pending.take(id)?, reply))));
             }
-            {
-                let mut queue = shared.queue.lock();
-                answered.iter().for_each(|(call, _)| queue.ended(call));
-            }
+            shared.ended(answered.iter().map(|(call, _)| call), true);
             let hints: Option<Arc<[Hint]>> =
                 (!replies.hints.is_empty()).then(|| replies.hints.into());
             for (call, reply) in answered.drain(..) {
@@ -451,17 +593,20 @@ async fn send<C: Call>(
             else {
                 break;
             };
+            let mut sent = 0;
             for call in calls.drain(..) {
-                if call.deadline() <= now {
-                    shared.queue.lock().ended(&call);
-                    call.complete(Ended::NotSent(Cause::Deadline));
+                if let Some(cause) = useless(&call, now) {
+                    shared.ended(std::iter::once(&call), false);
+                    call.complete(Ended::NotSent(cause));
                     continue;
                 }
+                sent += 1;
                 let mut pending = pending.lock();
                 let id = pending.next_id(call.operation().verb);
                 writer.push(id, call.operation());
                 pending.insert(id, call);
             }
+            shared.queue.lock().open.sent += sent;
             if !writer.is_empty() {
                 permit.send(writer.take(&keyspace, hops));
                 if let Some([sent, _]) = C::POINTS {
@@ -481,6 +626,15 @@ fn stranger<C: Call>(address: &str, found: Option<&Arc<str>>, call: &C) -> Cause
     Cause::Stranger(format!("{address} is worker {found}, not {meant}").into())
 }
 
+/// Why a call need not be sent any more, if so.
+fn useless<C: Call>(call: &C, now: Instant) -> Option<Cause> {
+    if call.is_given_up() {
+        Some(Cause::GivenUp)
+    } else {
+        (call.deadline() <= now).then_some(Cause::Deadline)
+    }
+}
+
 impl<C: Call> Queue<C> {
     /// Whether the worker at the other end is known to be another than `call` means.
     fn is_stranger(&self, call: &C) -> bool {
@@ -497,14 +651,7 @@ impl<C: Call> Queue<C> {
         let (strangers, calls): (VecDeque<C>, _) =
             calls.into_iter().partition(|call| self.is_stranger(call));
         self.calls = calls;
-        strangers.iter().for_each(|call| self.ended(call));
         strangers
-    }
-
-    /// Makes room: a call is about to be told how it ended.
-    fn ended(&mut self, call: &C) {
-        self.open.calls -= 1;
-        self.open.bytes -= bytes_of(call);
     }
 
     /// Moves the calls of the next message to `message`: those that share keyspace and hops with the first, within the
@@ -526,35 +673,40 @@ impl<C: Call> Queue<C> {
     }
 }
 
-/// Ends calls whose deadline has passed, sent or not.
-async fn watch_deadlines<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) {
+/// Ends calls whose deadline has passed, sent or not, and takes out what nobody wants any more.
+async fn watch_deadlines<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> SessionEnd {
     let mut tick = tokio::time::interval(DEADLINE_CHECK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let now = tick.tick().await;
-        let late = {
+        let (over, closed) = {
             let mut queue = shared.queue.lock();
-            let mut late = VecDeque::new();
-            if queue.calls.iter().any(|call| call.deadline() <= now) {
+            let mut over = VecDeque::new();
+            if queue.calls.iter().any(|call| useless(call, now).is_some()) {
                 let calls = std::mem::take(&mut queue.calls);
-                let (over, left): (VecDeque<C>, VecDeque<C>) =
-                    calls.into_iter().partition(|call| call.deadline() <= now);
-                (late, queue.calls) = (over, left);
-                late.iter().for_each(|call| queue.ended(call));
+                (over, queue.calls) = calls
+                    .into_iter()
+                    .partition(|call| useless(call, now).is_some());
             }
-            late
+            (over, queue.closed.is_some())
         };
-        for call in late {
-            call.complete(Ended::NotSent(Cause::Deadline));
+        shared.ended(over.iter(), false);
+        for call in over {
+            let cause = useless(&call, now).unwrap_or(Cause::Deadline);
+            call.complete(Ended::NotSent(cause));
         }
         let unanswered = {
-            let late = pending.lock().take_late(now);
-            let mut queue = shared.queue.lock();
-            late.iter().for_each(|call| queue.ended(call));
-            late
+            let mut pending = pending.lock();
+            let shed = pending.shed();
+            shared.queue.lock().open.bytes -= shed;
+            pending.take_where(|call| call.deadline() <= now)
         };
+        shared.ended(unanswered.iter(), true);
         for call in unanswered {
             call.complete(Ended::Unanswered(Cause::Deadline));
+        }
+        if closed {
+            let_go(shared, pending);
         }
     }
 }
@@ -611,13 +763,24 @@ impl<C: Call> Pending<C> {
         Some(call)
     }
 
-    fn take_late(&mut self, now: Instant) -> Vec<C> {
-        let late = |slot: &Slot<C>| {
-            slot.call
-                .as_ref()
-                .is_some_and(|call| call.deadline() <= now)
+    /// Has those that were given up let go of what they hold; how many bytes that was.
+    fn shed(&mut self) -> usize {
+        let calls = self.slots.iter_mut().filter_map(|slot| slot.call.as_mut());
+        let shed = |call: &mut C| {
+            let before = bytes_of(call);
+            call.shed();
+            before - bytes_of(call)
         };
-        let ids = self.slots.iter().enumerate().filter(|(_, slot)| late(slot));
+        calls.filter(|call| call.is_given_up()).map(shed).sum()
+    }
+
+    fn take_where(&mut self, is_taken: impl Fn(&C) -> bool) -> Vec<C> {
+        let taken = |slot: &Slot<C>| slot.call.as_ref().is_some_and(&is_taken);
+        let ids = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| taken(slot));
         let ids: Vec<u64> = ids
             .map(|(index, slot)| u64::from(slot.generation) << 32 | (index as u64) << 1)
             .collect();

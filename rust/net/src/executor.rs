@@ -395,6 +395,9 @@ impl Passed {
             Cause::Broken(reason) | Cause::Stranger(reason) => {
                 format!("passing on to {worker} for partition {partition}: {reason}")
             }
+            Cause::Closed | Cause::GivenUp => {
+                format!("passing on to {worker} for partition {partition} has ended")
+            }
             Cause::Deadline => format!("{worker} did not answer for partition {partition} in time"),
             Cause::FullBytes(most) => {
                 format!("{most} bytes are being passed on to {worker}: try again later")

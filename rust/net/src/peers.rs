@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::connection::{Call, Connection};
+use crate::connection::{Call, Cause, Connection, Open};
 use crate::identity::Home;
 use crate::settings::ConnectionSettings;
 
@@ -17,7 +17,8 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Connections by address; made when they are first needed, and again after they broke.
 pub struct Peers<C: Call> {
-    connections: Mutex<HashMap<Arc<str>, Peer<C>>>,
+    /// None once they are closed.
+    connections: Mutex<Option<HashMap<Arc<str>, Peer<C>>>>,
     settings: ConnectionSettings,
     runtime: Handle,
     home: Arc<Home>,
@@ -32,7 +33,7 @@ impl<C: Call> Peers<C> {
     /// Connections to workers of the cluster that `home` names, whose tasks run on `runtime`.
     pub fn new(settings: ConnectionSettings, runtime: Handle, home: Arc<Home>) -> Self {
         Self {
-            connections: Mutex::default(),
+            connections: Mutex::new(Some(HashMap::new())),
             settings,
             runtime,
             home,
@@ -44,9 +45,12 @@ impl<C: Call> Peers<C> {
         &self.home
     }
 
-    /// The connection to `address`, new if there was none or it broke a while ago.
+    /// The connection to `address`, new if there was none or it broke a while ago; one that is closed once all are.
     pub fn connection(&self, address: &Arc<str>) -> Connection<C> {
         let mut connections = self.connections.lock();
+        let Some(connections) = &mut *connections else {
+            return Connection::closed(address, &self.settings, &self.home, Cause::Closed);
+        };
         if let Some(peer) = connections.get(address)
             && (!peer.connection.is_closed() || peer.opened.elapsed() < REST)
         {
@@ -63,7 +67,7 @@ impl<C: Call> Peers<C> {
 
     /// Number of connections, broken ones included.
     pub fn len(&self) -> usize {
-        self.connections.lock().len()
+        self.connections.lock().as_ref().map_or(0, HashMap::len)
     }
 
     /// Whether there are none.
@@ -75,11 +79,30 @@ impl<C: Call> Peers<C> {
     /// on them is answered, or ends when they break.
     pub fn forget_broken(&self) {
         let live = |peer: &Peer<C>| !peer.connection.is_closed() || peer.opened.elapsed() < REST;
-        self.connections.lock().retain(|_, peer| live(peer));
+        if let Some(connections) = &mut *self.connections.lock() {
+            connections.retain(|_, peer| live(peer));
+        }
     }
 
-    /// Closes all connections.
-    pub fn close(&self) {
-        self.connections.lock().clear();
+    /// What is under way on all of them.
+    pub fn under_way(&self) -> Open {
+        let mut all = Open::default();
+        for peer in self.connections.lock().iter().flat_map(HashMap::values) {
+            all += peer.connection.under_way();
+        }
+        all
+    }
+
+    /// Closes all connections, for good: see [`Connection::close`].
+    pub fn close(&self, until: Instant) {
+        for peer in self
+            .connections
+            .lock()
+            .take()
+            .iter()
+            .flat_map(HashMap::values)
+        {
+            peer.connection.close(until);
+        }
     }
 }

@@ -111,6 +111,8 @@ pub struct ClientSettings {
     pub connection: ConnectionSettings,
     /// `timeout_seconds`: deadline of a call that gives none.
     pub timeout: Duration,
+    /// `close_seconds`: how long a client that is closed waits for the answers to what was sent.
+    pub close_timeout: Duration,
     /// `backoff_seconds`: wait before the first repetition; doubles with each.
     pub backoff: Duration,
     /// `backoff_limit_seconds`: the longest wait before a repetition.
@@ -128,6 +130,7 @@ impl Default for ClientSettings {
         Self {
             connection: ConnectionSettings::default(),
             timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_millis(500),
             backoff: Duration::from_millis(2),
             backoff_limit: Duration::from_millis(200),
             many_operations: 4096,
@@ -142,6 +145,7 @@ impl ClientSettings {
     pub fn set(&mut self, setting: &str, value: f64) -> Result<(), SettingError> {
         match setting {
             "timeout_seconds" => self.timeout = seconds(setting, value)?,
+            "close_seconds" => self.close_timeout = seconds(setting, value)?,
             "backoff_seconds" => self.backoff = seconds(setting, value)?,
             "backoff_limit_seconds" => self.backoff_limit = seconds(setting, value)?,
             "many_operations" => self.many_operations = count(setting, value, 1, 1 << 20)? as usize,
@@ -151,7 +155,7 @@ impl ClientSettings {
                 return Err(error(
                     setting,
                     value,
-                    "no such setting; there are timeout_seconds, backoff_seconds, backoff_limit_seconds, \
+                    "no such setting; there are timeout_seconds, close_seconds, backoff_seconds, backoff_limit_seconds, \
                      many_operations, scan_rows, connect_seconds, batch_operations, open_operations, open_bytes, \
                      batch_limit_bytes, value_limit_bytes, keepalive_seconds",
                 ));

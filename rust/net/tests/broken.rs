@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Cutter, KEYSPACE, Pod, connect, eventually, key, runtime, table};
@@ -30,7 +31,9 @@ fn behind_a_cutter() -> (Runtime, Pod, Cutter, Client) {
 
 fn submit(client: &Client, operation: Operation) -> oneshot::Receiver<OpResult> {
     let (done, end) = oneshot::channel();
-    client.submit(operation, None, |result| done.send(result).unwrap());
+    client.submit(operation, None, Arc::default(), |result| {
+        done.send(result).unwrap()
+    });
     end
 }
 
@@ -168,9 +171,14 @@ fn a_stream_that_the_worker_gives_up_leaves_held_writes_in_doubt() {
     // More than the worker takes for a message, so that it ends the stream.
     let (done, end) = oneshot::channel();
     let large = Operation::put(key("b"), vec![0; 8 << 20], Condition::NONE);
-    client.submit(large, Some(Duration::from_millis(500)), |result| {
-        done.send(result).unwrap();
-    });
+    client.submit(
+        large,
+        Some(Duration::from_millis(500)),
+        Arc::default(),
+        |result| {
+            done.send(result).unwrap();
+        },
+    );
     assert!(runtime.block_on(end).unwrap().is_err());
     pod.node()
         .unfence(KEYSPACE, "p", 1, 1, pod.worker.now())
@@ -227,7 +235,9 @@ fn a_silent_worker_costs_the_deadline_and_no_more() {
         Operation::put(key("a"), "w", Condition::NONE),
     ] {
         let done = done.clone();
-        client.submit(operation, soon, move |result| done.send(result).unwrap());
+        client.submit(operation, soon, Arc::default(), move |result| {
+            done.send(result).unwrap()
+        });
     }
     let ends = [end.recv().unwrap(), end.recv().unwrap()];
     assert!(
@@ -258,7 +268,9 @@ fn a_follower_resumes_and_is_sent_only_what_differs() {
     let puts = (0..20_000)
         .map(|n| Operation::put(key(&format!("{n:07}")), value.clone(), Condition::NONE));
     let (done, end) = oneshot::channel();
-    client.submit_many(puts.collect(), None, |results| done.send(results).unwrap());
+    client.submit_many(puts.collect(), None, Arc::default(), |results| {
+        done.send(results).unwrap()
+    });
     assert!(runtime.block_on(end).unwrap().iter().all(Result::is_ok));
     let all = source.state("p").bytes;
 

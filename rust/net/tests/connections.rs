@@ -28,7 +28,7 @@ fn a_client_that_is_closed_leaves_no_connection() {
         runtime.block_on(put).unwrap();
         assert_ne!(cutter.relays(), 0);
         if closes {
-            client.close();
+            client.close(|| {});
         }
         drop(client);
         eventually("its connections end", || cutter.relays() == 0);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{KEYSPACE, Pod, connect, key, push, runtime, table};
@@ -201,7 +202,7 @@ fn what_is_held_behind_a_fence_runs_in_order_when_it_is_lifted() {
         let done = done.clone();
         let put =
             dstk_net::operation::Operation::put(key("a"), number.to_string(), Condition::NONE);
-        client.submit(put, None, move |result| {
+        client.submit(put, None, Arc::default(), move |result| {
             done.send((number, result.unwrap().unwrap().version))
                 .unwrap()
         });

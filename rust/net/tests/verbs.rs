@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::{KEYSPACE, Pod, connect, key, push, runtime};
 use dstk_net::Client;
@@ -166,7 +168,9 @@ fn many_operations_share_one_completion_and_keep_their_order() {
             .collect();
         let run = |operations: Vec<Operation>| {
             let (done, end) = tokio::sync::oneshot::channel();
-            client.submit_many(operations, None, |results| done.send(results).unwrap());
+            client.submit_many(operations, None, Arc::default(), |results| {
+                done.send(results).unwrap()
+            });
             end
         };
         let puts = keys
@@ -227,7 +231,7 @@ fn what_is_wrong_with_a_call_is_said() {
             nowhere.map(|_| ()),
             Err(ClientError::UnknownKeyspace(_))
         ));
-        client.close();
+        client.close(|| {});
         assert!(matches!(
             client.get(key("a")).await,
             Err(ClientError::Invalid(_))

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use dstk_core::key::readable;
-use dstk_net::client::{Client, ScanRange};
+use dstk_net::client::{Asker, Client, ScanRange};
 use dstk_net::operation::{Condition, Operation, Verb};
 use dstk_net::settings::ClientSettings;
-use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyString};
 
+use crate::arguments::{self, Limit, Reverse, Timeout, Version, condition, duration};
 use crate::completion::{CompletionQueue, Ended};
 use crate::errors::{Error, Result};
-use crate::keys_in::{KeysIn, key_bytes};
+use crate::keys_in::key_bytes;
 
 /// How often a call that waits looks for signals, such as that of Ctrl-C.
 const SIGNAL_CHECK: Duration = Duration::from_millis(100);
@@ -46,7 +45,7 @@ impl PyClient {
             _ = ended.send(result)
         });
         Ok(Self {
-            client: wait(py, end)??,
+            client: wait(py, end, &Asker::default())??,
             completions: Arc::new(CompletionQueue::new()?),
         })
     }
@@ -56,8 +55,26 @@ impl PyClient {
         self.client.key_length()
     }
 
-    fn close(&self) {
-        self.client.close();
+    fn close(&self, py: Python<'_>) -> Result<()> {
+        let (ended, end) = sync_channel(1);
+        self.client.close(move || _ = ended.send(()));
+        wait(py, end, &Asker::default())
+    }
+
+    fn submit_close(&self, token: u64) {
+        self.completions.begin(token);
+        let completions = Arc::clone(&self.completions);
+        self.client
+            .close(move || completions.push(token, Ended::Closed));
+    }
+
+    fn give_up(&self, token: u64) {
+        self.completions.give_up(token);
+    }
+
+    fn abandon(&self) {
+        self.completions.give_all_up();
+        self.client.close(|| {});
     }
 
     #[pyo3(signature = (key, timeout=None))]
@@ -65,7 +82,7 @@ impl PyClient {
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         self.run(py, get(key)?, timeout)
     }
@@ -76,8 +93,8 @@ impl PyClient {
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
         value: &Bound<'py, PyAny>,
-        if_version: Option<u64>,
-        timeout: Option<f64>,
+        if_version: Option<Version>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         self.run(py, put(key, value, if_version)?, timeout)
     }
@@ -87,8 +104,8 @@ impl PyClient {
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
-        if_version: Option<u64>,
-        timeout: Option<f64>,
+        if_version: Option<Version>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         self.run(py, delete(key, if_version)?, timeout)
     }
@@ -98,7 +115,7 @@ impl PyClient {
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         self.run_many(py, Verb::Get, self.many(Verb::Get, keys, None)?, timeout)
     }
@@ -109,7 +126,7 @@ impl PyClient {
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
         values: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         self.run_many(
             py,
@@ -124,7 +141,7 @@ impl PyClient {
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         self.run_many(
             py,
@@ -134,27 +151,34 @@ impl PyClient {
         )
     }
 
-    #[pyo3(signature = (start, end, limit, reverse=false, timeout=None))]
+    #[pyo3(signature = (start, end, limit, reverse=Reverse(false), timeout=None))]
     fn scan<'py>(
         &self,
         py: Python<'py>,
         start: &Bound<'py, PyAny>,
         end: &Bound<'py, PyAny>,
-        limit: i64,
-        reverse: bool,
-        timeout: Option<f64>,
+        limit: Limit,
+        reverse: Reverse,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         let range = scan_range(start, end, limit, reverse)?;
+        let timeout = duration(timeout);
         let (ended, end) = sync_channel(1);
+        let asker = Arc::<Asker>::default();
         self.client
-            .submit_scan(range, duration(timeout)?, move |result| {
+            .submit_scan(range, timeout, Arc::clone(&asker), move |result| {
                 _ = ended.send(result)
             });
-        Ended::Scan(wait(py, end)?).into_python(py)
+        Ended::Scan(wait(py, end, &asker)?).into_python(py)
     }
 
     #[pyo3(signature = (token, key, timeout=None))]
-    fn submit_get(&self, token: u64, key: &Bound<'_, PyAny>, timeout: Option<f64>) -> Result<()> {
+    fn submit_get(
+        &self,
+        token: u64,
+        key: &Bound<'_, PyAny>,
+        timeout: Option<Timeout>,
+    ) -> Result<()> {
         self.submit(token, get(key)?, timeout)
     }
 
@@ -164,8 +188,8 @@ impl PyClient {
         token: u64,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        if_version: Option<u64>,
-        timeout: Option<f64>,
+        if_version: Option<Version>,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
         self.submit(token, put(key, value, if_version)?, timeout)
     }
@@ -175,8 +199,8 @@ impl PyClient {
         &self,
         token: u64,
         key: &Bound<'_, PyAny>,
-        if_version: Option<u64>,
-        timeout: Option<f64>,
+        if_version: Option<Version>,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
         self.submit(token, delete(key, if_version)?, timeout)
     }
@@ -186,7 +210,7 @@ impl PyClient {
         &self,
         token: u64,
         keys: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
         self.submit_many(token, Verb::Get, self.many(Verb::Get, keys, None)?, timeout)
     }
@@ -197,7 +221,7 @@ impl PyClient {
         token: u64,
         keys: &Bound<'_, PyAny>,
         values: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
         self.submit_many(
             token,
@@ -212,7 +236,7 @@ impl PyClient {
         &self,
         token: u64,
         keys: &Bound<'_, PyAny>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
         self.submit_many(
             token,
@@ -222,21 +246,21 @@ impl PyClient {
         )
     }
 
-    #[pyo3(signature = (token, start, end, limit, reverse=false, timeout=None))]
+    #[pyo3(signature = (token, start, end, limit, reverse=Reverse(false), timeout=None))]
     fn submit_scan(
         &self,
         token: u64,
         start: &Bound<'_, PyAny>,
         end: &Bound<'_, PyAny>,
-        limit: i64,
-        reverse: bool,
-        timeout: Option<f64>,
+        limit: Limit,
+        reverse: Reverse,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
         let range = scan_range(start, end, limit, reverse)?;
-        let completions = Arc::clone(&self.completions);
+        let timeout = duration(timeout);
+        let (asker, completions) = self.begin(token)?;
         let completion = move |result| completions.push(token, Ended::Scan(result));
-        self.client
-            .submit_scan(range, duration(timeout)?, completion);
+        self.client.submit_scan(range, timeout, asker, completion);
         Ok(())
     }
 
@@ -297,15 +321,17 @@ impl PyClient {
         &self,
         py: Python<'py>,
         operation: Operation,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         let verb = operation.verb;
+        let timeout = duration(timeout);
         let (ended, end) = sync_channel(1);
+        let asker = Arc::<Asker>::default();
         self.client
-            .submit(operation, duration(timeout)?, move |result| {
+            .submit(operation, timeout, Arc::clone(&asker), move |result| {
                 _ = ended.send(result)
             });
-        Ended::One(verb, wait(py, end)?).into_python(py)
+        Ended::One(verb, wait(py, end, &asker)?).into_python(py)
     }
 
     fn run_many<'py>(
@@ -313,23 +339,32 @@ impl PyClient {
         py: Python<'py>,
         verb: Verb,
         operations: Vec<Operation>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<Bound<'py, PyAny>> {
         let (ended, end) = sync_channel(1);
-        let timeout = duration(timeout)?;
+        let timeout = duration(timeout);
+        self.client.alive()?;
+        let asker = Arc::<Asker>::default();
         py.detach(|| {
+            let completion = move |results| _ = ended.send(results);
             self.client
-                .submit_many(operations, timeout, move |results| _ = ended.send(results))
+                .submit_many(operations, timeout, Arc::clone(&asker), completion);
         });
-        Ended::Many(verb, wait(py, end)?).into_python(py)
+        Ended::Many(verb, wait(py, end, &asker)?).into_python(py)
     }
 
-    fn submit(&self, token: u64, operation: Operation, timeout: Option<f64>) -> Result<()> {
-        let verb = operation.verb;
-        let completions = Arc::clone(&self.completions);
+    /// A call begins, of a client that takes calls.
+    fn begin(&self, token: u64) -> Result<(Arc<Asker>, Arc<CompletionQueue>)> {
+        self.client.alive()?;
+        let asker = self.completions.begin(token);
+        Ok((asker, Arc::clone(&self.completions)))
+    }
+
+    fn submit(&self, token: u64, operation: Operation, timeout: Option<Timeout>) -> Result<()> {
+        let (verb, timeout) = (operation.verb, duration(timeout));
+        let (asker, completions) = self.begin(token)?;
         let completion = move |result| completions.push(token, Ended::One(verb, result));
-        self.client
-            .submit(operation, duration(timeout)?, completion);
+        self.client.submit(operation, timeout, asker, completion);
         Ok(())
     }
 
@@ -338,12 +373,13 @@ impl PyClient {
         token: u64,
         verb: Verb,
         operations: Vec<Operation>,
-        timeout: Option<f64>,
+        timeout: Option<Timeout>,
     ) -> Result<()> {
-        let completions = Arc::clone(&self.completions);
+        let timeout = duration(timeout);
+        let (asker, completions) = self.begin(token)?;
         let completion = move |results| completions.push(token, Ended::Many(verb, results));
         self.client
-            .submit_many(operations, duration(timeout)?, completion);
+            .submit_many(operations, timeout, asker, completion);
         Ok(())
     }
 
@@ -354,7 +390,7 @@ impl PyClient {
         keys: &Bound<'_, PyAny>,
         values: Option<&Bound<'_, PyAny>>,
     ) -> Result<Vec<Operation>> {
-        let keys = self.keys(keys)?;
+        let keys = arguments::keys(keys, self.client.key_length())?;
         let Some(values) = values else {
             let operation = |key| match verb {
                 Verb::Get => Operation::get(key),
@@ -362,7 +398,7 @@ impl PyClient {
             };
             return Ok(keys.into_iter().map(operation).collect());
         };
-        let values = values.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let values = arguments::values(values)?;
         if values.len() != keys.len() {
             let text = format!(
                 "{} keys and {} values: pass one value a key",
@@ -371,46 +407,10 @@ impl PyClient {
             );
             return Err(Error::invalid(text));
         }
-        let operation = |(key, value): (Vec<u8>, &Bound<'_, PyAny>)| {
-            Ok(Operation::put(
-                key,
-                value_bytes(value)?.to_vec(),
-                Condition::NONE,
-            ))
-        };
-        keys.into_iter().zip(&values).map(operation).collect()
-    }
-
-    fn keys(&self, keys: &Bound<'_, PyAny>) -> Result<Vec<Vec<u8>>> {
-        let key_length = self.client.key_length();
-        let wrong = |key: &[u8]| {
-            let text = format!(
-                "key {} is {} bytes; this keyspace takes {key_length} (dstk.keys.text pads)",
-                readable(key),
-                key.len()
-            );
-            Error::key_length(text)
-        };
-        // A list is not padded here as an index pads it: a row is written under the very key that was given.
-        if keys.cast::<PyUntypedArray>().is_err()
-            && let Ok(iterator) = keys.try_iter()
-        {
-            let key = |key: PyResult<Bound<'_, PyAny>>| {
-                let key = key?;
-                match key_bytes(&key, "keys")? {
-                    bytes if bytes.len() == key_length => Ok(bytes.to_vec()),
-                    bytes => Err(wrong(bytes)),
-                }
-            };
-            return iterator.map(key).collect();
-        }
-        let keys = KeysIn::new(keys, "keys", None)?;
-        let rows = keys.to_rows();
-        let rows = rows.rows();
-        match rows.iter().next().filter(|_| keys.width() != key_length) {
-            Some(key) => Err(wrong(key)),
-            None => Ok(rows.iter().map(<[u8]>::to_vec).collect()),
-        }
+        let rows = keys.into_iter().zip(values);
+        Ok(rows
+            .map(|(key, value)| Operation::put(key, value, Condition::NONE))
+            .collect())
     }
 }
 
@@ -421,63 +421,32 @@ fn get(key: &Bound<'_, PyAny>) -> Result<Operation> {
 fn put(
     key: &Bound<'_, PyAny>,
     value: &Bound<'_, PyAny>,
-    if_version: Option<u64>,
+    if_version: Option<Version>,
 ) -> Result<Operation> {
-    let (key, value) = (
-        key_bytes(key, "key")?.to_vec(),
-        value_bytes(value)?.to_vec(),
-    );
+    let key = key_bytes(key, "key")?.to_vec();
+    let value = arguments::value(value)?;
     Ok(Operation::put(key, value, condition(if_version)))
 }
 
-fn delete(key: &Bound<'_, PyAny>, if_version: Option<u64>) -> Result<Operation> {
+fn delete(key: &Bound<'_, PyAny>, if_version: Option<Version>) -> Result<Operation> {
     Ok(Operation::delete(
         key_bytes(key, "key")?.to_vec(),
         condition(if_version),
     ))
 }
 
-fn condition(if_version: Option<u64>) -> Condition {
-    if_version.map_or(Condition::NONE, Condition::version)
-}
-
-fn value_bytes<'a>(value: &'a Bound<'_, PyAny>) -> Result<&'a [u8]> {
-    match value.cast::<PyBytes>() {
-        Ok(bytes) => Ok(bytes.as_bytes()),
-        Err(_) => Err(Error::wrong_type(format!(
-            "a value is bytes, not {}: encode it",
-            value.get_type().name()?
-        ))),
-    }
-}
-
 fn scan_range(
     start: &Bound<'_, PyAny>,
     end: &Bound<'_, PyAny>,
-    limit: i64,
-    reverse: bool,
+    limit: Limit,
+    reverse: Reverse,
 ) -> Result<ScanRange> {
-    let start = key_bytes(start, "start")?.to_vec().into();
-    let end = key_bytes(end, "end")?.to_vec().into();
-    // A limit below 1 is refused with those above the bound, in one place.
     Ok(ScanRange {
-        start,
-        end,
-        limit: usize::try_from(limit).unwrap_or(0),
-        reverse,
+        start: arguments::bound(start, "start")?.into(),
+        end: arguments::bound(end, "end")?.into(),
+        limit: limit.0,
+        reverse: reverse.0,
     })
-}
-
-fn duration(seconds: Option<f64>) -> Result<Option<Duration>> {
-    let Some(seconds) = seconds else {
-        return Ok(None);
-    };
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Some(timeout)),
-        _ => Err(Error::invalid(format!(
-            "timeout {seconds} is not in 0..=86400 seconds (0 excluded)"
-        ))),
-    }
 }
 
 fn client_settings(settings: &Bound<'_, PyMapping>) -> Result<ClientSettings> {
@@ -485,36 +454,26 @@ fn client_settings(settings: &Bound<'_, PyMapping>) -> Result<ClientSettings> {
     for item in settings.items()?.iter() {
         let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
         if name == "cluster" {
-            known.cluster = value.extract()?;
+            known.cluster = arguments::text(&value, "cluster")?;
             continue;
         }
-        let number = value.extract::<f64>().or_else(|_| {
-            let text = value.str()?.to_string();
-            text.trim().parse().map_err(|_| {
-                Error::config(format!("setting {name} is {text:?}: it takes a number")).into()
-            })
-        });
-        known
-            .set(&name, number.map_err(|error: PyErr| error)?)
-            .map_err(Error::from)?;
+        known.set(&name, arguments::setting(&name, &value)?)?;
     }
     Ok(known)
 }
 
-/// What comes out of `end`, waited for with the interpreter released. Signals are honoured: what was asked goes on, and
-/// its result is forgotten.
-fn wait<T: Send>(py: Python<'_>, mut end: Receiver<T>) -> Result<T> {
+/// What comes out of `end`, waited for with the interpreter released. Signals are honoured: when one raises, what was
+/// asked is given up.
+fn wait<T: Send>(py: Python<'_>, mut end: Receiver<T>, asker: &Asker) -> Result<T> {
     loop {
         let result;
         (result, end) = py.detach(move || (end.recv_timeout(SIGNAL_CHECK), end));
         match result {
             Ok(value) => return Ok(value),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::invalid(
-                    "this client was closed while it was asked".into(),
-                ));
+            Err(RecvTimeoutError::Timeout) => {
+                py.check_signals().inspect_err(|_| asker.give_up())?;
             }
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::lost()),
         }
     }
 }

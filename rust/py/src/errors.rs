@@ -58,6 +58,11 @@ impl Error {
         Self(KeyLengthError::new_err(message))
     }
 
+    /// `dstk.errors.LimitError`.
+    pub(crate) fn limit(message: String) -> Self {
+        Self(exceptions::LimitError::new_err(message))
+    }
+
     /// `dstk.errors.ConfigError`.
     pub(crate) fn config(message: String) -> Self {
         Self(exceptions::ConfigError::new_err(message))
@@ -66,6 +71,13 @@ impl Error {
     /// `dstk.errors.Unavailable`.
     pub(crate) fn unavailable(message: String) -> Self {
         Self(exceptions::Unavailable::new_err(message))
+    }
+
+    /// `dstk.errors.OutcomeUnknown`, of a call that nobody will say anything of any more.
+    pub(crate) fn lost() -> Self {
+        Self(exceptions::OutcomeUnknown::new_err(
+            "the client's threads have ended",
+        ))
     }
 
     /// `dstk.errors.InvalidRequest`.

@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::arguments::items;
 use crate::arrow::FixedSizeBinary;
 use crate::errors::{Error, Result};
 
@@ -251,14 +252,7 @@ impl<'py> KeysIn<'py> {
     }
 
     fn of_sequence(keys: &Bound<'py, PyAny>, what: &str, width: Option<usize>) -> Result<Self> {
-        let Ok(iterator) = keys.try_iter() else {
-            let message = format!(
-                "{what} is a {}; pass a numpy array or a list of bytes",
-                keys.get_type().name()?
-            );
-            return Err(Error::wrong_type(message));
-        };
-        let keys = iterator.collect::<PyResult<Vec<_>>>()?;
+        let keys = items(keys, what)?;
         let slices = keys
             .iter()
             .map(|key| key_bytes(key, what))

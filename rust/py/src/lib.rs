@@ -1,6 +1,7 @@
 //! The Python binding: one file per Python-visible class, one error map.
 
 mod allocator;
+mod arguments;
 mod arrow;
 mod client;
 mod completion;

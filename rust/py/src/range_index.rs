@@ -13,6 +13,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::arguments::{self, Threads};
 use crate::errors::{Error, Result};
 use crate::keys_in::{KeysIn, RowsIn, data_of, key_bytes, lookup_key, with_keys};
 
@@ -48,9 +49,6 @@ pub(crate) struct PyRangeIndex {
     inner: RangeIndex,
 }
 
-/// A range as `apply` takes it: start, end (None or empty: no end), owner.
-type Added<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, i64);
-
 #[pymethods]
 impl PyRangeIndex {
     #[new]
@@ -59,8 +57,9 @@ impl PyRangeIndex {
         starts: &Bound<'_, PyAny>,
         ends: Option<&Bound<'_, PyAny>>,
         owners: Option<&Bound<'_, PyAny>>,
-        key_length: Option<usize>,
+        key_length: Option<&Bound<'_, PyAny>>,
     ) -> Result<Self> {
+        let key_length = key_length.map(arguments::key_length).transpose()?;
         if let Some(key_length) = key_length {
             check_key_length(key_length)?;
         }
@@ -111,16 +110,16 @@ impl PyRangeIndex {
     /// Raises KeyLengthError for keys that are too wide, WrongType for what is no keys or for an `out` of another
     /// dtype, InvalidRequest for `threads` below 1 and for an `out` that has another length, cannot be written or
     /// lies in the memory of `keys`.
-    #[pyo3(signature = (keys, out=None, *, threads=1))]
+    #[pyo3(signature = (keys, out=None, *, threads=Threads(1)))]
     fn find_many<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
-        threads: usize,
+        threads: Threads,
     ) -> Result<Bound<'py, PyArray1<i64>>> {
         let keys = KeysIn::new(keys, "keys", Some(self.inner.key_length()))?;
-        let threads = threads_for(keys.len(), threads)?;
+        let threads = threads_for(keys.len(), threads.0);
         let view = keys.view();
         let find = |places: &mut [i64]| {
             in_shares(places, threads, |positions, places| {
@@ -149,17 +148,17 @@ impl PyRangeIndex {
     /// the sorting.
     ///
     /// Raises what `find_many` raises, and InvalidRequest when the two arrays of `out` lie in one another.
-    #[pyo3(signature = (keys, out=None, *, threads=1))]
+    #[pyo3(signature = (keys, out=None, *, threads=Threads(1)))]
     #[expect(clippy::type_complexity, reason = "the two arrays that Python sees")]
     fn group<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
-        out: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
-        threads: usize,
+        out: Option<&Bound<'py, PyAny>>,
+        threads: Threads,
     ) -> Result<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
         let keys = KeysIn::new(keys, "keys", Some(self.inner.key_length()))?;
-        let threads = threads_for(keys.len(), threads)?;
+        let threads = threads_for(keys.len(), threads.0);
         let view = keys.view();
         let count = keys.len();
         let offsets_count = self.inner.owners() as usize + 2;
@@ -175,6 +174,7 @@ impl PyRangeIndex {
             })?;
             sort_by_owner(&owners, order, offsets)
         };
+        let out = out.map(arguments::pair).transpose()?;
         let ((order, mut order_places), (offsets, mut offset_places)) = match out {
             Some((order, offsets)) => (
                 out_array(&order, "out[0]", count, &keys)?,
@@ -204,21 +204,21 @@ impl PyRangeIndex {
     fn apply(
         &self,
         py: Python<'_>,
-        remove: Vec<Bound<'_, PyAny>>,
-        add: Vec<Added<'_>>,
+        remove: &Bound<'_, PyAny>,
+        add: &Bound<'_, PyAny>,
     ) -> Result<Self> {
         let mut delta = Delta::default();
-        for start in &remove {
-            delta.remove.push(key_bytes(start, "remove")?.into());
+        for start in arguments::items(remove, "remove")? {
+            delta.remove.push(key_bytes(&start, "remove")?.into());
         }
-        for (start, end, owner) in &add {
-            let end = end.as_ref().map(|end| key_bytes(end, "add")).transpose()?;
+        for range in arguments::items(add, "add")? {
+            let (start, end, owner) = arguments::range(&range)?;
             let bounds = Bounds::padded(
-                key_bytes(start, "add")?,
-                end.unwrap_or_default(),
+                key_bytes(&start, "add")?,
+                &arguments::bound(&end, "add")?,
                 self.inner.key_length(),
             )?;
-            let owner = u32::try_from(*owner).map_err(|_| bad_owner(owner))?;
+            let owner = owner.extract::<u32>().map_err(|_| bad_owner(&owner))?;
             delta.add.push((bounds, owner));
         }
         // Short as it is, readers who come back from a batch would wait for it.
@@ -232,9 +232,11 @@ impl PyRangeIndex {
     fn bounds<'py>(
         &self,
         py: Python<'py>,
-        position: usize,
+        position: &Bound<'py, PyAny>,
     ) -> Result<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let Some(range) = self.inner.get(position) else {
+        let at = arguments::whole(position, "position", "a number of a range, an int")?;
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let Some(range) = at.and_then(|at| self.inner.get(at)) else {
             let message = format!(
                 "range {position} of {}: positions are 0 to {} less one",
                 self.len(),
@@ -347,11 +349,8 @@ fn slice_of<'a>(places: &'a mut PyReadwriteArray1<'_, i64>) -> Result<&'a mut [i
 }
 
 /// How many threads are worth starting for so many keys, of those asked for.
-fn threads_for(keys: usize, asked: usize) -> Result<usize> {
-    if asked == 0 {
-        return Err(Error::invalid("threads is 0; pass 1 or more".to_owned()));
-    }
-    Ok(asked.min(keys / KEYS_A_THREAD).max(1))
+fn threads_for(keys: usize, asked: usize) -> usize {
+    asked.min(keys / KEYS_A_THREAD).max(1)
 }
 
 /// Cuts `places` into one share a thread and has them filled at the same time; `fill` is told which positions they are.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::asker::Asker;
 use super::attempt::Attempt;
 use super::{Inner, OpResult};
 use crate::operation::Operation;
@@ -14,6 +15,7 @@ type Completion = Box<dyn FnOnce(Vec<OpResult>) + Send>;
 struct Many {
     client: Arc<Inner>,
     deadline: Instant,
+    asker: Arc<Asker>,
     state: Mutex<State>,
 }
 
@@ -30,6 +32,7 @@ pub(super) fn start(
     client: &Arc<Inner>,
     operations: Vec<Operation>,
     deadline: Instant,
+    asker: Arc<Asker>,
     completion: Completion,
 ) {
     let checks: Vec<_> = operations
@@ -44,6 +47,7 @@ pub(super) fn start(
     let many = Arc::new(Many {
         client: Arc::clone(client),
         deadline,
+        asker,
         state: Mutex::new(State {
             waiting: waiting.into_iter(),
             results: checks
@@ -78,7 +82,8 @@ impl Many {
             };
             let many = Arc::clone(self);
             let completion = Box::new(move |result| many.ended(index, result));
-            Attempt::start(&self.client, operation, self.deadline, completion);
+            let asker = Arc::clone(&self.asker);
+            Attempt::start(&self.client, operation, self.deadline, asker, completion);
         }
         self.finish_if_done();
     }

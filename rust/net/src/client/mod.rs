@@ -1,10 +1,13 @@
 //! The client: routing table, connections, batching, retries.
 
+mod asker;
 mod attempt;
+mod life;
 mod many;
 mod runtime;
 mod scan;
 mod table;
+mod under_way;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +23,14 @@ use tokio::time::Instant;
 
 use self::attempt::Attempt;
 use self::table::Table;
+use self::under_way::UnderWay;
 use crate::error::ClientError;
 use crate::identity::Home;
 use crate::operation::{Condition, Operation};
 use crate::peers::Peers;
 use crate::settings::ClientSettings;
 
+pub use self::asker::Asker;
 pub use self::runtime::runtime;
 pub use self::scan::{ScanRange, Scanned};
 
@@ -54,7 +59,16 @@ struct Closer(Arc<Inner>);
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close(Duration::ZERO);
+    }
+}
+
+/// Gives calls up when nobody waits for them any more.
+struct Waiting(Arc<Asker>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 
@@ -77,8 +91,9 @@ struct Inner {
     process: u32,
     turns: Turns,
     closed: AtomicBool,
-    /// Closed with the client, so that its stream of routes ends.
+    /// Told when the client is closed: its stream of routes ends, and what waits to be tried again.
     closing: watch::Sender<bool>,
+    under_way: UnderWay,
     counters: Counters,
 }
 
@@ -116,11 +131,17 @@ impl Client {
             turns: Turns::default(),
             closed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
+            under_way: UnderWay::default(),
             counters: Counters::default(),
         });
-        let closing = inner.closing.subscribe();
+        let mut closing = inner.closing.subscribe();
         let kept = table::keep(Arc::downgrade(&inner), updates);
-        runtime.spawn(table::until_closed(closing, kept));
+        runtime.spawn(async move {
+            tokio::select! {
+                _ = closing.wait_for(|closed| *closed) => {}
+                () = kept => {}
+            }
+        });
         Ok(Self {
             closer: Arc::new(Closer(inner)),
         })
@@ -159,11 +180,13 @@ impl Client {
     }
 
     /// Starts an operation; `completion` is called once with how it ended, from a thread of the client's, or at once
-    /// when the operation itself is wrong. It must not block. No `timeout`: the settings'.
+    /// when the operation itself is wrong. It must not block. No `timeout`: the settings'. When `asker` gives it up
+    /// before it has ended, nothing that it is told is of any meaning.
     pub fn submit(
         &self,
         operation: Operation,
         timeout: Option<Duration>,
+        asker: Arc<Asker>,
         completion: impl FnOnce(OpResult) + Send + 'static,
     ) {
         let inner = self.inner();
@@ -172,6 +195,7 @@ impl Client {
                 inner,
                 operation,
                 inner.deadline(timeout),
+                asker,
                 Box::new(completion),
             ),
             Err(error) => completion(Err(error)),
@@ -183,6 +207,7 @@ impl Client {
         &self,
         operations: Vec<Operation>,
         timeout: Option<Duration>,
+        asker: Arc<Asker>,
         completion: impl FnOnce(Vec<OpResult>) + Send + 'static,
     ) {
         let inner = self.inner();
@@ -190,6 +215,7 @@ impl Client {
             inner,
             operations,
             inner.deadline(timeout),
+            asker,
             Box::new(completion),
         );
     }
@@ -199,6 +225,7 @@ impl Client {
         &self,
         range: ScanRange,
         timeout: Option<Duration>,
+        asker: Arc<Asker>,
         completion: impl FnOnce(Result<Scanned, ClientError>) + Send + 'static,
     ) {
         let inner = Arc::clone(self.inner());
@@ -206,9 +233,18 @@ impl Client {
             return completion(Err(error));
         }
         let deadline = inner.deadline(timeout);
-        self.inner()
-            .runtime
-            .spawn(async move { completion(scan::run(&inner, range, deadline).await) });
+        inner.under_way.begin();
+        self.inner().runtime.spawn(async move {
+            let scanned = tokio::select! {
+                scanned = scan::run(&inner, range, deadline) => scanned,
+                () = inner.until_closed() => Err(ClientError::Unavailable(
+                    "the client was closed before the scan had ended".into(),
+                )),
+                () = asker.given_up() => Err(ClientError::Unavailable("the scan was given up".into())),
+            };
+            completion(scanned);
+            inner.under_way.end();
+        });
     }
 
     /// Reads a row.
@@ -242,14 +278,21 @@ impl Client {
     /// Reads rows of a range.
     pub async fn scan(&self, range: ScanRange) -> Result<Scanned, ClientError> {
         let (ended, end) = oneshot::channel();
-        self.submit_scan(range, None, |result| _ = ended.send(result));
-        end.await.unwrap_or_else(|_| Err(closed()))
+        let waiting = Waiting(Arc::default());
+        self.submit_scan(range, None, Arc::clone(&waiting.0), |result| {
+            _ = ended.send(result)
+        });
+        end.await.unwrap_or_else(|_| Err(lost()))
     }
 
+    /// An operation that is given up when nobody waits for it any more.
     async fn run(&self, operation: Operation) -> OpResult {
         let (ended, end) = oneshot::channel();
-        self.submit(operation, None, |result| _ = ended.send(result));
-        end.await.unwrap_or_else(|_| Err(closed()))
+        let waiting = Waiting(Arc::default());
+        self.submit(operation, None, Arc::clone(&waiting.0), |result| {
+            _ = ended.send(result)
+        });
+        end.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// The routing table as it is now.
@@ -257,8 +300,10 @@ impl Client {
         self.inner().table.now()
     }
 
-    /// Counters since the start, by name.
+    /// Counters since the start, by name; and what is under way: calls, those of them that were sent, and the bytes of
+    /// keys and values that connections hold for them.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let open = self.inner().peers.under_way();
         let counters = &self.inner().counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
@@ -266,29 +311,53 @@ impl Client {
             ("retries", read(&counters.retries)),
             ("hints", read(&counters.hints)),
             ("outcome_unknown", read(&counters.outcome_unknown)),
+            ("under_way", self.inner().under_way.count() as u64),
+            ("sent", open.sent as u64),
+            ("open_bytes", open.bytes as u64),
             ("connections", self.inner().peers.len() as u64),
             ("routes", self.inner().table.now().len() as u64),
             ("routes_version", self.inner().table.now().version()),
         ]
     }
 
-    /// Ends it: what is under way ends as it would if the connections broke, and later calls are refused.
-    pub fn close(&self) {
-        self.inner().close();
+    /// Ends it: later calls are refused, those that were not sent end as unavailable, and those that were have the
+    /// settings' `close_timeout` to be answered. `completion` is called once when the last of them has ended.
+    pub fn close(&self, completion: impl FnOnce() + Send + 'static) {
+        let inner = Arc::clone(self.inner());
+        inner.close(inner.settings.close_timeout);
+        if inner.process != std::process::id() {
+            return completion(); // What is under way is the parent's.
+        }
+        self.inner().runtime.spawn(async move {
+            inner.under_way.none().await;
+            completion();
+        });
+    }
+
+    /// Whether it takes calls: not once it is closed, nor in a fork.
+    pub fn alive(&self) -> Result<(), ClientError> {
+        self.inner().alive()
     }
 }
 
-fn closed() -> ClientError {
-    ClientError::Invalid("this client is closed: connect anew".into())
+/// A completion was dropped, which happens when the process ends.
+fn lost() -> ClientError {
+    ClientError::OutcomeUnknown("the client's threads have ended".into())
 }
 
 impl Inner {
-    fn close(&self) {
+    fn close(&self, answers: Duration) {
         self.closed.store(true, Ordering::Release);
         if self.process == std::process::id() {
-            self.peers.close();
+            self.peers.close(Instant::now() + answers);
             self.closing.send_replace(true);
         }
+    }
+
+    /// Ends when the client is closed.
+    async fn until_closed(&self) {
+        // Fails when the sender is gone, which is here.
+        let _ = self.closing.subscribe().wait_for(|closed| *closed).await;
     }
 
     fn is_closed(&self) -> bool {
@@ -301,7 +370,9 @@ impl Inner {
 
     fn alive(&self) -> Result<(), ClientError> {
         if self.is_closed() {
-            return Err(closed());
+            return Err(ClientError::Invalid(
+                "this client is closed: connect anew".into(),
+            ));
         }
         let process = std::process::id();
         if process != self.process {

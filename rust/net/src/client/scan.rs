@@ -78,7 +78,7 @@ pub(super) async fn run(
         };
         tries += 1;
         let pause = client.pause(tries);
-        if Instant::now() + pause >= deadline || client.is_closed() {
+        if Instant::now() + pause >= deadline {
             let text = format!("the scan could not go on after {tries} tries: {reason}");
             return Err(if limited {
                 ClientError::LimitReached(text)

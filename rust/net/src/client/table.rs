@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use dstk_core::index::IndexError;
 use dstk_core::routing::{Entry, RoutingTable};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code as StatusCode, Status, Streaming};
 
@@ -231,17 +230,6 @@ async fn open<C: Call>(
     timeout_at(until, ask)
         .await
         .unwrap_or_else(|_| Err(Refused::Other(format!("{address} does not answer"))))
-}
-
-/// Runs `kept` until the client is closed or gone.
-pub(super) async fn until_closed(
-    mut closing: watch::Receiver<bool>,
-    kept: impl Future<Output = ()>,
-) {
-    tokio::select! {
-        _ = closing.wait_for(|closed| *closed) => {}
-        () = kept => {}
-    }
 }
 
 /// Keeps the table of a client up to date for as long as there is one.
