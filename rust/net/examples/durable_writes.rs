@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let before = log_counters(&worker);
     let (writes, rate) = measure(&client, Verb::Put, callers, seconds)?;
     let after = log_counters(&worker);
-    client.close();
+    client.close(|| {});
     worker.stop(Duration::from_secs(5));
     let (syncs, bytes) = (after.0 - before.0, after.1 - before.1);
     let group = bytes / syncs.max(1);

@@ -156,7 +156,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         longest(PAUSE - WINDOW),
         written as f64 / seconds,
     );
-    client.close();
+    client.close(|| {});
     worker.stop(Duration::from_secs(5));
     Ok(())
 }

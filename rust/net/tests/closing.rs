@@ -119,7 +119,10 @@ fn what_was_sent_is_waited_for() {
 fn what_waits_to_be_tried_again_ends_at_once_and_was_not_sent() {
     let (runtime, pod) = (runtime(), Pod::start("w0"));
     pod.serve("low", 1, "", "m");
-    let update = table(&[("w0", &pod.address)], &[("low", "", "m", 1, "w0")]);
+    let update = table(
+        &[("w0", &pod.address)],
+        &[("low", "", "m", 1, "w0"), ("high", "m", "", 1, "")],
+    );
     pod.node().apply_routes(&update).unwrap();
     for gives_up in [false, true] {
         let settings = ClientSettings {

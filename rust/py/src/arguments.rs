@@ -221,13 +221,19 @@ pub(crate) fn value(value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
             type_name(value)
         )));
     };
-    if !value.is_exact_instance_of::<PyBytes>() && type_name(value) == "bytes_" {
-        return Err(Error::wrong_type(format!(
-            "value {} is an item of a numpy array, which has lost the zero bytes at its end: pass the array, or bytes",
-            shown(value)
-        )));
-    }
+    refuse_stripped(value, "value")?;
     Ok(bytes.as_bytes().to_vec())
+}
+
+/// Refuses an item of a numpy array of dtype `S`: numpy has taken the zero bytes from its end.
+pub(crate) fn refuse_stripped(bytes: &Bound<'_, PyAny>, what: &str) -> Result<()> {
+    if bytes.is_exact_instance_of::<PyBytes>() || type_name(bytes) != "bytes_" {
+        return Ok(());
+    }
+    Err(Error::wrong_type(format!(
+        "{what} {} is an item of a numpy array, which has lost the zero bytes at its end: pass the array, or bytes",
+        shown(bytes)
+    )))
 }
 
 /// Many keys of just this length.

@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::arguments::items;
+use crate::arguments::{items, refuse_stripped};
 use crate::arrow::FixedSizeBinary;
 use crate::errors::{Error, Result};
 
@@ -434,7 +434,10 @@ fn is_aligned(array: &Bound<'_, PyUntypedArray>) -> bool {
 /// The bytes of one key or bound.
 pub(crate) fn key_bytes<'a>(key: &'a Bound<'_, PyAny>, what: &str) -> Result<&'a [u8]> {
     match key.cast::<PyBytes>() {
-        Ok(bytes) => Ok(bytes.as_bytes()),
+        Ok(bytes) => {
+            refuse_stripped(key, what)?;
+            Ok(bytes.as_bytes())
+        }
         Err(_) => {
             let message = format!(
                 "{what}: a key is bytes, not {} (dstk.keys encodes)",
