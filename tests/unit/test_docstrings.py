@@ -89,7 +89,7 @@ def test_editors_show_what_help_shows() -> None:
 VERBS = ("get", "put", "delete", "get_many", "put_many", "delete_many", "scan")
 
 
-@pytest.mark.parametrize("client", [dstk.Client])
+@pytest.mark.parametrize("client", [dstk.Client, dstk.aio.Client])
 @pytest.mark.parametrize("verb", VERBS)
 def test_verbs_say_what_comes_back_and_what_is_raised(client: type, verb: str) -> None:
     said = documentation(getattr(client, verb))

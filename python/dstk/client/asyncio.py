@@ -16,9 +16,10 @@ from dstk.client.settings import ClientSettings, Target
 class Client:
     """Reads and writes one keyspace from one event loop; see :class:`dstk.client.blocking.Client` for each verb.
 
-    The verbs return futures: awaiting one after the other waits for each, gathering them lets them share messages.
-    Cancelling one gives its call up: what was not sent is never sent; what was, the worker has. A client belongs to the
-    event loop it was connected in, and is refused in another: connect once in each loop.
+    The verbs return futures, and take ``timeout`` in seconds: awaiting one after the other waits for each, gathering
+    them lets them share messages. Cancelling one gives its call up: what was not sent is never sent; what was, the
+    worker has. A client belongs to the event loop it was connected in, and is refused in another: connect once in each
+    loop.
     """
 
     def __init__(self, native: NativeClient, keyspace: str, loop: asyncio.AbstractEventLoop) -> None:
@@ -36,33 +37,50 @@ class Client:
         return self._native.key_length
 
     def get(self, key: bytes, *, timeout: float | None = None) -> asyncio.Future[verbs.Row | None]:
-        """The row under `key`, or None."""
+        """The row under `key`, or None. Raises what all verbs do, see :class:`dstk.client.Client`."""
         return self._answers.ask(verbs.get(key, timeout))
 
     def put(
         self, key: bytes, value: bytes, if_version: int | None = None, *, timeout: float | None = None
     ) -> asyncio.Future[int]:
-        """Store `value` under `key`; the row's new version."""
+        """Store `value` under `key`; the row's new version.
+
+        ``if_version``: the row must have this version now, 0 meaning that there must be no row. Raises
+        :class:`~dstk.errors.VersionMismatch` else, and :class:`~dstk.errors.OutcomeUnknown` when nobody knows whether
+        it was stored.
+        """
         return self._answers.ask(verbs.put(key, value, if_version, timeout))
 
     def delete(
         self, key: bytes, if_version: int | None = None, *, timeout: float | None = None
     ) -> asyncio.Future[int | None]:
-        """Remove the row under `key`; the version of the removal, or None if there was no row."""
+        """Remove the row under `key`; the version of the removal, or None if there was no row.
+
+        With ``if_version`` the row must have this version now. Raises :class:`~dstk.errors.VersionMismatch` else.
+        """
         return self._answers.ask(verbs.delete(key, if_version, timeout))
 
     def get_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> asyncio.Future[list[verbs.Row | None]]:
-        """The rows under n keys, in their order."""
+        """The rows under n `keys`, in their order, None where there is none.
+
+        Raises :class:`~dstk.errors.PartialFailure` if some could not be read; its ``results`` have the others.
+        """
         return self._answers.ask(verbs.get_many(keys, timeout))
 
     def put_many(
         self, keys: verbs.Keys, values: verbs.Values, *, timeout: float | None = None
     ) -> asyncio.Future[list[int]]:
-        """Store n values under n keys; the versions, in their order."""
+        """Store n `values` under n `keys`; the versions, in their order. Each row is a write of its own.
+
+        Raises :class:`~dstk.errors.PartialFailure`, whose ``results`` tell each one's fate.
+        """
         return self._answers.ask(verbs.put_many(keys, values, timeout))
 
     def delete_many(self, keys: verbs.Keys, *, timeout: float | None = None) -> asyncio.Future[list[int | None]]:
-        """Remove the rows under n keys."""
+        """Remove the rows under n `keys`: the versions of the removals, None where there was no row.
+
+        Raises :class:`~dstk.errors.PartialFailure`, whose ``results`` tell each one's fate.
+        """
         return self._answers.ask(verbs.delete_many(keys, timeout))
 
     def scan(
@@ -74,7 +92,11 @@ class Client:
         reverse: bool = False,
         timeout: float | None = None,
     ) -> asyncio.Future[verbs.Page]:
-        """Up to `limit` rows with ``start <= key < end``, from the last one down if `reverse`."""
+        """Up to `limit` rows with ``start <= key < end``, from the last one down if `reverse`.
+
+        When there are more, the page's ``cursor`` is where to go on. Raises :class:`~dstk.errors.LimitError` without a
+        `limit`, :class:`~dstk.errors.InvalidRange` when `start` is not below `end`.
+        """
         return self._answers.ask(verbs.scan(start, end, limit, reverse, timeout))
 
     async def close(self) -> None:

@@ -94,7 +94,7 @@ def delete(key: bytes, if_version: int | None, timeout: float | None) -> Call[in
 
 def get_many(keys: Keys, timeout: float | None) -> Call[list[Row | None]]:
     """See :meth:`dstk.client.Client.get_many`."""
-    return Call("get_many", (keys, timeout), lambda raw: [_row(one) for one in _whole(raw)])
+    return Call("get_many", (keys, timeout), _rows)
 
 
 def put_many(keys: Keys, values: Values, timeout: float | None) -> Call[list[int]]:
@@ -118,6 +118,11 @@ def _same(raw: T) -> T:
 
 def _row(raw: tuple[bytes, int] | None) -> Row | None:
     return None if raw is None else Row._make(raw)
+
+
+def _rows(results: list[Any]) -> list[Row | None]:
+    made = [one if isinstance(one, BaseException) else _row(one) for one in results]
+    return _whole(made)
 
 
 def _page(raw: tuple[list[tuple[bytes, bytes, int]], bytes | None]) -> Page:

@@ -34,14 +34,12 @@ impl Ended {
         match self {
             Self::One(verb, result) => one(py, verb, result),
             Self::Many(verb, results) => {
-                let place = |result| match one(py, verb, result) {
-                    Err(error) if verb != Verb::Get => {
-                        Ok(PyErr::from(error).into_value(py).into_bound(py).into_any())
-                    }
-                    other => other,
+                let place = |result| {
+                    one(py, verb, result).unwrap_or_else(|error| {
+                        PyErr::from(error).into_value(py).into_bound(py).into_any()
+                    })
                 };
-                let places = results.into_iter().map(place).collect::<Result<Vec<_>>>()?;
-                Ok(PyList::new(py, places)?.into_any())
+                Ok(PyList::new(py, results.into_iter().map(place))?.into_any())
             }
             Self::Closed => Ok(py.None().into_bound(py)),
             Self::Scan(result) => {
