@@ -81,9 +81,9 @@ class Node:
         end: bytes,
     ) -> PartitionState: ...
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
-    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool, int]]:
+    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool, int, int]]:
         """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role, key length, whether it is
-        durable, size) of every partition."""
+        durable, size, sequence on disk) of every partition; a sequence of 0 is not known."""
     @property
     def cluster(self) -> str | None:
         """The cluster that the worker belongs to; None before an operator has named it."""
@@ -104,6 +104,13 @@ class Node:
     @property
     def term(self) -> int:
         """Highest term of an operator that was heard; 0: none was."""
+    @property
+    def origin(self) -> tuple[str, int, list[str], int] | None:
+        """(the life that made the data directory, starts, the last lives that used it, where its log ended when this one
+        began); None without a data directory."""
+    @property
+    def durable_position(self) -> int:
+        """Up to where the log is on disk, over all lives of the data directory; 0 without one."""
     @property
     def failure(self) -> str | None:
         """Why the log cannot be written any more, if so: only a new start helps."""

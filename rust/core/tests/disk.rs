@@ -541,3 +541,112 @@ fn a_keyspace_of_memory_leaves_nothing_on_disk() {
     shut(node);
     assert!(open(dir.path()).states(None, 0).unwrap().is_empty());
 }
+
+#[test]
+fn a_directory_says_who_made_it_and_which_lives_used_it() {
+    let dir = Scratch::new();
+    let begin = |life: &str| Node::open("w", life, settings(), dir.path()).unwrap();
+    let first = begin("pod/a");
+    let origin = first.origin().unwrap().clone();
+    assert_eq!(
+        (&*origin.directory, origin.starts, origin.began),
+        ("a", 1, 0)
+    );
+    assert_eq!(origin.lives, ["a"]);
+    serve(&first);
+    wait(&first, &put(&first, 1, b"one"));
+    let reached = first.durable_position();
+    shut(first);
+    let second = begin("pod/b");
+    let origin = second.origin().unwrap().clone();
+    assert_eq!((&*origin.directory, origin.starts), ("a", 2));
+    assert_eq!(origin.lives, ["a", "b"]);
+    assert_eq!(origin.began, reached, "what was on disk is there");
+    shut(second);
+}
+
+#[test]
+fn a_copy_that_is_put_back_says_so_though_all_its_checksums_hold() {
+    let dir = Scratch::new();
+    let begin = |dir: &Path, life: &str| Node::open("w", life, settings(), dir).unwrap();
+    let node = begin(dir.path(), "pod/a");
+    serve(&node);
+    wait(&node, &put(&node, 1, b"old"));
+    let copied = copy(dir.path());
+    wait(&node, &put(&node, 1, b"new"));
+    let reached = node.durable_position();
+    shut(node);
+    let next = begin(dir.path(), "pod/b");
+    shut(next);
+
+    let same_life = begin(copied.path(), "pod/c");
+    let origin = same_life.origin().unwrap();
+    assert!(
+        origin.began < reached,
+        "its log is shorter than what life a had on disk"
+    );
+    assert_eq!(origin.lives, ["a", "c"], "it knows nothing of life b");
+    shut(same_life);
+}
+
+#[test]
+fn what_one_place_says_of_the_directory_is_enough_and_what_neither_says_is_damage() {
+    let dir = Scratch::new();
+    for life in ["pod/a", "pod/b"] {
+        shut(Node::open("w", life, settings(), dir.path()).unwrap());
+    }
+    let path = dir.path().join("identity");
+    let whole = fs::read(&path).unwrap();
+    for place in [0, whole.len() / 2] {
+        let mut torn = whole.clone();
+        torn[place + 20] ^= 1;
+        fs::write(&path, &torn).unwrap();
+        let node = Node::open("w", "pod/c", settings(), dir.path()).unwrap();
+        assert_eq!(node.origin().unwrap().directory, "a");
+        shut(node);
+    }
+    fs::write(&path, vec![1; whole.len()]).unwrap();
+    let error = Node::open("w", "pod/d", settings(), dir.path())
+        .err()
+        .unwrap();
+    assert!(matches!(error, DiskError::Damaged { .. }), "{error}");
+    assert!(check(dir.path()).is_err());
+}
+
+#[test]
+fn of_very_many_lives_the_last_are_remembered() {
+    let dir = Scratch::new();
+    for life in 0..40 {
+        let node = Node::open("w", &format!("pod/{life}"), settings(), dir.path()).unwrap();
+        shut(node);
+    }
+    let node = Node::open("w", "pod/last", settings(), dir.path()).unwrap();
+    let origin = node.origin().unwrap();
+    assert_eq!((origin.starts, &*origin.directory), (41, "0"));
+    assert_eq!(origin.lives.len(), 32);
+    assert_eq!(origin.lives.last().map(String::as_str), Some("last"));
+}
+
+#[test]
+fn a_load_names_no_sequence_that_a_crash_may_take_back() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    for round in 0..8 {
+        let replies: Vec<Reply> = (0..50).map(|key| put(&node, key, &[round])).collect();
+        let told = node.loads(0)[0].sequence;
+        let copied = copy(dir.path());
+        let next = open(copied.path());
+        let kept = next.states(None, 0).unwrap()[0].sequence;
+        assert!(told <= kept, "{told} was told, {kept} is what a crash left");
+        shut(next);
+        let last = replies.last().unwrap();
+        wait(&node, last);
+        assert_eq!(
+            node.loads(0)[0].sequence,
+            last.version,
+            "what is on disk is told"
+        );
+    }
+    shut(node);
+}

@@ -29,7 +29,7 @@ impl Drop for PyNode {
 }
 
 /// What a partition costs, as Python sees it: keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median
-/// key, role, key length, whether it is durable.
+/// key, role, key length, whether it is durable, sequence that is on disk.
 type Load<'py> = (
     String,
     String,
@@ -42,6 +42,7 @@ type Load<'py> = (
     &'static str,
     usize,
     bool,
+    u64,
     u64,
 );
 
@@ -321,6 +322,7 @@ impl PyNode {
                 load.key_length,
                 load.durable,
                 load.size,
+                load.sequence,
             )
         };
         loads.into_iter().map(load).collect()
@@ -365,6 +367,17 @@ impl PyNode {
     #[getter]
     fn term(&self) -> u64 {
         self.node().term()
+    }
+
+    #[getter]
+    fn origin(&self) -> Option<(String, u64, Vec<String>, u64)> {
+        let origin = self.node().origin()?.clone();
+        Some((origin.directory, origin.starts, origin.lives, origin.began))
+    }
+
+    #[getter]
+    fn durable_position(&self) -> u64 {
+        self.node().durable_position()
     }
 
     #[getter]

@@ -157,6 +157,17 @@ impl Journal {
         self.undecided.back().copied().unwrap_or(self.barrier())
     }
 
+    /// The last sequence up to which all is on disk, of a partition whose last one is `sequence`; 0 where that is not
+    /// known.
+    pub(crate) fn durable_sequence(&mut self, sequence: u64) -> u64 {
+        self.forget_durable();
+        match (self.barrier(), self.undecided.is_empty()) {
+            (0, true) => sequence,
+            (0, false) => self.first - 1,
+            _ => 0,
+        }
+    }
+
     fn barrier(&mut self) -> Position {
         if self.barrier <= self.disk.wal.durable() {
             self.barrier = 0;

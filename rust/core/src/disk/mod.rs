@@ -4,6 +4,7 @@
 mod checkpoint;
 pub(crate) mod cluster;
 mod description;
+mod identity;
 mod journal;
 mod record;
 mod recover;
@@ -15,6 +16,7 @@ mod wal;
 
 pub(crate) use checkpoint::{CheckpointPart, Checkpointer};
 pub(crate) use description::Description;
+pub use identity::Origin;
 pub(crate) use journal::Journal;
 pub(crate) use record::{PartitionId, Record};
 pub use recover::{DiskError, Report, check};
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checkpoint::Manifest;
+use identity::Identity;
 use recover::Recovered;
 use wal::Begin;
 use xxhash_rust::xxh3::xxh3_64;
@@ -39,6 +42,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Disk {
     pub(crate) wal: Arc<Wal>,
     pub(crate) checkpointer: Checkpointer,
+    /// Which directory it is.
+    pub(crate) origin: Origin,
     next_id: AtomicU64,
     /// Keeps other processes out for as long as it is open.
     _lock: File,
@@ -92,6 +97,7 @@ impl Disk {
         segment::sync_dir(dir).map_err(io)?;
         recover::cut(dir, &segments).map_err(io)?;
         checkpoint::remove_all_but(dir, &manifest);
+        let origin = Identity::begin(dir, life, end)?;
         reach(Point::AfterRecovery, "").map_err(io)?;
         let begin = Begin {
             capacity: settings.segment_bytes,
@@ -111,6 +117,7 @@ impl Disk {
         let disk = Self {
             wal,
             checkpointer,
+            origin,
             next_id: AtomicU64::new(next_id),
             _lock: lock,
         };

@@ -234,6 +234,7 @@ pub fn check(dir: &Path) -> Result<Report, DiskError> {
     }
     let _lock = super::lock(dir)?;
     let recovered = recover(dir, None)?;
+    super::Identity::read(dir)?;
     Ok(Report {
         worker: recovered.manifest.worker,
         partitions: recovered.held.len(),

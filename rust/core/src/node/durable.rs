@@ -12,7 +12,8 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use super::shard::Shard;
 use crate::disk::{
-    CheckpointPart, Description, Disk, DiskError, DiskSettings, Held, Position, Record, Synced,
+    CheckpointPart, Description, Disk, DiskError, DiskSettings, Held, Origin, Position, Record,
+    Synced,
 };
 use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
 use crate::sync::Mutex;
@@ -183,6 +184,17 @@ impl Node {
             Some(disk) => disk.wal.durable() >= position,
             None => true,
         }
+    }
+
+    /// Which data directory this is, and which lives have used it; none where nothing is written down.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.context.disk.as_ref().map(|disk| &disk.origin)
+    }
+
+    /// Up to where the log is on disk, over all lives of the data directory; 0 where nothing is written down.
+    pub fn durable_position(&self) -> Position {
+        let disk = self.context.disk.as_ref();
+        disk.map_or(0, |disk| disk.wal.durable())
     }
 
     /// Why the log cannot be written any more, if so: this life of the worker is over.

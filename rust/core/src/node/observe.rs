@@ -41,6 +41,8 @@ pub struct PartitionLoad {
     pub key_length: usize,
     /// Whether its changes are written down.
     pub durable: bool,
+    /// Sequence of the last write that a restart cannot take back; 0: not known just now.
+    pub sequence: u64,
 }
 
 impl Node {
@@ -92,6 +94,11 @@ impl Node {
             let mut held = cell.partition.lock();
             let rates = held.load.rates(now, half_life);
             let total = held.tree.total();
+            let sequence = held.sequence;
+            let sequence = match &mut held.journal {
+                Some(journal) => journal.durable_sequence(sequence),
+                None => sequence,
+            };
             let halves = (total.rows >= 2).then(|| held.tree.key_at(total.rows / 2));
             (held.role != Role::Disconnected).then(|| PartitionLoad {
                 keyspace: Arc::clone(&cell.keyspace),
@@ -106,6 +113,7 @@ impl Node {
                 role: held.role,
                 key_length: cell.bounds.key_length(),
                 durable: held.journal.is_some(),
+                sequence,
             })
         };
         self.cells().iter().filter_map(load).collect()
