@@ -11,7 +11,7 @@ from dstk.local.files import poll
 
 T = TypeVar("T")
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 LOOK_SECONDS = 0.02
 
 

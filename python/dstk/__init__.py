@@ -5,11 +5,11 @@ its own, ``dstk.keys`` order-preserving key encoders, ``dstk.errors`` what may b
 """
 
 from dstk import aio, errors, keys
-from dstk.client import Client, ClientSettings, KeyedRow, Page, Row, connect
+from dstk.client import Client, ClientSettings, KeyedRow, Loss, Page, Row, connect
 from dstk.keys import RangeIndex
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Client", "ClientSettings", "KeyedRow", "Page", "RangeIndex", "Row", "aio", "connect", "errors", "keys",
+    "Client", "ClientSettings", "KeyedRow", "Loss", "Page", "RangeIndex", "Row", "aio", "connect", "errors", "keys",
 ]  # fmt: skip

@@ -81,9 +81,11 @@ class Node:
         end: bytes,
     ) -> PartitionState: ...
     def states(self, partitions: Sequence[str] | None = None) -> list[PartitionState]: ...
-    def loads(self) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool, int, int]]:
-        """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role, key length, whether it is
-        durable, size, sequence on disk) of every partition; a sequence of 0 is not known."""
+    def loads(
+        self,
+    ) -> list[tuple[str, str, int, int, int, float, float, bytes | None, Role, tuple[int, bool, int, int]]]:
+        """(keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median key, role, (key length, whether it is
+        durable, size, sequence on disk)) of every partition; a sequence of 0 is not known."""
     @property
     def cluster(self) -> str | None:
         """The cluster that the worker belongs to; None before an operator has named it."""
@@ -106,8 +108,8 @@ class Node:
         """Highest term of an operator that was heard; 0: none was."""
     @property
     def origin(self) -> tuple[str, int, list[str], int] | None:
-        """(the life that made the data directory, starts, the last lives that used it, where its log ended when this one
-        began); None without a data directory."""
+        """(the life that made the data directory, starts, the last lives that used it, where its log ended when this
+        one began); None without a data directory."""
     @property
     def durable_position(self) -> int:
         """Up to where the log is on disk, over all lives of the data directory; 0 without one."""
@@ -167,6 +169,8 @@ class Client:
         """Connects, fetches the routing table. Raises Unavailable, UnknownKeyspace. Blocks."""
     @property
     def key_length(self) -> int: ...
+    def losses(self) -> list[tuple[bytes, bytes, str, int, str, bool]]:
+        """(start, end, partition, since in milliseconds of UTC, reason, held) of each range whose rows were lost."""
     def close(self) -> None:
         """Refuses later calls, and blocks until those under way have ended: see rust/net/src/client/life.rs."""
     # Sync verbs. `timeout` in seconds; None: the client's default.

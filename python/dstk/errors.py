@@ -17,6 +17,7 @@
     │   ├── NotReady                     the worker knows of it but cannot serve it yet
     │   ├── LimitReached                 a bound of the worker (memory, held requests) is reached
     │   └── DeadlineExceeded(TimeoutError)   the caller's deadline passed before it could be done
+    ├── DataLost                         the rows were lost, and the range is not served before that is accepted
     ├── PartialFailure                   some operations of a *_many call failed
     ├── OutcomeUnknown                   a write that may or may not have been applied
     ├── Conflict                         a control action that no longer fits what the worker holds
@@ -40,6 +41,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "DataDamaged",
+    "DataLost",
     "DeadlineExceeded",
     "DstkError",
     "InvalidRange",
@@ -105,6 +107,15 @@ class ConfigError(DstkError):
 
 class DataDamaged(DstkError):
     """What a worker has on disk is damaged, not merely cut off at its end; nothing of it is served."""
+
+
+class DataLost(DstkError):
+    """Rows of the partition were lost; nothing was done, and nothing of it is served before somebody accepts the loss.
+
+    Trying again does not help: ``dstk accept-loss PARTITION`` does, or the volume that has the rows. With ``onLoss:
+    Recreate`` a partition whose rows went with a worker's memory is served from empty at once, and this is not raised:
+    ``client.losses()`` tells of it.
+    """
 
 
 class UnknownKeyspace(DstkError):

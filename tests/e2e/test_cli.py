@@ -56,7 +56,7 @@ def commands() -> list[str]:
 def test_there_are_all_the_commands() -> None:
     assert commands() == sorted(
         ["up", "demo", "operator", "worker", "get", "put", "delete", "scan", "split", "merge", "move", "status", "fsck", "crds",
-         "cordon", "uncordon", "wait-empty", "cuts"]
+         "cordon", "uncordon", "wait-empty", "cuts", "accept-loss"]
     )  # fmt: skip
 
 

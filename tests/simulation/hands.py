@@ -160,7 +160,7 @@ class Hands:
         if change.condition:
             condition = Condition(
                 type=change.condition,
-                status=ConditionStatus.TRUE,
+                status=ConditionStatus.TRUE if change.holds else ConditionStatus.FALSE,
                 last_transition_time=datetime.fromtimestamp(self.clock.now, UTC),
                 reason=change.reason or change.condition,
                 message=change.message,

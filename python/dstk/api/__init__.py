@@ -23,12 +23,14 @@ from dstk.api.codec import KINDS, Resource, decode, encode, to_dict
 from dstk.api.conditions import Condition, ConditionStatus
 from dstk.api.crd import RESOURCES, crds
 from dstk.api.group import (
+    ACCEPT_LOSS_ANNOTATION,
     API_VERSION,
     APPROVED_ANNOTATION,
     ASSIGNER_LABEL,
     CORDONED_ANNOTATION,
     CUT_ANNOTATION,
     GROUP,
+    HELD_SINCE_ANNOTATION,
     KEYSPACE_LABEL,
     PLACED_ANNOTATION,
     PROPOSED_LABEL,
@@ -43,12 +45,14 @@ from dstk.api.partition import KeyRange, Partition, PartitionPhase, PartitionSpe
 from dstk.api.role import Role
 
 __all__ = [
+    "ACCEPT_LOSS_ANNOTATION",
     "API_VERSION",
     "APPROVED_ANNOTATION",
     "ASSIGNER_LABEL",
     "CORDONED_ANNOTATION",
     "CUT_ANNOTATION",
     "GROUP",
+    "HELD_SINCE_ANNOTATION",
     "KEYSPACE_LABEL",
     "KINDS",
     "PLACED_ANNOTATION",

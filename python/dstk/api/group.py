@@ -21,6 +21,10 @@ is before it."""
 PLACED_ANNOTATION: Final = f"{GROUP}/placed-by-hand"
 """On a Partition: the Assignment by which somebody moved it to its worker. It is not moved to even workers out."""
 
+ACCEPT_LOSS_ANNOTATION: Final = f"{GROUP}/accept-loss"
+"""On a Partition: somebody has accepted the loss that its condition DataLost tells of since this time."""
+HELD_SINCE_ANNOTATION: Final = f"{GROUP}/held-since"
+"""On a Partition: the epoch, and the life of its primary, since which that has held it without a break."""
 CORDONED_ANNOTATION: Final = f"{GROUP}/cordoned"
 """On a worker's Pod, ``"true"`` keeps new partitions away and moves the present ones off."""
 

@@ -296,8 +296,9 @@ class KeyspaceSpec(Model, frozen=True, kw_only=True):
         OnLoss,
         Meta(
             description="What becomes of a partition whose rows went with its worker: Recreate serves its range from "
-            "empty, Hold leaves it unserved until this says Recreate; both say so by condition DataLost. Only for "
-            "durability Memory: with Disk a partition waits for its worker."
+            "empty, Hold leaves it unserved until this says Recreate, or somebody has accepted the loss by "
+            "`dstk accept-loss`; both say so by condition DataLost. With durability Disk a partition whose rows are "
+            "missing, or older than they were, always waits for its volume or for somebody's yes."
         ),
     ] = OnLoss.RECREATE
 

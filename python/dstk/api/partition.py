@@ -176,6 +176,14 @@ class PartitionStatus(Model, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=COUNT_MAX, description="Bytes of keys and values that they carry, as last reported."),
     ] = 0
+    sequence: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=COUNT_MAX,
+            description="Sequence of the last write that its primary had on disk, as last reported; with Memory 0.",
+        ),
+    ] = 0
     incarnation: Annotated[
         str,
         Meta(
@@ -198,7 +206,7 @@ class Partition(Model, frozen=True, kw_only=True, tag_field="kind", tag="Partiti
     """One closed-open range of a keyspace and the pod that owns it."""
 
     DATA_LOST: ClassVar[str] = "DataLost"
-    """Condition: the rows that the partition held went with its worker."""
+    """Condition: rows that the partition held went with its worker, or its disk is older than it was."""
     MISFIT: ClassVar[str] = "Misfit"
     """Condition: what its worker holds is of an earlier Keyspace of this name, with other fields, and is not served."""
     REPAIRED: ClassVar[str] = "Repaired"

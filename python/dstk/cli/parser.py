@@ -203,6 +203,15 @@ def build_parser() -> Parser:
     )
     wait.set_defaults(run=_lazy("workers", "wait_empty"))
 
+    accept = _add(commands, "accept-loss", "serve what is left where rows were lost", "dstk accept-loss part1")
+    _objects(accept)
+    accept.add_argument("partitions", nargs="*", metavar="PARTITION", help="those that say DataLost, see `dstk status`")
+    accept.add_argument("--all", action="store_true", help="every partition that says DataLost")
+    accept.add_argument("--no-wait", action="store_true", help="do not wait until they are served")
+    accept.add_argument("--timeout", type=float, default=60.0, metavar="S", help="give up then (default: %(default)s)")
+    accept.add_argument("--json", action="store_true", help="print JSON")
+    accept.set_defaults(run=_lazy("losses", "accept_loss"))
+
     status = _add(commands, "status", "keyspaces, workers, partitions, assignments", "dstk status --kubeconfig FILE")
     _objects(status)
     status.add_argument("--keyspace", "-k", action="append", default=[], metavar="NAME", help="this one; again: more")

@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from dstk import api, errors, kube
+from dstk.api.losses import acceptance, loss_of
 from dstk.api.standing import READY
 from dstk.cli import output
 from dstk.cli.overview import Choice, WorkerSum, choose, per_worker
@@ -118,6 +119,9 @@ def _print(console: Console, look: _Look, arguments: argparse.Namespace) -> None
         console.print(
             f"… and {more:,} partitions more: --all or --limit N shows them, --keyspace, --worker and --phase choose"
         )
+    lost = [item for item in look.partitions if loss_of(item) is not None]
+    if lost:
+        console.print(_losses(lost), style="red")
     if look.assignments:
         console.print(_assignments(look.assignments))
     else:
@@ -164,6 +168,20 @@ def _remarkable(item: api.Partition) -> list[str]:
     """Conditions that hold, but for the one that the phase says as well."""
     held = (each.type for each in item.status.conditions if each.status is api.ConditionStatus.TRUE)
     return [type_ for type_ in held if type_ != READY]
+
+
+def _losses(partitions: Sequence[api.Partition]) -> Table:
+    """What was lost and nobody has accepted, whichever partitions are shown."""
+    table = _table("lost", "start", "end", "since", "reason", "served", "accept by")
+    for item in partitions:
+        loss, name = loss_of(item), item.metadata.name
+        assert loss is not None
+        served = "not" if item.status.phase is api.PartitionPhase.UNAVAILABLE else "from empty since"
+        table.add_row(
+            name, item.spec.range.start or "-∞", item.spec.range.end or "+∞", acceptance(loss), loss.reason, served,
+            f"dstk accept-loss {name}",
+        )  # fmt: skip
+    return table
 
 
 def _assignments(assignments: Sequence[api.Assignment]) -> Table:

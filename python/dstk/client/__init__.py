@@ -2,6 +2,6 @@
 
 from dstk.client.blocking import Client, connect
 from dstk.client.settings import ClientSettings
-from dstk.client.verbs import KeyedRow, Page, Row
+from dstk.client.verbs import KeyedRow, Loss, Page, Row
 
-__all__ = ["Client", "ClientSettings", "KeyedRow", "Page", "Row", "connect"]
+__all__ = ["Client", "ClientSettings", "KeyedRow", "Loss", "Page", "Row", "connect"]

@@ -99,6 +99,13 @@ class Client:
         """
         return self._answers.ask(verbs.scan(start, end, limit, reverse, timeout))
 
+    def losses(self) -> list[verbs.Loss]:
+        """The ranges whose rows were lost and nobody has accepted that, in the order of keys.
+
+        As the workers were last told: no call leaves this process. Empty: nothing is known to be lost.
+        """
+        return verbs.losses_of(self._native.losses())
+
     async def close(self) -> None:
         """Close the client. Calls that were not sent end as :class:`~dstk.errors.Unavailable`; those that were have
         ``close_seconds`` to be answered, and then a write ends as :class:`~dstk.errors.OutcomeUnknown`."""

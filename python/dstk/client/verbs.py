@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from dstk import errors
@@ -41,6 +42,30 @@ class KeyedRow(NamedTuple):
     key: bytes
     value: bytes
     version: int
+
+
+class Loss(NamedTuple):
+    """A range of keys whose rows were lost, and nobody has accepted that yet (``dstk accept-loss``).
+
+    ``start <= key < end``; an empty `end` is no end. `since`: when the loss was found, in UTC. `reason`: the one of the
+    Partition's condition DataLost, such as WorkerRestarted, WorkerGone or DiskOlder. `held`: calls for the range raise
+    :class:`~dstk.errors.DataLost`; else it is served, from empty since then.
+    """
+
+    start: bytes
+    end: bytes
+    partition: str
+    since: datetime
+    reason: str
+    held: bool
+
+
+def losses_of(raw: list[tuple[bytes, bytes, str, int, str, bool]]) -> list[Loss]:
+    """See :meth:`dstk.client.Client.losses`."""
+    return [
+        Loss(start, end, partition, datetime.fromtimestamp(since / 1000, UTC), reason, held)
+        for start, end, partition, since, reason, held in raw
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from dstk.api import AssignmentStatus, PartitionPhase
+    from dstk.api import AssignmentStatus, Condition, PartitionPhase
 
 __all__ = [
     "Action",
@@ -221,7 +221,7 @@ class CreatePartition:
     """Create a Partition object. One that exists with the same range and epoch is a success, and is not changed.
 
     `start` and `end` are bounds as users write them (text or 0x…). `status.phase` becomes ``ready`` and
-    `status.incarnation` what is given here.
+    `status.incarnation` what is given here. `lost`: the condition DataLost of what it was made of, if that holds.
     """
 
     partition: str
@@ -232,6 +232,7 @@ class CreatePartition:
     epoch: int
     incarnation: str
     annotations: tuple[tuple[str, str], ...] = ()
+    lost: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +245,10 @@ class DeletePartition:
 
 @dataclass(frozen=True, slots=True)
 class SetPartitionStatus:
-    """Set `status.phase` and `status.incarnation` of a Partition and, when named, a condition of it to True.
+    """Set `status.phase` and `status.incarnation` of a Partition and, when named, a condition of it.
 
-    `over` names a condition that tells of a moment, which is past: it is taken away.
+    The condition is True if it `holds`, else False: then it tells how it ended. `over` names a condition that tells of
+    a moment, which is past: it is taken away.
     """
 
     partition: str
@@ -256,6 +258,7 @@ class SetPartitionStatus:
     reason: str = ""
     message: str = ""
     over: str = ""
+    holds: bool = True
 
 
 @dataclass(frozen=True, slots=True)

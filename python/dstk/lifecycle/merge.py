@@ -18,6 +18,7 @@ from dstk.lifecycle.actions import (
     Unfence,
 )
 from dstk.lifecycle.byhand import of_whole
+from dstk.lifecycle.losses import worst_of
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import (
     ADMISSION,
@@ -118,7 +119,7 @@ class Merging(Operation):
             epoch = joined.epoch
         return CreatePartition(
             self.name, keyspace.metadata.name, whole.start, whole.end, host.name, epoch, host.incarnation,
-            of_whole(self.parts),
+            of_whole(self.parts), worst_of(self.parts),
         )  # fmt: skip
 
     def progress(self) -> Progress | None:

@@ -461,7 +461,7 @@ def take_back(m: Move) -> Iterable[Action]:
     there, epoch = m.there, m.object.spec.epoch
     if there is not None and there.epoch < epoch:
         yield m.serve(m.source, m.object, epoch)
-    yield m.patch(m.object, primary=m.params.source, proxy="", epoch=m.object.spec.epoch + 1)
+    yield m.patch(m.object, primary=m.params.source, proxy="", epoch=epoch + 1, since=epoch)
 
 
 @effect

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from dstk.api import NewParams, NewStatus, OnLoss, Partition, PartitionPhase, Step
+from dstk.api.losses import is_accepted
 from dstk.lifecycle.actions import Action, Parallel, Record, SetPartitionStatus
 from dstk.lifecycle.observed import WorkerView
 from dstk.lifecycle.operation import (
@@ -49,7 +50,8 @@ class New(Operation):
     def objects(self) -> list[Partition]:
         """Those that are still there, in the order given."""
         found = (self.observed.partitions.get(name) for name in self.params.names)
-        return [partition for partition in found if partition is not None]
+        # What the host's disk has lost waits for a person, or for the disk.
+        return [each for each in found if each is not None and each.metadata.name not in self.host.older]
 
     def free(self, partition: Partition) -> bool:
         """Nobody owns it, or whoever did is gone with its rows."""
@@ -57,7 +59,7 @@ class New(Operation):
         if not owner:
             return True
         former = self.worker(owner)
-        given_up = self.observed.keyspace.spec.on_loss is OnLoss.RECREATE
+        given_up = self.observed.keyspace.spec.on_loss is OnLoss.RECREATE or is_accepted(partition)
         return owner != self.host.name and self.is_lost(former) and given_up
 
     @cached_property

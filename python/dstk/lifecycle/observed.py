@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WHOLE = Span()
 
-__all__ = ["Limits", "Observed", "PartView", "WorkerView"]
+__all__ = ["DiskFloor", "DiskView", "Limits", "LostBranch", "Observed", "PartView", "WorkerView"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,49 @@ class PartView:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskView:
+    """A worker's data directory as it says; `dstk.v1.DiskState`.
+
+    `directory`: the life that made it. `lives`: those that used it, the present one last; of many the last ones.
+    `starts`: how many they were. `began`: where its log ended when this life began; `position`: up to where it is on
+    disk now. Positions grow over all lives.
+    """
+
+    directory: str
+    lives: tuple[str, ...]
+    starts: int = 1
+    began: int = 0
+    position: int = 0
+
+    @property
+    def life(self) -> str:
+        return self.lives[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class LostBranch:
+    """What a disk had come to when an older one took its place, in the life `branch`. `at`: when that was reported."""
+
+    directory: str
+    life: str
+    position: int
+    at: float
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFloor:
+    """What a worker's disk has to have at least: the life last seen of it, and the position reported then, at `at`."""
+
+    directory: str
+    life: str
+    starts: int
+    position: int
+    at: float
+    lost: LostBranch | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """A worker as it answered just now, or as it was last known when it did not answer.
 
@@ -82,6 +125,12 @@ class WorkerView:
     term: int = 0
     unheard_seconds: float = 0.0
     parts: Mapping[str, PartView] = field(default_factory=dict)
+    disk: DiskView | None = None
+    """None: it has none, or is too old to say."""
+    floor: DiskFloor | None = None
+    """What its disk has to have at least, this life confirmed."""
+    older: frozenset[str] = frozenset()
+    """Partitions of this worker that are not served, as its disk is older than it was; see ``disks.without_older``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, P
 from dstk.api.span import span_of
 from dstk.lifecycle.actions import Action, Command, Commit, Fence, Tell, Touch, Unfence
 from dstk.lifecycle.byhand import Annotations
+from dstk.lifecycle.disks import held_since
 from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
 from dstk.lifecycle.pieces import serve
 from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guard
@@ -194,9 +195,19 @@ class Operation(ABC):
         yield self.tell(worker, name, part.epoch, Unfence(token))
 
     def patch(
-        self, partition: Partition, primary: str, proxy: str, epoch: int, annotations: Annotations = ()
+        self,
+        partition: Partition,
+        primary: str,
+        proxy: str,
+        epoch: int,
+        annotations: Annotations = (),
+        since: int | None = None,
     ) -> Commit:
+        """`since`: from which epoch on a primary that it had not before has held it, if not from this one."""
         meta = partition.metadata
+        if primary and primary != partition.spec.primary:
+            life = self.worker(primary).incarnation
+            annotations = (*annotations, *held_since(epoch if since is None else since, life))
         return Commit(meta.name, meta.resource_version, primary, proxy, epoch, annotations)
 
     def status(self, row: Row[Any], phase: AssignmentPhase, step: Step | None) -> AssignmentStatus:

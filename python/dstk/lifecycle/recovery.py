@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dstk.api import Keyspace, OnLoss, Partition, PartitionPhase, child_name
 from dstk.api.conditions import ConditionStatus, find
+from dstk.api.losses import is_accepted
 from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import (
     Action,
@@ -31,7 +32,9 @@ from dstk.lifecycle.actions import (
 )
 from dstk.lifecycle.availability import is_away
 from dstk.lifecycle.claims import Claim, unsettled
+from dstk.lifecycle.disks import found_at, held_since, older_than
 from dstk.lifecycle.fitness import misfit_part, what_to_do
+from dstk.lifecycle.losses import DISK_OLDER, ROWS_MISSING, held_back, settled
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import epoch_after_loss, serve
 from dstk.span import Span
@@ -120,7 +123,16 @@ class _Recovery:
         if before:
             range_ = range_of(part.span)
             worker, keyspace = self.worker, self.keyspace.metadata.name
-            yield CreatePartition(name, keyspace, range_.start, range_.end, worker.name, part.epoch, worker.incarnation)
+            yield CreatePartition(
+                name,
+                keyspace,
+                range_.start,
+                range_.end,
+                worker.name,
+                part.epoch,
+                worker.incarnation,
+                found_at(worker, part.epoch),
+            )
             yield Record("Normal", "Adopted", f"{worker.name} serves it in place of {', '.join(before)}", name)
 
     def _outlived_by(self, name: str, part: PartView) -> list[str]:
@@ -197,6 +209,8 @@ class _Recovery:
             yield from self._replace(object_, over)
         elif part is None:
             yield from self._missing(object_)
+        elif self.keyspace.spec.durable and (why := older_than(object_, part, self.worker)):
+            yield from self._older(object_, part, why)
         elif part.role == "primary" and part.epoch > epoch:
             # The object was set back, from a backup for instance: it catches up, so that no epoch is used
             # twice.
@@ -212,6 +226,8 @@ class _Recovery:
                 yield self._tell(name, epoch, Unfence(token))
             if part.epoch == epoch and self._unconfirmed(object_):
                 yield from self._serve(object_, epoch)
+            if part.epoch == epoch:
+                yield from settled(object_, self.worker.incarnation, self.keyspace.spec.durable)
         elif part.role == "following" and part.caught_up and part.epoch + 1 == epoch:
             # A move had committed when its Assignment went away: the copy was complete by then.
             yield self._tell(name, epoch, Promote(part.sequence, part.digest))
@@ -240,26 +256,74 @@ class _Recovery:
             return
         name, epoch = object_.metadata.name, epoch_after_loss(object_.spec.epoch)
         never = (None, PartitionPhase.UNASSIGNED, PartitionPhase.LOADING)
-        if object_.status.phase in never or _is_set_aside(object_):
-            # Nobody has said that it was served; but an earlier life may have, in this epoch. Or what it held was of an
-            # earlier Keyspace, and was given up as its condition says.
+        why = older_than(object_, None, self.worker) if self.keyspace.spec.durable else ""
+        if (object_.status.phase in never and not why) or _is_set_aside(object_):
+            # Nobody has said that it was served; but an earlier life may have, in this epoch. With Disk the directory
+            # that it was given to is the same, and would have it. Or what it held was of an earlier Keyspace, and was
+            # given up as its condition says.
             yield self._patch(object_, epoch)
             yield from self._serve(object_, epoch)
             return
-        lost = Partition.DATA_LOST
-        held = self._held_back(object_)
-        if held:
-            said = find(object_.status.conditions, lost)
-            unavailable = object_.status.phase is PartitionPhase.UNAVAILABLE
-            if not unavailable or said is None or (said.reason, said.message) != ("RowsMissing", held):
-                yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "RowsMissing", held)
-                yield Record("Warning", lost, held, name)
+        held = self._held_back(object_, why)
+        if held and not is_accepted(object_):
+            yield from held_back(object_, ROWS_MISSING, held)
             return
+        below = self._below(object_) if self.keyspace.spec.durable else []
+        if below:
+            yield from self._reach_back(object_, below)
+            return
+        lost = Partition.DATA_LOST
         message = f"{self.worker.name} restarted and has not got its rows; it serves the range from empty"
-        yield self._patch(object_, epoch)
-        yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "WorkerRestarted", message)
-        yield Record("Warning", lost, message, name)
+        yield self._begin(object_, epoch)
+        if not held:
+            yield SetPartitionStatus(name, PartitionPhase.UNAVAILABLE, "", lost, "WorkerRestarted", message)
+            yield Record("Warning", lost, message, name)
         yield from self._serve(object_, epoch)
+
+    def _below(self, object_: Partition) -> list[tuple[str, PartView]]:
+        """What an older disk has of its keys, from before a split or merge: primaries that have no object any more."""
+        span = self._span(object_)
+        return [
+            (name, part)
+            for name, part in sorted(self.parts.items())
+            if name not in self.objects and part.role == "primary" and part.span.meets(span)
+        ]
+
+    def _reach_back(self, object_: Partition, below: Iterable[tuple[str, PartView]]) -> Iterator[Action]:
+        """Accepted: what the disk has gets its objects back, once the loss of all that was made of it is accepted.
+
+        Those that it takes the place of go at the next look.
+        """
+        for name, part in below:
+            above = [each for each in self.meeting(part.span.start, part.span.end) if each.metadata.name != name]
+            if not all(is_accepted(each) for each in (*above, object_)):
+                continue
+            range_ = range_of(part.span)
+            epoch = epoch_after_loss(max(each.spec.epoch for each in (*above, object_)))
+            worker, keyspace = self.worker, self.keyspace.metadata.name
+            hold = held_since(part.epoch, worker.incarnation)
+            yield CreatePartition(
+                name, keyspace, range_.start, range_.end, worker.name, epoch, worker.incarnation, hold
+            )
+            yield Record("Warning", "ReachedBack", f"{name} is back, from before {object_.metadata.name}", name)
+
+    def _older(self, object_: Partition, part: PartView, why: str) -> Iterator[Action]:
+        """What the worker's disk has of it is not the latest: it waits for the right disk, or for somebody's yes."""
+        name = object_.metadata.name
+        if not is_accepted(object_):
+            if part.role == "primary" and not part.fenced:
+                yield self._tell(name, part.epoch, Fence(part.fence_token + 1))
+            message = f"{why}; nothing of it is served: put the right volume back, or `dstk accept-loss {name}`"
+            yield from held_back(object_, DISK_OLDER, message)
+            return
+        # Above all versions that were given out, and a new hold: from here on this is what the worker has to have.
+        epoch = epoch_after_loss(max(object_.spec.epoch, part.epoch))
+        yield self._begin(object_, epoch)
+        if part.role == "proxy":
+            yield self._tell(name, epoch, Release())
+        elif part.role != "primary":
+            yield self._tell(name, part.epoch, Drop())
+        yield self._tell(name, epoch, serve(self.keyspace, self._span(object_)))
 
     def _replace(self, object_: Partition, over: Iterable[Span]) -> Iterator[Action]:
         """Of a partition that later ones lie over, what they leave becomes partitions of its own, and it goes."""
@@ -277,16 +341,18 @@ class _Recovery:
             )
         yield DeletePartition(meta.name, meta.uid)
 
-    def _held_back(self, object_: Partition) -> str:
+    def _held_back(self, object_: Partition, why: str) -> str:
         """Why a range whose rows are missing is not served from empty; "": it is."""
-        spec, name = self.keyspace.spec, self.worker.name
+        spec, name, partition = self.keyspace.spec, self.worker.name, object_.metadata.name
+        accept = f"`dstk accept-loss {partition}`"
         if spec.durable:
-            return (
-                f"{name} has not got the rows in its data directory; nothing is served that was lost unawares: give it "
-                f"its volume back, or delete {object_.metadata.name} to begin anew"
-            )
+            why = why or f"{name} has not got the rows in its data directory"
+            return f"{why}; nothing is served that was lost unawares: put the right volume back, or {accept}"
         if spec.on_loss is OnLoss.HOLD:
-            return f"{name} restarted and has not got its rows; it is served from empty once onLoss is Recreate"
+            return (
+                f"{name} restarted and has not got its rows; it is served from empty after {accept}, or once onLoss is "
+                "Recreate"
+            )
         return ""
 
     def _unconfirmed(self, object_: Partition) -> bool:
@@ -327,6 +393,12 @@ class _Recovery:
     def _patch(self, object_: Partition, epoch: int) -> Commit:
         meta = object_.metadata
         return Commit(meta.name, meta.resource_version, self.worker.name, object_.spec.proxy or "", epoch)
+
+    def _begin(self, object_: Partition, epoch: int) -> Commit:
+        """The same where what the worker held before counts no more."""
+        meta, worker = object_.metadata, self.worker
+        proxy, hold = object_.spec.proxy or "", held_since(epoch, worker.incarnation)
+        return Commit(meta.name, meta.resource_version, worker.name, proxy, epoch, hold)
 
     def _serve(self, object_: Partition, epoch: int) -> Iterator[Action]:
         yield self._tell(object_.metadata.name, epoch, serve(self.keyspace, self._span(object_)))

@@ -14,6 +14,7 @@ from dstk.api import Keyspace, Partition, PartitionPhase
 from dstk.api.conditions import find
 from dstk.api.span import range_of, span_of
 from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
+from dstk.lifecycle.disks import found_at
 from dstk.lifecycle.fitness import misfit_part
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.pieces import serve
@@ -123,7 +124,16 @@ class _Repair:
             return
         range_ = range_of(held.span)
         keyspace, epoch = self.keyspace.metadata.name, held.epoch
-        yield CreatePartition(self.name, keyspace, range_.start, range_.end, holder.name, epoch, holder.incarnation)
+        yield CreatePartition(
+            self.name,
+            keyspace,
+            range_.start,
+            range_.end,
+            holder.name,
+            epoch,
+            holder.incarnation,
+            found_at(holder, epoch),
+        )
         # The Keyspace may be another than the one it was told of: its lease is the one to go by.
         yield self._serve(holder, held, epoch)
         yield from self._say(holder, "ObjectDeleted", f"it had no object; {holder.name} has its rows and serves on")
@@ -137,7 +147,8 @@ class _Repair:
             yield Record("Warning", "NameHeld", message, self.name)
             return
         epoch = max(spec.epoch, *(part.epoch for _, part in self._parts())) + 1
-        yield Commit(self.name, partition.metadata.resource_version, holder.name, "", epoch)
+        version = partition.metadata.resource_version
+        yield Commit(self.name, version, holder.name, "", epoch, found_at(holder, held.epoch))
         yield self._serve(holder, held, epoch)
         named = f"primary was set to {spec.primary}" if spec.primary else "primary was taken away"
         message = f"{named}, by hand or from a backup; {holder.name} has the rows, serves on: move it by an Assignment"

@@ -11,6 +11,7 @@ from dstk.api import Partition, PartitionPhase, Progress, Role, SplitParams, Spl
 from dstk.api.span import range_of
 from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus, Split, Unfence
 from dstk.lifecycle.byhand import of_piece
+from dstk.lifecycle.losses import worst_of
 from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, serving, silent, silent_for_long
 from dstk.lifecycle.pieces import Piece, pieces_of
@@ -224,6 +225,7 @@ def create_children(s: Splitting) -> Iterable[Action]:
             yield CreatePartition(
                 piece.name, s.object.spec.keyspace, piece.range.start, piece.range.end,
                 s.host.name, s.epoch, s.host.incarnation, of_piece(s.assignment, s.object, index),
+                worst_of([s.object]),
             )  # fmt: skip
         elif known.status.phase is None:
             # Whoever created it had not come to that.

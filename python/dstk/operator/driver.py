@@ -18,6 +18,7 @@ from dstk.kube import Backoff, Term, raise_if_cancelled
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.bereft import without_keyspace
 from dstk.lifecycle.claims import Claim, claims_of, unsettled
+from dstk.lifecycle.disks import without_older
 from dstk.lifecycle.memory import Memory, Refused
 from dstk.lifecycle.observed import Observed, PartView, WorkerView
 from dstk.lifecycle.operation import lapse_seconds
@@ -288,8 +289,9 @@ class Driver:
         gone = self._is_gone()
         ask_all = gone or self._may_be_held()
         others = [name for name in self._workers.labels if name not in self.worker_names] if ask_all else []
-        views = await asyncio.gather(*(self._workers.look(name, asked) for name in (*self.worker_names, *others)))
-        self._claims = views if self._may_be_held() else ()
+        looked = await asyncio.gather(*(self._workers.look(name, asked) for name in (*self.worker_names, *others)))
+        self._claims = looked if self._may_be_held() else ()
+        views = [without_older(view, self._partitions) for view in looked]
         views = [view for view in views if view.name in self.worker_names or (gone and view.parts)]
         if keyspace is None:
             self._keyspace = self._keyspace_of_what_is_held(views)

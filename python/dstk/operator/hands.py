@@ -27,12 +27,13 @@ from dstk.api import (
     standing,
     to_dict,
 )
-from dstk.api.conditions import with_condition
+from dstk.api.conditions import find, with_condition
 from dstk.api.history import PastOperation, aborted, completed, inherited, with_operation
 from dstk.api.span import same_range
 from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
 from dstk.kube import Term, is_conflict, is_not_found
 from dstk.lifecycle import actions
+from dstk.lifecycle.disks import held_since
 from dstk.lifecycle.observed import PartView
 from dstk.operator import lines
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
@@ -190,7 +191,7 @@ class Hands:
             "metadata": {
                 "name": create.partition,
                 "labels": {KEYSPACE_LABEL: create.keyspace},
-                "annotations": dict(create.annotations),
+                "annotations": dict((*held_since(create.epoch, create.incarnation), *create.annotations)),
             },
             "spec": {
                 "keyspace": create.keyspace,
@@ -213,7 +214,7 @@ class Hands:
         ready = actions.SetPartitionStatus(create.partition, PartitionPhase.READY, create.incarnation)
         parents = map(partitions.get, assignment.spec.partitions) if assignment is not None else ()
         before = inherited(parent.status.history for parent in parents if parent is not None)
-        created = await self._change(assignment, created, ready, before)
+        created = await self._change(assignment, created, ready, before, create.lost)
         self._learn(created, outcome)
         self._on_commit(created)
 
@@ -248,15 +249,19 @@ class Hands:
         partition: Partition,
         change: actions.SetPartitionStatus,
         before: tuple[PastOperation, ...] = (),
+        lost: Condition | None = None,
     ) -> Partition:
-        """Write it, with what is to be remembered; `before` is what one that has no history goes on with."""
+        """Write it, with what is to be remembered.
+
+        `before` is what one that has no history goes on with, `lost` the loss that what it was made of has to tell of.
+        """
         now = _now()
         past = self._untold.get(partition.metadata.uid, ())
         if assignment is not None and change.phase is PartitionPhase.READY and not change.condition:
             past = (*past, completed(assignment, now))
 
         def changed(old: PartitionStatus) -> PartitionStatus:
-            new = _changed(old, change, now)
+            new = _inherited(_changed(old, change, now), lost)
             if new is old or not (past or before):
                 return new
             return replace(new, history=reduce(with_operation, past, old.history or before))
@@ -378,7 +383,7 @@ def _changed(old: PartitionStatus, change: actions.SetPartitionStatus, now: date
     if change.condition:
         condition = Condition(
             type=change.condition,
-            status=ConditionStatus.TRUE,
+            status=ConditionStatus.TRUE if change.holds else ConditionStatus.FALSE,
             last_transition_time=now,
             reason=change.reason or change.condition,
             message=change.message,
@@ -390,6 +395,13 @@ def _changed(old: PartitionStatus, change: actions.SetPartitionStatus, now: date
     if new == old:
         return old
     return replace(new, conditions=standing.of_partition(new.conditions, change.phase, now))
+
+
+def _inherited(status: PartitionStatus, lost: Condition | None) -> PartitionStatus:
+    """With the loss that what it was made of has to tell of, unless it tells of one itself."""
+    if lost is None or find(status.conditions, lost.type) is not None:
+        return status
+    return replace(status, conditions=with_condition(status.conditions, lost))
 
 
 def _subject(assignment: Assignment | None, action: actions.Action) -> str:

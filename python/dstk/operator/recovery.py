@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
-from dstk.api import Assignment, AssignmentPhase, Keyspace, Partition
+from dstk.api import ACCEPT_LOSS_ANNOTATION, Assignment, AssignmentPhase, Keyspace, Partition
 from dstk.api.conditions import find
 from dstk.api.span import span_of
 from dstk.errors import DstkError, InvalidRequest
@@ -121,7 +121,8 @@ class Recovery:
         partition = new or old
         assert partition is not None
         name = partition.metadata.name
-        if (old is not None and new is not None and old.spec == new.spec) or any(self._cluster.unfinished(name)):
+        same = old is not None and new is not None and old.spec == new.spec and _accepted(old) == _accepted(new)
+        if same or any(self._cluster.unfinished(name)):
             return
         owners = {owner for each in (old, new) if each is not None for owner in (each.spec.primary, each.spec.proxy)}
         owners.add(self._workers.holder(name, partition.spec.keyspace))
@@ -346,6 +347,10 @@ def _substance(partition: Partition | None) -> tuple[object, ...]:
     if partition is None:
         return ()
     return partition.metadata.uid, partition.spec, partition.status.phase, partition.status.incarnation
+
+
+def _accepted(partition: Partition) -> str | None:
+    return partition.metadata.annotations.get(ACCEPT_LOSS_ANNOTATION)
 
 
 def _lanes(action: actions.Action) -> tuple[tuple[actions.Action, ...], ...]:

@@ -9,6 +9,7 @@ from dstk.api import Keyspace, Partition
 from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.operator.cluster import KEYSPACE, Cluster
+from dstk.operator.losses import Losses
 from dstk.wire import EncodedRoutes, Route
 
 __all__ = ["RouteTable", "route_of"]
@@ -22,8 +23,9 @@ CHANGED_SHARE = 8
 class RouteTable:
     """What the caches say. It is made anew when much has changed; until then, what has changed is told with it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, losses: Losses) -> None:
         self._cluster = cluster
+        self._losses = losses
         self._made: EncodedRoutes | None = None
         self._since: dict[str, tuple[str, int]] = {}
         self._making = asyncio.Lock()
@@ -38,7 +40,7 @@ class RouteTable:
             self._made, self._since = None, {}
 
     def forget(self) -> None:
-        """A Keyspace has come or gone."""
+        """A Keyspace has come or gone, or other rows are lost."""
         self._made = None
         self._version += 1
 
@@ -52,8 +54,9 @@ class RouteTable:
     async def _make(self) -> None:
         self._since, version, made = {}, self._version, EncodedRoutes()
         for keyspace in list(self._cluster.keyspaces):
-            made.begin(keyspace.metadata.name, keyspace.spec.key_length)
-            partitions = iter(list(self._cluster.partitions.by(KEYSPACE, keyspace.metadata.name).values()))
+            name = keyspace.metadata.name
+            made.begin(name, keyspace.spec.key_length, self._losses.of(name))
+            partitions = iter(list(self._cluster.partitions.by(KEYSPACE, name).values()))
             while some := list(islice(partitions, SLICE)):
                 made.add(route for each in some if (route := route_of(each, keyspace)) is not None)
                 await asyncio.sleep(0)

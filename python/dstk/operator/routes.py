@@ -19,6 +19,7 @@ from dstk.api.span import span_of
 from dstk.errors import DstkError, InvalidRequest, Unavailable
 from dstk.kube import Backoff, Term
 from dstk.operator.cluster import KEYSPACE, Cluster
+from dstk.operator.losses import Losses
 from dstk.operator.metrics import Metrics
 from dstk.operator.route_table import RouteTable, route_of
 from dstk.operator.settings import OperatorSettings
@@ -43,6 +44,8 @@ class _Stream:
     full: bool = True
     partitions: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Changed Partitions: keyspace and epoch last known, by name."""
+    losses: set[str] = field(default_factory=set)
+    """Keyspaces of which other rows are lost than before."""
     workers: set[str] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,7 +76,8 @@ class RoutePublisher:
         self._term = term
         self._leads = leads
         self._streams: dict[str, _Stream] = {}
-        self._table = RouteTable(cluster)
+        self._losses = Losses()
+        self._table = RouteTable(cluster, self._losses)
         self._addresses: dict[str, str] = {}
         self._ended: set[asyncio.Task[None]] = set()
         cluster.keyspaces.on_change(self._on_keyspace)
@@ -102,9 +106,23 @@ class RoutePublisher:
             self._table.forget()
         if anew and new is not None:
             for partition in self._cluster.partitions.by(KEYSPACE, new.metadata.name).values():
+                self._note_loss(None, partition)
                 self._mark(partition)
 
+    def _note_loss(self, old: Partition | None, new: Partition | None) -> None:
+        partition = new or old
+        assert partition is not None
+        name = partition.spec.keyspace
+        if not self._losses.learn(old, new, self._cluster.keyspaces.get(name)):
+            return
+        self._table.forget()
+        for stream in self._streams.values():
+            if not stream.full:
+                stream.losses.add(name)
+                stream.changed.set()
+
     def _on_partition(self, old: Partition | None, new: Partition | None) -> None:
+        self._note_loss(old, new)
         if old is not None and new is not None and old.metadata.uid == new.metadata.uid and old.spec == new.spec:
             return
         partition = new or old
@@ -212,6 +230,7 @@ class RoutePublisher:
         stream.urgent.clear()
         full, stream.full = stream.full, False
         partitions, stream.partitions = stream.partitions, {}
+        losses, stream.losses = stream.losses, set()
         workers, stream.workers = stream.workers, set()
         if full:
             table, since = await self._table.everything()
@@ -220,7 +239,7 @@ class RoutePublisher:
                 stream.partitions = since | stream.partitions
                 stream.changed.set()
         else:
-            update = self._changes(partitions, workers)
+            update = self._changes(partitions, workers, losses)
             if not update.keyspaces and not update.workers and not self._lease():
                 return
         if not self._leads():
@@ -230,7 +249,7 @@ class RoutePublisher:
         await pusher.push(update, timeout_seconds=self._timeout)
         stream.link.heard = time.monotonic()
 
-    def _changes(self, changed: dict[str, tuple[str, int]], workers: set[str]) -> RoutesUpdate:
+    def _changes(self, changed: dict[str, tuple[str, int]], workers: set[str], losses: set[str]) -> RoutesUpdate:
         routes: defaultdict[str, list[Route]] = defaultdict(list)
         withdrawn: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
         for name, (keyspace_name, epoch) in changed.items():
@@ -241,8 +260,14 @@ class RoutePublisher:
             elif keyspace is not None and (route := route_of(partition, keyspace)) is not None:
                 routes[keyspace_name].append(route)
         keyspaces = [
-            KeyspaceRoutes(name, keyspace.spec.key_length, routes[name], withdrawn[name])
-            for name in {*routes, *withdrawn}
+            KeyspaceRoutes(
+                name,
+                keyspace.spec.key_length,
+                routes[name],
+                withdrawn[name],
+                self._losses.of(name) if name in losses else None,
+            )
+            for name in {*routes, *withdrawn, *losses}
             if (keyspace := self._cluster.keyspaces.get(name)) is not None
         ]
         return RoutesUpdate(False, keyspaces, {name: self._addresses.get(name, "") for name in workers})

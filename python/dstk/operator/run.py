@@ -17,6 +17,7 @@ from dstk.kube import Connection, Election, connect
 from dstk.operator.assigner import Assigner
 from dstk.operator.availability import AvailabilityReporter
 from dstk.operator.cluster import Cluster, pod_reference
+from dstk.operator.disks import DiskFloors
 from dstk.operator.hands import Hands
 from dstk.operator.kopf_thread import KopfThread
 from dstk.operator.metrics import Metrics, MetricsServer, PartitionCollector
@@ -67,7 +68,8 @@ class Operator:
         self.metrics_address: str | None = None
         self.cluster = Cluster(connection, namespace, settings, self.metrics.on_write)
         self.metrics.registry.register(PartitionCollector(self.cluster.partitions))
-        self.workers = WorkerLinks(self.cluster.pods, settings)
+        self.disks = DiskFloors(connection, namespace, settings.floor_interval)
+        self.workers = WorkerLinks(self.cluster.pods, settings, self.disks)
         self.spans = Spans(self.cluster.keyspaces, self.cluster.partitions)
         self._connection = connection
         self._namespace = namespace
@@ -165,6 +167,7 @@ class Operator:
                 tasks.create_task(self._keep_rank(election))
                 tasks.create_task(recovery.run())
                 tasks.create_task(availability.run())
+                tasks.create_task(self.disks.run())
                 tasks.create_task(retention.run())
                 tasks.create_task(namespace.run())
                 tasks.create_task(kopf.run())

@@ -54,6 +54,8 @@ class OperatorSettings:
     """Finished Assignments without ttlSecondsAfterFinished that are kept, the latest."""
     size_interval: float = 10.0
     """How often the sizes that workers report are compared with what the Partitions say."""
+    floor_interval: float = 10.0
+    """How often it is written down, outside of the workers' disks, how far the logs on them are."""
     max_sizes: int = 100
     """Partitions whose size is written in one such interval; those that are furthest off come first."""
     max_writes: int = 64

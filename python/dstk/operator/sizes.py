@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import time
 from collections.abc import Iterator
 
 from dstk.api import Partition, PartitionStatus
@@ -26,9 +27,14 @@ RATE_TOLERANCE = 0.3
 LEAST_OPERATIONS, LEAST_BYTES = 2.0, 1000.0
 """A difference of less than so much per second is none."""
 
+SEQUENCE_SECONDS = 300.0
+"""Of a partition that is written to without growing, the sequence is written so often. What the worker's disk has to
+have is known better, and for all its partitions at once: see ``disks.py``."""
+
 
 class SizeReporter:
-    """Keeps ``status.rows`` and ``status.bytes`` within a tenth of what the workers hold, and the rates within a third.
+    """Keeps ``status.rows`` and ``status.bytes`` within a tenth of what the workers hold, and the rates within a third;
+    with them, the sequence.
 
     Partitions with an Assignment under way are left alone: what commits there is conditional on the object's version.
     """
@@ -38,6 +44,7 @@ class SizeReporter:
         self._workers = workers
         self._interval = settings.size_interval
         self._at_once = settings.max_sizes
+        self._written: dict[str, float] = {}
 
     async def run(self) -> None:
         """For ever."""
@@ -54,8 +61,22 @@ class SizeReporter:
         for link in self._workers:
             for load in link.loads.values():
                 partition = self._settled(link.name, load)
-                if partition is not None and (far := off_by(partition.status, load)) > 1:
+                if partition is None:
+                    continue
+                far = off_by(partition.status, load)
+                if far > 1 or self._is_behind(partition, load):
                     yield far, link.name, load
+
+    def _is_behind(self, partition: Partition, load: Load) -> bool:
+        """Whether its sequence has grown, and was not written for long."""
+        ago = time.monotonic() - self._written.get(load.partition, -SEQUENCE_SECONDS)
+        return self._sequence(partition, load) > partition.status.sequence and ago >= SEQUENCE_SECONDS
+
+    def _sequence(self, partition: Partition, load: Load) -> int:
+        """What the status is to say: with Memory nothing, as a restart begins anew; else what it was at the most."""
+        keyspace = self._cluster.keyspaces.get(partition.spec.keyspace)
+        durable = keyspace is not None and keyspace.spec.durable
+        return max(partition.status.sequence, load.sequence) if durable else 0
 
     def _settled(self, worker: str, load: Load) -> Partition | None:
         """The Partition that the load is about, if nothing is happening to it."""
@@ -76,6 +97,9 @@ class SizeReporter:
             "operationsPerSecond": round(load.operations_per_second),
             "bytesPerSecond": round(load.bytes_per_second),
         }
+        if sequence := self._sequence(partition, load):
+            sizes["sequence"] = sequence
+        self._written[load.partition] = time.monotonic()
         try:
             written = await self._cluster.partitions.objects.patch_status(
                 load.partition, sizes, resource_version=partition.metadata.resource_version

@@ -13,7 +13,9 @@ from dstk.api import CORDONED_ANNOTATION
 from dstk.errors import DstkError, Misdirected, Unavailable
 from dstk.kube import Backoff, Cache, Pod
 from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
-from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.lifecycle.disks import life_of
+from dstk.lifecycle.observed import DiskFloor, DiskView, PartView, WorkerView
+from dstk.operator.disks import DiskFloors
 from dstk.operator.pulse import pulse
 from dstk.operator.settings import OperatorSettings
 from dstk.wire import ControlClient, Load, Meant, Request, Room, Status
@@ -80,10 +82,12 @@ class WorkerLinks:
         self,
         pods: Cache[Pod],
         settings: OperatorSettings,
+        disks: DiskFloors | None = None,
     ) -> None:
         self.cluster = ""
         """The identity of this operator's cluster, which every call carries; known before `run`."""
         self._pods = pods
+        self._disks = disks
         self._settings = settings
         self._links: dict[str, WorkerLink] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
@@ -214,7 +218,15 @@ class WorkerLinks:
             log.debug("worker %s does not answer: %s", name, error)
             return self._view(link, {}, reachable=False)
         self._heard(link, status)
-        return self._view(link, status.partitions, reachable=True)
+        floor: DiskFloor | None = None
+        if status.disk is not None and self._disks is not None:
+            try:
+                floor = await self._disks.confirmed(name, status.disk)
+            except DstkError as error:
+                # What its disk has may be old: it is not looked at before that is known.
+                log.info("what the disk of worker %s has to have is not known: %s", name, error)
+                return self._view(link, {}, reachable=False)
+        return self._view(link, status.partitions, reachable=True, disk=status.disk, floor=floor)
 
     async def tell(self, name: str, request: Request) -> dict[str, PartView]:
         """One action on a worker; the states of the partitions it names. Raises what the worker or the wire says."""
@@ -333,6 +345,8 @@ class WorkerLinks:
             if first:
                 first = False
                 self._introduce(link)
+            if self._disks is not None and report.position:
+                self._disks.reached(link.name, life_of(report.incarnation), report.position, report.last)
             for partition in report.gone:
                 link.loads.pop(partition, None)
             if report.draining != link.draining:
@@ -359,7 +373,15 @@ class WorkerLinks:
             link.loads.clear()
             self._tell(link.name)
 
-    def _view(self, link: WorkerLink, parts: Mapping[str, PartView], *, reachable: bool) -> WorkerView:
+    def _view(
+        self,
+        link: WorkerLink,
+        parts: Mapping[str, PartView],
+        *,
+        reachable: bool,
+        disk: DiskView | None = None,
+        floor: DiskFloor | None = None,
+    ) -> WorkerView:
         return WorkerView(
             name=link.name,
             incarnation=link.incarnation,
@@ -370,6 +392,8 @@ class WorkerLinks:
             term=link.term,
             unheard_seconds=self.unheard_seconds(link.name),
             parts=parts,
+            disk=disk,
+            floor=floor,
         )
 
     def _tell(self, name: str) -> None:

@@ -64,11 +64,13 @@ def _orphans(draft: Draft) -> list[Part]:
     """Free partitions whose pod is gone and has had its time to come back; with Disk, the rows are where it was."""
     view = draft.view
     spec = view.keyspace.spec
-    if spec.durable or spec.on_loss is not OnLoss.RECREATE:
+    if spec.durable:
         return []
+    recreated = spec.on_loss is OnLoss.RECREATE
     lost = {name for name, since in view.absent.items() if view.now - since >= view.policy.replace_after_seconds}
     lost = (lost - view.pods) | _lapsed(view)
-    return [part for part in view.parts if part.primary in lost and draft.free(part)]
+    given_up = [part for part in view.parts if part.primary in lost and (recreated or part.given_up)]
+    return [part for part in given_up if draft.free(part)]
 
 
 def _lapsed(view: View) -> set[str]:

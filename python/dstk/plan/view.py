@@ -19,6 +19,7 @@ from dstk.api import (
     Policy,
     Step,
 )
+from dstk.api.losses import is_accepted
 from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.plan.cluster import Cluster, Load, Worker
@@ -49,6 +50,8 @@ class Part:
     uid: str = ""
     cut_by_hand: bool = False
     placed_by_hand: bool = False
+    given_up: bool = False
+    """Somebody has accepted that its rows are lost."""
 
     @property
     def weight(self) -> tuple[int, str]:
@@ -185,6 +188,7 @@ def _part(partition: Partition, keyspace: Keyspace, loads: Mapping[str, Load], w
         uid=partition.metadata.uid,
         cut_by_hand=CUT_ANNOTATION in partition.metadata.annotations,
         placed_by_hand=PLACED_ANNOTATION in partition.metadata.annotations,
+        given_up=is_accepted(partition),
     )
 
 

@@ -7,6 +7,7 @@ from dstk.wire.messages import (
     KeyspaceRoutes,
     Load,
     LoadReport,
+    Loss,
     Request,
     Room,
     Route,
@@ -16,6 +17,6 @@ from dstk.wire.messages import (
 from dstk.wire.server import ControlServer, Handler
 
 __all__ = [
-    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Meant",
-    "Request", "Room", "Route", "RoutesPusher", "RoutesUpdate", "Status", "check_meant",
+    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Loss",
+    "Meant", "Request", "Room", "Route", "RoutesPusher", "RoutesUpdate", "Status", "check_meant",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from dstk import errors
 from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
+from dstk.lifecycle.observed import DiskView, PartView
 from dstk.lifecycle.vocabulary import Role
 from dstk.span import Span
 from dstk.wire.v1 import control_pb2 as pb
@@ -48,6 +48,7 @@ class Status:
     term: int
     draining: bool
     partitions: dict[str, PartView]
+    disk: DiskView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Load:
     bytes_per_second: float
     median_key: Key | None
     role: Role
+    sequence: int = 0
+    """Of the last write that is on disk; 0: not known."""
     size: int = 0
     key_length: int = 0
     """0: its worker does not say."""
@@ -95,6 +98,10 @@ class LoadReport:
     draining: bool
     room: Room | None = None
     """None: the worker does not say."""
+    position: int = 0
+    """Up to where the log of the data directory is on disk."""
+    last: bool = False
+    """Nothing is written after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +116,29 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A range whose rows were lost, and nobody has accepted that. `since`: seconds of UTC. An empty `end` is +∞."""
+
+    partition: str
+    start: bytes
+    end: bytes
+    since: float
+    reason: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeyspaceRoutes:
-    """What changed in one keyspace; `withdrawn` are partitions (name, epoch) that are gone without a successor."""
+    """What changed in one keyspace; `withdrawn` are partitions (name, epoch) that are gone without a successor.
+
+    `losses`: all of them; None: as they were.
+    """
 
     keyspace: str
     key_length: int
     routes: Sequence[Route] = ()
     withdrawn: Sequence[tuple[str, int]] = ()
+    losses: Sequence[Loss] | None = None
 
 
 class EncodedRoutes:
@@ -128,9 +151,10 @@ class EncodedRoutes:
     def __len__(self) -> int:
         return self._count
 
-    def begin(self, keyspace: str, key_length: int) -> None:
+    def begin(self, keyspace: str, key_length: int, losses: Sequence[Loss] = ()) -> None:
         """What is added from now on is of that keyspace."""
-        self._keyspaces.append(data_pb2.KeyspaceRoutes(keyspace=keyspace, key_length=key_length))
+        said = _encode_losses(losses)
+        self._keyspaces.append(data_pb2.KeyspaceRoutes(keyspace=keyspace, key_length=key_length, losses=said))
 
     def add(self, routes: Iterable[Route]) -> None:
         """More routes."""
@@ -330,7 +354,23 @@ def encode_status(status: Status) -> pb.WorkerStatus:
         term=status.term,
         draining=status.draining,
         partitions=[encode_part(name, part) for name, part in status.partitions.items()],
+        disk=_encode_disk(status.disk),
     )
+
+
+def _encode_disk(disk: DiskView | None) -> pb.DiskState | None:
+    if disk is None:
+        return None
+    return pb.DiskState(
+        directory=disk.directory, starts=disk.starts, lives=disk.lives, began=disk.began, position=disk.position
+    )
+
+
+def _decode_disk(message: pb.WorkerStatus) -> DiskView | None:
+    if not message.HasField("disk") or not message.disk.lives:
+        return None
+    disk = message.disk
+    return DiskView(disk.directory, tuple(disk.lives), disk.starts, disk.began, disk.position)
 
 
 def decode_status(message: pb.WorkerStatus) -> Status:
@@ -342,6 +382,7 @@ def decode_status(message: pb.WorkerStatus) -> Status:
         term=message.term,
         draining=message.draining,
         partitions=decode_parts(message.partitions),
+        disk=_decode_disk(message),
     )
 
 
@@ -364,12 +405,15 @@ def encode_loads(report: LoadReport) -> pb.LoadReport:
                 size=load.size,
                 key_length=load.key_length,
                 durable=load.durable,
+                sequence=load.sequence,
             )
             for load in report.loads
         ],
         gone=report.gone,
         draining=report.draining,
         room=pb.Room(limit=room.limit, used=room.used, promised=room.promised) if room is not None else None,
+        position=report.position,
+        last=report.last,
     )
 
 
@@ -392,18 +436,37 @@ def decode_loads(message: pb.LoadReport) -> LoadReport:
                 size=load.size,
                 key_length=load.key_length,
                 durable=load.durable if load.HasField("durable") else None,
+                sequence=load.sequence,
             )
             for load in message.loads
         ),
         gone=tuple(message.gone),
         draining=message.draining,
         room=Room(room.limit, room.used, room.promised) if message.HasField("room") else None,
+        position=message.position,
+        last=message.last,
     )
 
 
 def _encode_route(route: Route) -> data_pb2.Route:
     return data_pb2.Route(
         partition=route.partition, start=route.start, end=route.end, epoch=route.epoch, owner=route.owner
+    )
+
+
+def _encode_losses(losses: Sequence[Loss]) -> data_pb2.Losses:
+    return data_pb2.Losses(
+        losses=[
+            data_pb2.Loss(
+                partition=loss.partition,
+                start=loss.start,
+                end=loss.end,
+                since_ms=round(loss.since * 1000),
+                reason=loss.reason,
+                held=loss.held,
+            )
+            for loss in losses
+        ]
     )
 
 
@@ -417,6 +480,7 @@ def encode_routes(update: RoutesUpdate) -> data_pb2.RoutesUpdate:
                 key_length=keyspace.key_length,
                 routes=map(_encode_route, keyspace.routes),
                 withdrawn=[data_pb2.Withdrawal(partition=name, epoch=epoch) for name, epoch in keyspace.withdrawn],
+                losses=None if keyspace.losses is None else _encode_losses(keyspace.losses),
             )
             for keyspace in update.keyspaces
         ],

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dstk import errors, faults
 from dstk._core import Node, PartitionState
 from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
+from dstk.lifecycle.observed import DiskView, PartView
 from dstk.lifecycle.vocabulary import Role
 from dstk.span import Span
 from dstk.wire import Load, LoadReport, Meant, Request, Room, Status, check_meant
@@ -34,6 +34,7 @@ class Control:
         self._routes_term = 0
         """Of the last operator whose routes were taken: it is on disk."""
         self._stopping = asyncio.Event()
+        self._ending = False
         # Actions that wait (await_applied) or touch many rows must not hold up the event loop, nor each other.
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
         self.draining = False
@@ -52,6 +53,8 @@ class Control:
                 f"the action is meant for {self._name} incarnation {request.incarnation!r}; "
                 f"this one is {self._incarnation!r} and holds nothing of it"
             )
+        if self._ending:
+            raise errors.Unavailable(f"{self._name} ends; its next life can be told")
         name = actions.name_of(request.command)
         await faults.reach(f"worker.before-{name}", request.partition)
         loop = asyncio.get_running_loop()
@@ -73,14 +76,17 @@ class Control:
             term=self._node.term,
             draining=self.draining,
             partitions={state.partition: view(state) for state in states},
+            disk=_disk(self._node),
         )
 
     async def loads(self, interval_seconds: float) -> AsyncIterator[LoadReport]:
-        """Every interval what changed; the first report is whole."""
+        """Every interval what changed; the first report is whole, the last one says what there is at the end."""
         told: dict[tuple[str, str], Load] = {}
         # After a lapse the operator has to look at what is held: the stream ends, as if the worker had been away.
         lapses = self._node.lapses
-        while not self._stopping.is_set() and self._node.lapses == lapses:
+        last = False
+        while not last and self._node.lapses == lapses:
+            last = self._stopping.is_set()
             current = {(load.keyspace, load.partition): load for load in map(_load, self._node.loads())}
             yield LoadReport(
                 incarnation=self._incarnation,
@@ -88,8 +94,12 @@ class Control:
                 gone=tuple(partition for key in told.keys() - current.keys() for partition in key[1:]),
                 draining=self.draining,
                 room=Room(*self._node.room),
+                position=self._node.durable_position,
+                last=last,
             )
             told = current
+            if last:
+                return
             try:
                 async with asyncio.timeout(interval_seconds):
                     await self._stopping.wait()
@@ -107,8 +117,12 @@ class Control:
             self._node.renew(time.monotonic() - said)
         self._node.apply_routes(update)
 
+    def refuse(self) -> None:
+        """Take no more actions: the node ends. What it holds is still told."""
+        self._ending = True
+
     def stop(self) -> None:
-        """End the load streams; actions under way are left to end."""
+        """End the load streams with a last report; actions under way are left to end."""
         self._stopping.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -182,9 +196,17 @@ def view(state: PartitionState) -> PartView:
     )
 
 
-def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role, int, bool, int]) -> Load:
+def _disk(node: Node) -> DiskView | None:
+    """What the node says of its data directory."""
+    if node.origin is None:
+        return None
+    directory, starts, lives, began = node.origin
+    return DiskView(directory, tuple(lives), starts, began, node.durable_position)
+
+
+def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role, tuple[int, bool, int, int]]) -> Load:
     keyspace, partition, epoch, rows, bytes_, operations, bytes_per_second, median_key, role = raw[:9]
-    key_length, durable, size = raw[9:]
+    key_length, durable, size, sequence = raw[9]
     return Load(
         keyspace=keyspace,
         partition=partition,
@@ -198,4 +220,5 @@ def _load(raw: tuple[str, str, int, int, int, float, float, bytes | None, Role, 
         key_length=key_length,
         durable=durable,
         size=size,
+        sequence=sequence,
     )

@@ -56,9 +56,11 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await _drain(control, node, settings.drain_seconds)
     finally:
         await server.set_serving(False)
+        control.refuse()
+        await asyncio.to_thread(node.stop, settings.grace_seconds)
+        # After the node: the last report says up to where the log is for good.
         control.stop()
         await server.stop(settings.grace_seconds)
-        await asyncio.to_thread(node.stop, settings.grace_seconds)
         if metrics is not None:
             metrics.stop()
     log.info("worker %s has stopped", settings.name)

@@ -176,6 +176,7 @@ fn routes(address: &str) -> RoutesUpdate {
             key_length: KEY_LENGTH,
             routes: vec![route],
             withdrawn: vec![],
+            losses: None,
         }],
         workers: vec![("w0".into(), address.to_owned())],
     }

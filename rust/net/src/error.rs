@@ -35,6 +35,9 @@ pub enum ClientError {
     /// Not done; nothing changed.
     #[error("{0}")]
     Unavailable(String),
+    /// Not done: the rows were lost, and nobody has accepted that.
+    #[error("{0}")]
+    DataLost(String),
     /// Not done: a bound is reached.
     #[error("{0}")]
     LimitReached(String),

@@ -1,6 +1,6 @@
 //! The routing table on the wire and in the core.
 
-use dstk_core::node::{KeyspaceRoutes, Route, RoutesUpdate};
+use dstk_core::node::{KeyspaceRoutes, Loss, Route, RoutesUpdate};
 use prost::Message;
 
 use crate::wire;
@@ -21,6 +21,9 @@ pub fn from_wire(update: wire::RoutesUpdate) -> RoutesUpdate {
             .into_iter()
             .map(|gone| (gone.partition, gone.epoch))
             .collect(),
+        losses: keyspace
+            .losses
+            .map(|all| all.losses.into_iter().map(loss).collect()),
     });
     RoutesUpdate {
         full: update.full,
@@ -43,6 +46,29 @@ fn route(route: wire::Route) -> Route {
     }
 }
 
+/// A range whose rows were lost.
+pub fn loss(loss: wire::Loss) -> Loss {
+    Loss {
+        partition: loss.partition,
+        start: loss.start.into(),
+        end: loss.end.into(),
+        since_ms: loss.since_ms,
+        reason: loss.reason,
+        held: loss.held,
+    }
+}
+
+fn wire_loss(loss: &Loss) -> wire::Loss {
+    wire::Loss {
+        partition: loss.partition.clone(),
+        start: loss.start.clone().into(),
+        end: loss.end.clone().into(),
+        since_ms: loss.since_ms,
+        reason: loss.reason.clone(),
+        held: loss.held,
+    }
+}
+
 /// As it is sent: of `keyspace` only, unless that is empty.
 pub fn to_wire(update: RoutesUpdate, keyspace: &str) -> wire::RoutesUpdate {
     let wanted = update
@@ -58,6 +84,9 @@ pub fn to_wire(update: RoutesUpdate, keyspace: &str) -> wire::RoutesUpdate {
             .into_iter()
             .map(|(partition, epoch)| wire::Withdrawal { partition, epoch })
             .collect(),
+        losses: routes.losses.map(|losses| wire::Losses {
+            losses: losses.iter().map(wire_loss).collect(),
+        }),
     });
     wire::RoutesUpdate {
         full: update.full,

@@ -307,6 +307,24 @@ impl PyClient {
         )?)
     }
 
+    fn losses<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyList>> {
+        let losses = self.client.losses();
+        let loss = |loss: &dstk_core::node::Loss| {
+            (
+                PyBytes::new(py, &loss.start),
+                PyBytes::new(py, &loss.end),
+                PyString::new(py, &loss.partition),
+                loss.since_ms,
+                PyString::new(py, &loss.reason),
+                loss.held,
+            )
+        };
+        Ok(PyList::new(
+            py,
+            losses.iter().map(loss).collect::<Vec<_>>(),
+        )?)
+    }
+
     fn counters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let counters = PyDict::new(py);
         for (name, value) in self.client.counters() {

@@ -17,6 +17,7 @@ pub(crate) mod exceptions {
 
     pyo3::import_exception!(dstk.errors, ConfigError);
     pyo3::import_exception!(dstk.errors, DataDamaged);
+    pyo3::import_exception!(dstk.errors, DataLost);
     pyo3::import_exception!(dstk.errors, DeadlineExceeded);
     pyo3::import_exception!(dstk.errors, InvalidRange);
     pyo3::import_exception!(dstk.errors, InvalidRequest);
@@ -168,6 +169,7 @@ impl From<ClientError> for Error {
                 current_version, ..
             } => exceptions::VersionMismatch::new_err((message, current_version)),
             ClientError::Unavailable(_) => exceptions::Unavailable::new_err(message),
+            ClientError::DataLost(_) => exceptions::DataLost::new_err(message),
             ClientError::LimitReached(_) => exceptions::LimitReached::new_err(message),
             ClientError::DeadlineExceeded(_) => exceptions::DeadlineExceeded::new_err(message),
             ClientError::OutcomeUnknown(_) => exceptions::OutcomeUnknown::new_err(message),

@@ -29,7 +29,7 @@ impl Drop for PyNode {
 }
 
 /// What a partition costs, as Python sees it: keyspace, partition, epoch, rows, bytes, operations/s, bytes/s, median
-/// key, role, key length, whether it is durable, sequence that is on disk.
+/// key, role, and together key length, whether it is durable, size, sequence that is on disk.
 type Load<'py> = (
     String,
     String,
@@ -40,10 +40,7 @@ type Load<'py> = (
     f64,
     Option<Bound<'py, PyBytes>>,
     &'static str,
-    usize,
-    bool,
-    u64,
-    u64,
+    (usize, bool, u64, u64),
 );
 
 #[pymethods]
@@ -319,10 +316,7 @@ impl PyNode {
                 load.bytes_per_second,
                 load.median_key.map(|key| PyBytes::new(py, &key)),
                 load.role.name(),
-                load.key_length,
-                load.durable,
-                load.size,
-                load.sequence,
+                (load.key_length, load.durable, load.size, load.sequence),
             )
         };
         loads.into_iter().map(load).collect()

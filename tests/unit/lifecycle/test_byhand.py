@@ -6,7 +6,15 @@ import pytest
 from msgspec.structs import replace as with_
 from scenes import NOW, assignment, observed, partition, worker
 
-from dstk.api import ASSIGNER_LABEL, CUT_ANNOTATION, PLACED_ANNOTATION, Assignment, Partition, Step
+from dstk.api import (
+    ASSIGNER_LABEL,
+    CUT_ANNOTATION,
+    HELD_SINCE_ANNOTATION,
+    PLACED_ANNOTATION,
+    Assignment,
+    Partition,
+    Step,
+)
 from dstk.lifecycle import actions, decide
 from dstk.lifecycle.memory import Memory
 from dstk.lifecycle.observed import PartView
@@ -70,4 +78,4 @@ def test_a_move_is_marked_until_the_next(by_hand: bool, before: dict[str, str], 
     memory = Memory(fenced_at=NOW, fence_token=1)
     seen = observed(subject if by_hand else by_the_assigner(subject), [moved], [source, copy], memory=memory)
     (commit,) = (each for each in actions.flatten(decide(seen, NOW)) if isinstance(each, actions.Commit))
-    assert commit.annotations == after
+    assert commit.annotations == (*after, (HELD_SINCE_ANNOTATION, "8/1"))

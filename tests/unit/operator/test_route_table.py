@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from dstk.api import KeyRange, Keyspace, KeyspaceSpec, ObjectMeta, Partition, PartitionSpec
+from dstk.operator.losses import Losses
 from dstk.operator.route_table import CHANGED_SHARE, SLICE, RouteTable
 from dstk.wire import RoutesUpdate
 from dstk.wire.messages import encode_routes
@@ -39,7 +40,7 @@ def partition(keyspace: str, number: int) -> Partition:
 
 def table(objects: Objects) -> RouteTable:
     cluster: Any = objects
-    return RouteTable(cluster)
+    return RouteTable(cluster, Losses())
 
 
 def epochs(made: Any) -> dict[str, int]:

@@ -270,20 +270,36 @@ class StatusRequest(_message.Message):
     def __init__(self, partitions: _Optional[_Iterable[str]] = ..., summary: _Optional[bool] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("worker", "incarnation", "data_address", "term", "draining", "partitions")
+    __slots__ = ("worker", "incarnation", "data_address", "term", "draining", "partitions", "disk")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     DATA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    DISK_FIELD_NUMBER: _ClassVar[int]
     worker: str
     incarnation: str
     data_address: str
     term: int
     draining: bool
     partitions: _containers.RepeatedCompositeFieldContainer[PartitionState]
-    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., data_address: _Optional[str] = ..., term: _Optional[int] = ..., draining: _Optional[bool] = ..., partitions: _Optional[_Iterable[_Union[PartitionState, _Mapping]]] = ...) -> None: ...
+    disk: DiskState
+    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., data_address: _Optional[str] = ..., term: _Optional[int] = ..., draining: _Optional[bool] = ..., partitions: _Optional[_Iterable[_Union[PartitionState, _Mapping]]] = ..., disk: _Optional[_Union[DiskState, _Mapping]] = ...) -> None: ...
+
+class DiskState(_message.Message):
+    __slots__ = ("directory", "starts", "lives", "began", "position")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    LIVES_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    starts: int
+    lives: _containers.RepeatedScalarFieldContainer[str]
+    began: int
+    position: int
+    def __init__(self, directory: _Optional[str] = ..., starts: _Optional[int] = ..., lives: _Optional[_Iterable[str]] = ..., began: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
 
 class LoadsRequest(_message.Message):
     __slots__ = ("interval_ms",)
@@ -292,7 +308,7 @@ class LoadsRequest(_message.Message):
     def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
 
 class PartitionLoad(_message.Message):
-    __slots__ = ("keyspace", "partition", "epoch", "rows", "bytes", "operations_per_second", "bytes_per_second", "median_key", "role", "size", "key_length", "durable")
+    __slots__ = ("keyspace", "partition", "epoch", "rows", "bytes", "operations_per_second", "bytes_per_second", "median_key", "role", "sequence", "size", "key_length", "durable")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -302,6 +318,7 @@ class PartitionLoad(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_KEY_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
@@ -314,10 +331,11 @@ class PartitionLoad(_message.Message):
     bytes_per_second: float
     median_key: bytes
     role: Role
+    sequence: int
     size: int
     key_length: int
     durable: bool
-    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., operations_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., median_key: _Optional[bytes] = ..., role: _Optional[_Union[Role, str]] = ..., size: _Optional[int] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ...) -> None: ...
+    def __init__(self, keyspace: _Optional[str] = ..., partition: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., operations_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., median_key: _Optional[bytes] = ..., role: _Optional[_Union[Role, str]] = ..., sequence: _Optional[int] = ..., size: _Optional[int] = ..., key_length: _Optional[int] = ..., durable: _Optional[bool] = ...) -> None: ...
 
 class Room(_message.Message):
     __slots__ = ("limit", "used", "promised")
@@ -330,18 +348,22 @@ class Room(_message.Message):
     def __init__(self, limit: _Optional[int] = ..., used: _Optional[int] = ..., promised: _Optional[int] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("incarnation", "loads", "gone", "draining", "room")
+    __slots__ = ("incarnation", "loads", "gone", "draining", "position", "last", "room")
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     LOADS_FIELD_NUMBER: _ClassVar[int]
     GONE_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     ROOM_FIELD_NUMBER: _ClassVar[int]
     incarnation: str
     loads: _containers.RepeatedCompositeFieldContainer[PartitionLoad]
     gone: _containers.RepeatedScalarFieldContainer[str]
     draining: bool
+    position: int
+    last: bool
     room: Room
-    def __init__(self, incarnation: _Optional[str] = ..., loads: _Optional[_Iterable[_Union[PartitionLoad, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., draining: _Optional[bool] = ..., room: _Optional[_Union[Room, _Mapping]] = ...) -> None: ...
+    def __init__(self, incarnation: _Optional[str] = ..., loads: _Optional[_Iterable[_Union[PartitionLoad, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., draining: _Optional[bool] = ..., position: _Optional[int] = ..., last: _Optional[bool] = ..., room: _Optional[_Union[Room, _Mapping]] = ...) -> None: ...
 
 class RoutesPush(_message.Message):
     __slots__ = ("term", "version", "update")

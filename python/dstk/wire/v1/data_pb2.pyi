@@ -185,16 +185,40 @@ class Route(_message.Message):
     def __init__(self, partition: _Optional[str] = ..., start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., epoch: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class KeyspaceRoutes(_message.Message):
-    __slots__ = ("keyspace", "key_length", "routes", "withdrawn")
+    __slots__ = ("keyspace", "key_length", "routes", "withdrawn", "losses")
     KEYSPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
     keyspace: str
     key_length: int
     routes: _containers.RepeatedCompositeFieldContainer[Route]
     withdrawn: _containers.RepeatedCompositeFieldContainer[Withdrawal]
-    def __init__(self, keyspace: _Optional[str] = ..., key_length: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., withdrawn: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ...) -> None: ...
+    losses: Losses
+    def __init__(self, keyspace: _Optional[str] = ..., key_length: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., withdrawn: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., losses: _Optional[_Union[Losses, _Mapping]] = ...) -> None: ...
+
+class Losses(_message.Message):
+    __slots__ = ("losses",)
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    losses: _containers.RepeatedCompositeFieldContainer[Loss]
+    def __init__(self, losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
+
+class Loss(_message.Message):
+    __slots__ = ("partition", "start", "end", "since_ms", "reason", "held")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    partition: str
+    start: bytes
+    end: bytes
+    since_ms: int
+    reason: str
+    held: bool
+    def __init__(self, partition: _Optional[str] = ..., start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., since_ms: _Optional[int] = ..., reason: _Optional[str] = ..., held: _Optional[bool] = ...) -> None: ...
 
 class Withdrawal(_message.Message):
     __slots__ = ("partition", "epoch")

@@ -28,7 +28,7 @@ pub use following::{FollowError, FollowSpec, FollowStream, Followed};
 pub use observe::{Counters, PartitionLoad};
 pub use refusal::Refusal;
 pub use replication::{LogReader, Next, SnapshotPlan, SourceState};
-pub use routes::{KeyspaceRoutes, Route, RoutesUpdate, RoutesWake, RoutesWatch};
+pub use routes::{KeyspaceRoutes, Loss, Route, RoutesUpdate, RoutesWake, RoutesWatch};
 pub use scan::{Page, Scan, ScanOutcome};
 pub use settings::{SettingError, Settings};
 pub use shard::{Outcome, Shard};

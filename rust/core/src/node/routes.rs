@@ -37,6 +37,25 @@ pub struct KeyspaceRoutes {
     pub routes: Vec<Route>,
     /// Partitions that are gone without a successor, with their last epoch.
     pub withdrawn: Vec<(String, u64)>,
+    /// Ranges whose rows were lost, in the order of keys; none: as they were.
+    pub losses: Option<Arc<[Loss]>>,
+}
+
+/// `dstk.v1.Loss`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Name of the partition.
+    pub partition: String,
+    /// Lowest key of the range, of full length or empty.
+    pub start: Vec<u8>,
+    /// Lowest key above the range; empty: no end.
+    pub end: Vec<u8>,
+    /// When it was found, in milliseconds of UTC.
+    pub since_ms: u64,
+    /// Why, in a word.
+    pub reason: String,
+    /// Nothing of the range is served before somebody accepts the loss.
+    pub held: bool,
 }
 
 /// `dstk.v1.Route`.
@@ -79,6 +98,8 @@ struct Watchers {
 #[derive(Clone, Default)]
 struct Known {
     tables: BTreeMap<Arc<str>, RoutingTable>,
+    /// By keyspace; none: nothing was lost.
+    losses: BTreeMap<Arc<str>, Arc<[Loss]>>,
     addresses: Addresses,
 }
 
@@ -131,6 +152,7 @@ impl Node {
                         .iter()
                         .any(|routes| routes.keyspace == name)
                 };
+                known.losses.retain(|name, _| named(name));
                 for (name, table) in &mut known.tables {
                     if !named(name) {
                         table
@@ -186,6 +208,7 @@ impl Node {
                 owner: owner.to_string(),
             }],
             withdrawn: Vec::new(),
+            losses: None,
         };
         // Bounds of what is held are right, so this cannot fail; and were it to, the operator's word comes anyway.
         let _ = self.change_routes(|known| {
@@ -246,7 +269,8 @@ impl Node {
             };
             let changed: Vec<_> = new.tables.iter().filter(fresh).collect();
             let as_many = new.tables.len() == old.tables.len();
-            if changed.is_empty() && as_many && new.addresses == old.addresses && version != 0 {
+            let same = new.addresses == old.addresses && new.losses == old.losses;
+            if changed.is_empty() && as_many && same && version != 0 {
                 return Ok(());
             }
             let shards = changed
@@ -272,6 +296,10 @@ impl Node {
 }
 
 impl Known {
+    fn losses_of(&self, keyspace: &str) -> Arc<[Loss]> {
+        self.losses.get(keyspace).cloned().unwrap_or_default()
+    }
+
     fn apply(&mut self, routes: &KeyspaceRoutes, full: bool) -> Result<(), Refusal> {
         let invalid = |error: &dyn std::fmt::Display| {
             Refusal::Invalid(format!("routes of keyspace {}: {error}", routes.keyspace))
@@ -291,6 +319,14 @@ impl Known {
                     .or_insert(table)
             }
         };
+        match &routes.losses {
+            Some(losses) if !losses.is_empty() => {
+                let name = routes.keyspace.as_str().into();
+                self.losses.insert(name, Arc::clone(losses));
+            }
+            Some(_) => _ = self.losses.remove(routes.keyspace.as_str()),
+            None => {}
+        }
         let entries = routes.routes.iter().map(entry);
         if full {
             return table
@@ -334,6 +370,7 @@ fn everything(known: &Known) -> RoutesUpdate {
         key_length: table.key_length(),
         routes: table.entries().map(|entry| route(entry)).collect(),
         withdrawn: Vec::new(),
+        losses: Some(known.losses_of(name)),
     });
     let workers = known
         .addresses
@@ -352,11 +389,14 @@ fn changes(old: &Known, new: &Known) -> RoutesUpdate {
         let mut routes = KeyspaceRoutes {
             keyspace: name.to_string(),
             key_length: table.key_length(),
+            losses: (old.losses.get(name) != new.losses.get(name)).then(|| new.losses_of(name)),
             ..KeyspaceRoutes::default()
         };
         let before = old.tables.get(name);
         match before.filter(|before| before.key_length() == table.key_length()) {
-            Some(before) if before.version() == table.version() => continue,
+            Some(before) if before.version() == table.version() && routes.losses.is_none() => {
+                continue;
+            }
             Some(before) => {
                 for change in RoutingTable::diff(before, table) {
                     match change {

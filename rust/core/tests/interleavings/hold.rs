@@ -148,6 +148,7 @@ fn owner(worker: &str, epoch: u64) -> RoutesUpdate {
         key_length: KEY_LENGTH,
         routes: vec![route],
         withdrawn: Vec::new(),
+        losses: None,
     };
     RoutesUpdate {
         full: false,

@@ -510,6 +510,7 @@ fn a_serve_that_comes_late_is_refused_until_the_partition_is_forgotten() {
             key_length: KEY_LENGTH,
             routes: Vec::new(),
             withdrawn: Vec::new(),
+            losses: None,
         }],
         workers: Vec::new(),
     })

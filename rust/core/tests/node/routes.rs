@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dstk_core::node::{KeyspaceRoutes, Node, Outcome, Refusal, Route, RoutesUpdate};
+use dstk_core::node::{KeyspaceRoutes, Loss, Node, Outcome, Refusal, Route, RoutesUpdate};
 use dstk_core::partition::Verdict;
 
 use super::harness::*;
@@ -24,6 +24,7 @@ fn update(full: bool, routes: Vec<Route>) -> RoutesUpdate {
         key_length: KEY_LENGTH,
         routes,
         withdrawn: Vec::new(),
+        losses: None,
     };
     let workers = vec![("a".into(), "a:1".into()), ("b".into(), "b:1".into())];
     RoutesUpdate {
@@ -191,6 +192,7 @@ fn routes_of_another_key_length_replace_the_old_unless_partitions_of_those_are_h
         key_length: 3,
         routes: vec![],
         withdrawn: vec![],
+        losses: None,
     });
     holder.apply_routes(&both).unwrap();
     assert_eq!(lengths(&holder), (Some(2), vec![3]));
@@ -228,4 +230,54 @@ fn a_follower_that_the_routes_name_as_owner_holds_until_it_is_promoted() {
         matches!(&told[..], [(0, Verdict::Done(reply))] if text(reply) == Some("old")),
         "{told:?}"
     );
+}
+
+#[test]
+fn what_was_lost_is_passed_on_when_it_changes_and_to_whoever_asks_for_everything() {
+    let node = node("a");
+    let routes = vec![route("p", b"a", b"", 1, "a")];
+    node.apply_routes(&update(true, routes.clone())).unwrap();
+    let lost = |held: bool| -> Arc<[Loss]> {
+        Arc::from([Loss {
+            partition: "p".into(),
+            start: b"a".to_vec(),
+            end: Vec::new(),
+            since_ms: 1,
+            reason: "WorkerGone".into(),
+            held,
+        }])
+    };
+    let tell = |losses: Option<Arc<[Loss]>>| {
+        let mut told = update(false, Vec::new());
+        told.keyspaces[0].losses = losses;
+        node.apply_routes(&told).unwrap();
+    };
+    let after = |version: u64| {
+        let (next, update) = node.routes_after(version);
+        let losses = update
+            .keyspaces
+            .into_iter()
+            .next()
+            .map(|routes| routes.losses);
+        (next, losses)
+    };
+    let (mut version, all) = after(0);
+    assert_eq!(
+        all,
+        Some(Some(Arc::from([]))),
+        "everything says that nothing is lost"
+    );
+    for losses in [lost(true), lost(false), Arc::from([])] {
+        tell(Some(Arc::clone(&losses)));
+        let (next, changed) = after(version);
+        assert_eq!(changed, Some(Some(Arc::clone(&losses))));
+        assert_eq!(after(0).1, Some(Some(losses)), "everything has it too");
+        version = next;
+        tell(None);
+        assert_eq!(
+            after(version),
+            (version, None),
+            "nothing is said where nothing changed"
+        );
+    }
 }

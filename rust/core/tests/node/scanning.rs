@@ -77,6 +77,7 @@ fn spread() -> std::sync::Arc<Node> {
                 owner: "a".into(),
             }],
             withdrawn: vec![],
+            losses: None,
         }],
         ..RoutesUpdate::default()
     })

@@ -37,6 +37,7 @@ pub fn serving(node: Arc<Node>, durable: bool) -> Result<(Worker, Client), Box<d
             key_length: KEY_LENGTH,
             routes: vec![route],
             withdrawn: vec![],
+            losses: None,
         }],
         workers: vec![("w0".into(), address.clone())],
     })?;

@@ -60,6 +60,15 @@ impl Attempt {
         if self.is_given_up() {
             return self.complete(Ended::NotSent(Cause::GivenUp));
         }
+        if let Err(error) = self.client.served(&self.operation.key) {
+            let error = match self.doubtful {
+                true => ClientError::OutcomeUnknown(format!(
+                    "{error}; an earlier try may have been applied"
+                )),
+                false => error,
+            };
+            return self.end(Err(error));
+        }
         let (address, meant) = self.client.address_for(&self.operation.key, self.tries);
         self.meant = meant;
         let connection = self.client.peers.connection(&address);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dstk_core::key::readable;
+use dstk_core::node::Loss;
 use dstk_core::routing::{Entry, RoutingTable};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -300,6 +301,11 @@ impl Client {
         self.inner().table.now()
     }
 
+    /// Ranges whose rows were lost, and nobody has accepted that, in the order of keys.
+    pub fn losses(&self) -> Arc<Vec<Loss>> {
+        self.inner().table.losses()
+    }
+
     /// Counters since the start, by name; and what is under way: calls, those of them that were sent, and the bytes of
     /// keys and values that connections hold for them.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -403,6 +409,21 @@ impl Inner {
             )));
         }
         Ok(())
+    }
+
+    /// Whether somebody may serve `key`; what was lost, where nobody does before that is accepted.
+    fn served(&self, key: &[u8]) -> Result<(), ClientError> {
+        let Some(loss) = self.table.held_loss(key) else {
+            return Ok(());
+        };
+        Err(ClientError::DataLost(format!(
+            "the rows of partition {} were lost ({}), among them key {}; nothing of it is served before somebody accepts \
+             that: `dstk accept-loss {}`",
+            loss.partition,
+            loss.reason,
+            readable(key),
+            loss.partition,
+        )))
     }
 
     /// Where to ask for `key`, and who is meant there: its owner, or on every second try any other worker, who may know

@@ -144,6 +144,7 @@ async fn page(
     } else {
         range.start.to_vec()
     };
+    client.served(&first).map_err(Failed::Wrong)?;
     let (address, meant) = client.address_for(&first, tries);
     let mut asked =
         client

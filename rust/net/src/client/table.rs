@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dstk_core::index::IndexError;
+use dstk_core::node::Loss;
 use dstk_core::routing::{Entry, RoutingTable};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -25,6 +26,8 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The table as it is now; readers never wait.
 pub(super) struct Table {
     now: ArcSwap<RoutingTable>,
+    /// Ranges whose rows were lost, in the order of keys.
+    losses: ArcSwap<Vec<Loss>>,
     /// Held while a new version is made.
     change: Mutex<()>,
 }
@@ -33,12 +36,27 @@ impl Table {
     fn new(key_length: usize) -> Result<Self, IndexError> {
         Ok(Self {
             now: ArcSwap::from_pointee(RoutingTable::new(key_length)?),
+            losses: ArcSwap::default(),
             change: Mutex::new(()),
         })
     }
 
     pub(super) fn now(&self) -> Arc<RoutingTable> {
         self.now.load_full()
+    }
+
+    /// Ranges whose rows were lost, and nobody has accepted that.
+    pub(super) fn losses(&self) -> Arc<Vec<Loss>> {
+        self.losses.load_full()
+    }
+
+    /// The loss because of which nothing of `key` is served.
+    pub(super) fn held_loss(&self, key: &[u8]) -> Option<Loss> {
+        let losses = self.losses.load();
+        let after = losses.partition_point(|loss| *loss.start <= *key);
+        let loss = losses.get(after.checked_sub(1)?)?;
+        let inside = loss.end.is_empty() || *key < *loss.end;
+        (inside && loss.held).then(|| loss.clone())
     }
 
     pub(super) fn key_length(&self) -> usize {
@@ -85,6 +103,10 @@ impl Table {
             .keyspaces
             .iter()
             .find(|routes| routes.keyspace == keyspace);
+        if let Some(losses) = routes.and_then(|routes| routes.losses.as_ref()) {
+            let losses = losses.losses.iter().cloned().map(crate::routes::loss);
+            self.losses.store(Arc::new(losses.collect()));
+        }
         self.change(|table| {
             for worker in &update.workers {
                 if worker.address.is_empty() {
@@ -296,6 +318,7 @@ mod tests {
                 key_length: 1,
                 routes,
                 withdrawn,
+                losses: None,
             }],
             workers: Vec::new(),
         }

@@ -145,6 +145,7 @@ pub fn table(workers: &[(&str, &str)], ranges: &[Range<'_>]) -> RoutesUpdate {
             key_length: KEY_LENGTH,
             routes: ranges.iter().map(route).collect(),
             withdrawn: Vec::new(),
+            losses: None,
         }],
         workers: workers
             .iter()
