@@ -28,7 +28,7 @@ def public(name: str, thing: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
             yield from public(f"{name}.{each}", getattr(thing, each), seen)
     elif inspect.isclass(thing):
         yield name, thing
-        for each, member in vars(thing).items():
+        for each, member in sorted(vars(thing).items()):  # A native class has them in another order each time.
             if not each.startswith("_") and (callable(member) or isinstance(member, PROPERTIES)):
                 yield f"{name}.{each}", member
     elif callable(thing):

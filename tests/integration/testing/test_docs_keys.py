@@ -74,7 +74,7 @@ def test_the_keyspace_of_the_page_is_cut_at_its_bounds() -> None:
         (keys.hashed(keys.u64), range(2000), 16),
         (keys.digest(), [f"user/{number}" for number in range(2000)], 16),
     ],
-    ids=lambda each: repr(each)[:24],
+    ids=["text", "u64", "hashed text", "hashed u64", "digest"],
 )
 def test_what_spreads_over_the_first_partitions(first: Any, values: Any, partitions: int) -> None:
     rows = keys.Layout(16, first=first).encode_many(first=values)
