@@ -38,7 +38,7 @@ MEANINGS = {
     OTHER_VERSION: "the row has another version than --if-version says: nothing was written",
     UNKNOWN: "a write was sent and no answer came: it may have happened",
     INTERRUPTED: "interrupted (Ctrl-C)",
-    NO_READER: "nobody reads what is printed any more (as in `dstk scan … | head -1`)",
+    NO_READER: "nobody reads what is printed any more, as in a pipe to `head -1`",
 }
 
 
