@@ -26,9 +26,11 @@ def held_before(cluster: Cluster, workers: WorkerLinks) -> set[str]:
     known = cluster.partitions.items
     loads = (load for link in workers for load in link.loads.values() if load.role == "primary")
     held = [load for load in loads if load.keyspace in fresh]
-    # Of what was cut before, as its rows show, one that does not answer may have the rest.
-    silent = not all(link.reachable for link in workers)
-    return {load.keyspace for load in held if silent or load.partition not in known}
+    # Of what was cut before, as its rows show, one that does not answer may have the rest. What is never cut waits for
+    # nobody.
+    cuts = {each.metadata.name for each in cluster.keyspaces if each.spec.partitions.count}
+    silent = cuts if not all(link.reachable for link in workers) else set()
+    return {load.keyspace for load in held if load.keyspace in silent or load.partition not in known}
 
 
 def misfits(keyspaces: Iterable[Keyspace], workers: WorkerLinks) -> dict[str, str]:

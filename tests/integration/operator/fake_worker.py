@@ -197,7 +197,7 @@ class FakeWorker:
 
     def _load(self, name: str, held: Held) -> Load:
         role: Any = held.role
-        return Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, role, held.size)
+        return Load(held.keyspace, name, held.epoch, len(held.rows), 0, 0.0, 0.0, None, role, size=held.size)
 
     async def routes(self, term: int, update: bytes, said: float | None) -> None:
         if term < self.term:
