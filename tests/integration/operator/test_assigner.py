@@ -85,12 +85,29 @@ async def test_proposals_wait_for_somebody_to_approve_them() -> None:
 async def test_of_two_partitions_that_overlap_the_younger_is_invalid_until_the_older_is_gone() -> None:
     async with world(("pod1",)) as cluster, cluster.operating():
         await cluster.keyspace()
-        await cluster.served("first", "a", "o", "pod1")
+        await cluster.partition("first", "a", "o")
         await cluster.partition("second", "e", "z")
         invalid = await cluster.until("second", lambda item: item.status.phase == "invalid")
         assert "first" in invalid.status.conditions[0].message
         await cluster.partitions.delete("first")
         await cluster.until("second", lambda item: item.status.phase == "unassigned")
+
+
+async def test_one_that_is_served_comes_back_though_another_overlaps_it_that_nobody_has_served() -> None:
+    async with world(("pod1",)) as cluster, cluster.operating():
+        await cluster.keyspace()
+        await cluster.served("first", "a", "o", "pod1")
+        before = await cluster.partitions.get("first")
+        await cluster.partition("second", "e", "z")
+        await cluster.until("second", lambda item: item.status.phase == "invalid")
+        await cluster.partitions.delete("first")
+        back = await cluster.until(
+            "first", lambda item: item.status.phase == "ready" and item.metadata.uid != before.metadata.uid
+        )
+        assert back.spec.primary == "pod1"
+        assert cluster.workers["pod1"].held["first"].role == "primary"
+        second = await cluster.partitions.get("second")
+        assert (second.status.phase, second.spec.primary) == ("invalid", None)
 
 
 async def test_a_partition_that_nobody_can_serve_has_a_warning_that_says_why() -> None:
