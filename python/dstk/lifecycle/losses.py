@@ -8,7 +8,7 @@ from dstk.api import Condition, Partition, PartitionPhase
 from dstk.api.losses import is_accepted, loss_of
 from dstk.lifecycle.actions import Action, Record, SetPartitionStatus
 
-__all__ = ["DISK_OLDER", "ROWS_MISSING", "held_back", "settled", "worst_of"]
+__all__ = ["DISK_OLDER", "HELD", "ROWS_MISSING", "held_back", "settled", "worst_of"]
 
 DISK_OLDER = "DiskOlder"
 """Reason: the worker's disk has rows, and they are not the latest."""

@@ -9,6 +9,7 @@ from dstk.api.losses import is_accepted, loss_of
 from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.lifecycle.availability import is_away
+from dstk.lifecycle.losses import HELD
 from dstk.wire import Loss
 
 __all__ = ["Losses", "loss_in"]
@@ -45,7 +46,9 @@ def loss_in(partition: Partition, keyspace: Keyspace) -> Loss | None:
     loss = loss_of(partition)
     if loss is None or partition.spec.merged_away:
         return None
-    held = partition.status.phase is PartitionPhase.UNAVAILABLE and not is_away(partition)
+    unavailable = partition.status.phase is PartitionPhase.UNAVAILABLE and not is_away(partition)
+    # For any other reason it is served from empty in a moment, which a request can wait for.
+    held = unavailable and loss.reason in HELD
     if is_accepted(partition) and not held:
         return None
     try:
