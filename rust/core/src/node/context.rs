@@ -120,12 +120,14 @@ impl Context {
     }
 
     /// Blocks until the log is on disk up to `position`; 0: there is nothing to wait for.
+    ///
+    /// `NotReady` when that cannot be: no bound of the worker is reached, its next life can do what is asked.
     pub(crate) fn settle(&self, position: Position) -> Result<(), Refusal> {
         let Some(disk) = self.disk.as_ref().filter(|_| position > 0) else {
             return Ok(());
         };
         disk.wal.wait(position).map_err(|reason| {
-            Refusal::Limit(format!(
+            Refusal::NotReady(format!(
                 "the log of worker {} cannot be written: {reason}",
                 self.name
             ))

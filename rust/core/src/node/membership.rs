@@ -43,7 +43,7 @@ impl Node {
     /// Belongs to `cluster` from now on, also in later lives on its data directory.
     ///
     /// # Errors
-    /// `Misdirected` when it belongs to another, `Limit` when that cannot be written down.
+    /// `Misdirected` when it belongs to another, `NotReady` when that cannot be written down.
     pub fn join(&self, cluster: &str) -> Result<(), Refusal> {
         let _one = self.membership.joining.lock();
         match self.cluster() {
@@ -54,7 +54,7 @@ impl Node {
         if let Some(dir) = &self.membership.dir {
             cluster::write(dir, cluster).map_err(|error| {
                 let path = cluster::path(dir);
-                Refusal::Limit(format!("{} cannot be written: {error}", path.display()))
+                Refusal::NotReady(format!("{} cannot be written: {error}", path.display()))
             })?;
         }
         self.membership.cluster.get_or_init(|| cluster.into());
