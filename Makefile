@@ -100,6 +100,7 @@ lint: build
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo clippy --quiet -p dstk-core --features shuttle --all-targets -- -D warnings
+	cargo clippy --quiet --manifest-path fuzz/Cargo.toml --target-dir $(TARGETS)/fuzz-lint -- -D warnings
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python proto/generate.py --check
 	$(BIN)/python -m dstk.api.generate --check
 	$(BIN)/python -m dstk.lifecycle.tables --check

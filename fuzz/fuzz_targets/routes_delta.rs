@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dstk_core::node::{KeyspaceRoutes, Node, Route, RoutesUpdate, Settings};
+use dstk_core::node::{KeyspaceRoutes, Loss, Node, Route, RoutesUpdate, Settings};
 use dstk_fuzz::write_seeds;
 use dstk_net::routes::{decode, to_wire};
 use libfuzzer_sys::fuzz_target;
@@ -153,13 +153,22 @@ fn seeds() -> Vec<Vec<u8>> {
         epoch,
         owner: "w0".into(),
     };
-    let update = |full, routes, withdrawn| RoutesUpdate {
+    let loss = |partition: &str, start: &[u8], end: &[u8]| Loss {
+        partition: partition.into(),
+        start: start.into(),
+        end: end.into(),
+        since_ms: 1,
+        reason: "DataLost".into(),
+        held: true,
+    };
+    let update = |full, routes, withdrawn, losses| RoutesUpdate {
         full,
         keyspaces: vec![KeyspaceRoutes {
             keyspace: "k".into(),
             key_length: 2,
             routes,
             withdrawn,
+            losses,
         }],
         workers: vec![
             ("w0".into(), "127.0.0.1:7070".into()),
@@ -170,14 +179,21 @@ fn seeds() -> Vec<Vec<u8>> {
         true,
         vec![route("p", b"", b"m", 1), route("q", b"m", b"", 1)],
         vec![],
+        None,
     );
     let split = update(
         false,
         vec![route("p1", b"", b"f", 2), route("p2", b"f", b"m", 2)],
         vec![("p".into(), 1)],
+        Some(vec![loss("p2", b"f", b"m")].into()),
     );
-    let merged = update(false, vec![route("r", b"f", b"", 3)], vec![]);
-    let gone = update(false, vec![], vec![("r".into(), 3)]);
+    let merged = update(
+        false,
+        vec![route("r", b"f", b"", 3)],
+        vec![],
+        Some([].into()),
+    );
+    let gone = update(false, vec![], vec![("r".into(), 3)], None);
     let steps = [whole, split, merged, gone].map(|update| {
         let bytes = to_wire(update, "").encode_to_vec();
         [&(bytes.len() as u16).to_le_bytes()[..], &bytes].concat()

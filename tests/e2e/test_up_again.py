@@ -59,7 +59,7 @@ def test_the_flags_that_it_was_made_with_are_no_change(made: Path) -> None:
     [
         (["--durability", "Memory"], "durability Disk, which cannot become Memory"),
         (["--key-length", "16"], "keyLength 8, which cannot become 16"),
-        (["--partitions", "16"], "is cut, by partitions.initial 3, not 16"),
+        (["--partitions", "16"], "is cut, by partitions.initial 3, not by partitions.initial 16"),
         (["--workers", "1"], "worker-1 has the rows of"),
         (["--namespace", "other"], "made for namespace 'default', not 'other'"),
         (["--kubeconfig", "/nonexistent"], "has a Kubernetes API of its own"),
