@@ -28,11 +28,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from dstk import api, kube
+from dstk.control.commands import Request
 from dstk.local.cluster import ClusterSettings, LocalCluster
 from dstk.local.files import poll
 from dstk.operator.reconciler import FINALIZER
 from dstk.testing.control_plane import ControlPlane, binaries
-from dstk.wire import Request
 from dstk.wire.v1 import data_pb2
 from report import ROOT, Report, Row
 

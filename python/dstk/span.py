@@ -33,7 +33,7 @@ class Span:
         """Whether the key is in the span."""
         return self.start <= key and (not self.end or key < self.end)
 
-    def meets(self, other: Span) -> bool:
+    def overlaps(self, other: Span) -> bool:
         """Whether some key is in both."""
         return (not other.end or self.start < other.end) and (not self.end or other.start < self.end)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as with_
 
 from dstk.api import Assignment, Durability, Partition
+from dstk.control.views import WorkerView
 from dstk.lifecycle import actions, decide, touched
 from dstk.lifecycle.memory import Memory
-from dstk.lifecycle.observed import Limits, Observed, WorkerView
+from dstk.lifecycle.observed import Limits, Observed
 
 from .api_server import NotFound
 from .clock import Failed, Reply, Steps

@@ -1,4 +1,4 @@
-"""Carries out what was decided: one method a kind of action; see ``dstk.operator.hands``."""
+"""Carries out what was decided: one method a kind of action; see ``dstk.operator.executor``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from dstk.api import (
 )
 from dstk.api.conditions import with_condition
 from dstk.api.partition import PartitionStatus
+from dstk.control import commands
+from dstk.control.views import PartitionView
 from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
 
 from .api_server import Conflict, NotFound, TimedOut
 from .clock import Failed, Steps
@@ -39,7 +40,7 @@ class Outcome:
     """What came back from the actions of one decision."""
 
     written: dict[str, Partition | None] = field(default_factory=dict)
-    states: list[tuple[str, dict[str, PartView]]] = field(default_factory=list)
+    states: list[tuple[str, dict[str, PartitionView]]] = field(default_factory=list)
     stale: bool = False
 
 
@@ -89,9 +90,9 @@ class Hands:
         yield reply
         states = reply.result()
         named = [tell.partition]
-        if isinstance(tell.command, actions.Merge):
+        if isinstance(tell.command, commands.Merge):
             named += [part.partition for part in tell.command.parts]
-        gone = {name: PartView("disconnected", tell.epoch) for name in named if name not in states}
+        gone = {name: PartitionView("disconnected", tell.epoch) for name in named if name not in states}
         outcome.states.append((tell.worker, {**states, **gone}))
 
     def _commit(self, commit: actions.Commit, outcome: Outcome) -> Steps:

@@ -13,8 +13,8 @@ from msgspec.structs import replace as with_
 
 from dstk.api import Assignment, AssignmentPhase, Durability, Partition
 from dstk.api.validation import Refusal, check
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import touched
-from dstk.lifecycle.observed import PartView, WorkerView
 
 from .api_server import Cache, NotFound
 from .checker import span_of_partition
@@ -39,7 +39,7 @@ class Link:
     incarnation: str = ""
     term: int = 0
     reachable: bool = False
-    loads: Mapping[str, PartView] = field(default_factory=dict)
+    loads: Mapping[str, PartitionView] = field(default_factory=dict)
     task: Task | None = None
 
 
@@ -214,7 +214,7 @@ class Operator(Process):
         self._heard(link, incarnation, term)
         return self._view(link, views, reachable=True)
 
-    def _view(self, link: Link, parts: Mapping[str, PartView], *, reachable: bool) -> WorkerView:
+    def _view(self, link: Link, parts: Mapping[str, PartitionView], *, reachable: bool) -> WorkerView:
         return WorkerView(
             name=link.name,
             incarnation=link.incarnation,

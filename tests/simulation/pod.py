@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dstk.lifecycle import actions
+from dstk.control import commands
 
 from .clock import Process, Reply, Steps
 from .worker import Flip, Part, Refused, Request, Worker
@@ -178,10 +178,10 @@ class Pod(Process):
         world.note("%s did %s %s", self.name, request.partition, request.command)
         world.checker.suspect_all()
         match request.command:
-            case actions.AwaitApplied(sequence, seconds):
+            case commands.AwaitApplied(sequence, seconds):
                 self.clock.spawn(self, self._await_applied(request.partition, sequence, seconds, reply))
                 return
-            case actions.Follow():
+            case commands.Follow():
                 part = worker.parts[request.partition]
                 self.clock.spawn(self, self._stream(part, part.stream))
         if before is not None and request.partition not in worker.parts:

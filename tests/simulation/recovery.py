@@ -1,4 +1,4 @@
-"""Brings workers in line with the objects where no Assignment is in charge; see ``dstk.operator.recovery``."""
+"""Brings workers in line with the objects where no Assignment is in charge; see ``dstk.operator.worker_reconciler``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RELOOK_SECONDS = 10.0
 
 
 class Recovery:
-    """Brings workers in line with the objects where no Assignment is in charge; see ``dstk.operator.recovery``."""
+    """Brings workers in line with the objects where no Assignment is in charge; see ``dstk.operator.worker_reconciler``."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator

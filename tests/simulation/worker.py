@@ -6,9 +6,8 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
-from dstk.lifecycle.vocabulary import Role
+from dstk.control import commands
+from dstk.control.views import PartitionView, Role
 from dstk.span import Span
 
 from .clock import Failed
@@ -33,7 +32,7 @@ class Request:
     term: int
     partition: str
     epoch: int
-    command: actions.Command
+    command: commands.Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,30 +184,30 @@ class Worker:
         part = self.parts.get(name)
         about = [name]
         match request.command:
-            case actions.Serve(start, end, _):
+            case commands.Serve(start, end, _):
                 self._serve(name, epoch, part, start, end)
-            case actions.Follow() as follow:
+            case commands.Follow() as follow:
                 self._follow(name, epoch, part, follow)
-            case actions.Fence(token):
+            case commands.Fence(token):
                 self.fence(self.primary(name, epoch), token)
-            case actions.Unfence(token):
+            case commands.Unfence(token):
                 self.unfence(self.primary(name, epoch), token)
-            case actions.AwaitApplied():
+            case commands.AwaitApplied():
                 if part is None:
                     raise Refused(f"does not hold {name}")
                 self.check_epoch(part, epoch)
-            case actions.Promote(sequence, digest):
+            case commands.Promote(sequence, digest):
                 self._promote(epoch, part, sequence, digest)
-            case actions.Proxy(to, _):
+            case commands.Proxy(to, _):
                 self._proxy(epoch, part, to, now)
-            case actions.Release():
+            case commands.Release():
                 self._forget(part, epoch, ("proxy",))
-            case actions.Drop():
+            case commands.Drop():
                 self._forget(part, epoch, ("loading", "following"))
-            case actions.Split(parent_epoch, keys, names):
+            case commands.Split(parent_epoch, keys, names):
                 self._split(name, epoch, parent_epoch, keys, names)
                 about = list(names)
-            case actions.Merge(parts, start, end):
+            case commands.Merge(parts, start, end):
                 self._merge(name, epoch, parts, start, end)
         self.changed.update((name, *about))
         return about
@@ -243,7 +242,7 @@ class Worker:
         if epoch > part.epoch:
             part.epoch, part.sequence, part.log = epoch, max(part.sequence, sequence_before(epoch)), []
 
-    def _follow(self, name: str, epoch: int, part: Part | None, follow: actions.Follow) -> None:
+    def _follow(self, name: str, epoch: int, part: Part | None, follow: commands.Follow) -> None:
         if follow.source == self.name:
             raise Refused("cannot follow itself")
         if part is None:
@@ -324,7 +323,7 @@ class Worker:
             piece.rows = {key: row for key, row in parent.rows.items() if piece.holds(key)}
         self.flips.append(flip)
 
-    def _merge(self, name: str, epoch: int, parts: tuple[actions.Part, ...], start: bytes, end: bytes) -> None:
+    def _merge(self, name: str, epoch: int, parts: tuple[commands.MergePart, ...], start: bytes, end: bytes) -> None:
         flip = Flip(epoch, tuple((part.partition, part.epoch) for part in parts), (name,))
         if self.repeated(flip):
             return
@@ -360,7 +359,7 @@ class Worker:
     def learn(self, routes: Mapping[str, Route]) -> None:
         self.routes = dict(routes)
 
-    def views(self, names: Iterable[str], now: float) -> dict[str, PartView]:
+    def views(self, names: Iterable[str], now: float) -> dict[str, PartitionView]:
         return {name: view(self.parts[name], now) for name in names if name in self.parts}
 
 
@@ -369,8 +368,8 @@ def sequence_before(epoch: int) -> int:
     return max(epoch - 1, 0) * EPOCH_NUMBERS
 
 
-def view(part: Part, now: float) -> PartView:
-    return PartView(
+def view(part: Part, now: float) -> PartitionView:
+    return PartitionView(
         role=part.role,
         epoch=part.epoch,
         span=Span(part.start, part.end),

@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 
 from dstk import _core, faults
+from dstk.control import commands
 from dstk.errors import ConfigError, OutcomeUnknown, Unavailable
 from dstk.lifecycle import actions
 
@@ -27,13 +28,13 @@ def named(kind: type) -> str:
 
 
 def test_every_action_and_every_command_has_its_points() -> None:
-    commands = set(map(named, get_args(actions.Command)))
+    told = {commands.name_of(each) for each in commands.COMMANDS}
     nothing = (actions.Tell, actions.Wait, actions.Parallel)
     writes = {named(each) for each in get_args(actions.Action) if each not in nothing}
-    assert set(faults.COMMANDS) == commands
+    assert set(faults.COMMANDS) == told
     assert set(faults.WRITES) == writes
-    by_operator = {f"operator.{when}-{name}" for name in commands | writes for when in ("before", "after")}
-    by_worker = {f"worker.{when}-{name}" for name in commands for when in ("before", "after")}
+    by_operator = {f"operator.{when}-{name}" for name in told | writes for when in ("before", "after")}
+    by_worker = {f"worker.{when}-{name}" for name in told for when in ("before", "after")}
     assert set(faults.POINTS) == by_operator | by_worker | set(faults.NODE_POINTS)
 
 

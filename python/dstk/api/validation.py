@@ -18,9 +18,9 @@ from dstk.errors import InvalidRequest
 from dstk.keys import parse_bound
 from dstk.span import Span
 
-__all__ = ["Meeting", "Refusal", "check", "check_partition"]
+__all__ = ["Overlapping", "Refusal", "check", "check_partition"]
 
-Meeting: TypeAlias = Callable[[str, bytes, bytes], Iterable[str]]
+Overlapping: TypeAlias = Callable[[str, bytes, bytes], Iterable[str]]
 """(keyspace, start, end) → names of the Partitions of the keyspace that have a key in [start, end)."""
 
 _Labels: TypeAlias = Mapping[str, str]
@@ -51,11 +51,11 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Around:
+class _Surroundings:
     partitions: Mapping[str, Partition]
     keyspaces: Mapping[str, Keyspace]
     workers: Mapping[str, _Labels]
-    meeting: Meeting
+    overlapping: Overlapping
 
     def partition(self, name: str) -> Partition:
         found = self.partitions.get(name)
@@ -118,14 +118,14 @@ def check(
     partitions: Mapping[str, Partition],
     keyspaces: Mapping[str, Keyspace],
     workers: Mapping[str, _Labels],
-    meeting: Meeting,
+    overlapping: Overlapping,
 ) -> Refusal | None:
     """Why the Assignment cannot be carried out, or None. To be asked while it has had no effect yet.
 
     ``workers`` maps the names of the pods that Kubernetes knows to their labels; a pod that is gone is not in it.
     Waiting for another Assignment on the same partition is no reason to refuse, so it is not looked at here.
     """
-    around = _Around(partitions, keyspaces, workers, meeting)
+    around = _Surroundings(partitions, keyspaces, workers, overlapping)
     try:
         _check_spec(assignment.spec, around)
     except _Refused as refused:
@@ -136,14 +136,14 @@ def check(
 def check_partition(
     partition: Partition,
     keyspaces: Mapping[str, Keyspace],
-    meeting: Meeting,
+    overlapping: Overlapping,
     partitions: Mapping[str, Partition],
 ) -> Refusal | None:
     """Why a Partition that nobody has served yet cannot be, or None: keyspace, bounds, overlap.
 
     Of two that overlap, the one that has or had an owner is right, else the older one.
     """
-    around = _Around(partitions, keyspaces, {}, meeting)
+    around = _Surroundings(partitions, keyspaces, {}, overlapping)
     try:
         _check_range(partition, around)
     except _Refused as refused:
@@ -151,7 +151,7 @@ def check_partition(
     return None
 
 
-def _check_spec(spec: AssignmentSpec, around: _Around) -> None:
+def _check_spec(spec: AssignmentSpec, around: _Surroundings) -> None:
     """Raises what lasts before what other Assignments may yet change: one may hide the other."""
     given = [params for params in (spec.new_params, spec.split_params, spec.merge_params, spec.move_params) if params]
     if len(given) != 1:
@@ -167,7 +167,7 @@ def _check_spec(spec: AssignmentSpec, around: _Around) -> None:
             _check_move(move, around)
 
 
-def _check_new(new: NewParams, around: _Around) -> None:
+def _check_new(new: NewParams, around: _Surroundings) -> None:
     if not new.names:
         raise _Refused("InvalidSpec", "newParams names no partition")
     around.labels(new.primary)
@@ -183,10 +183,10 @@ def _check_new(new: NewParams, around: _Around) -> None:
         _check_range(partition, around)
 
 
-def _check_range(partition: Partition, around: _Around) -> None:
+def _check_range(partition: Partition, around: _Surroundings) -> None:
     span = around.span(partition)
     mine = partition.metadata
-    for name in around.meeting(partition.spec.keyspace, span.start, span.end):
+    for name in around.overlapping(partition.spec.keyspace, span.start, span.end):
         other = around.partitions.get(name)
         if other is None or name == mine.name:
             continue
@@ -211,7 +211,7 @@ def _older(other: Partition, than: Partition) -> bool:
     return theirs.name < mine.name
 
 
-def _check_split(split: SplitParams, around: _Around) -> None:
+def _check_split(split: SplitParams, around: _Surroundings) -> None:
     parent = around.partition(split.partition)
     keyspace = around.keyspace(parent)
     span = around.span(parent)
@@ -245,7 +245,7 @@ def _check_split(split: SplitParams, around: _Around) -> None:
         around.free(name, parent.spec.keyspace, Span(start, end), owner)
 
 
-def _check_merge(merge: MergeParams, around: _Around) -> None:
+def _check_merge(merge: MergeParams, around: _Surroundings) -> None:
     parts = [around.partition(name) for name in merge.partitions]
     keyspaces = sorted({part.spec.keyspace for part in parts})
     if len(keyspaces) > 1:
@@ -256,7 +256,7 @@ def _check_merge(merge: MergeParams, around: _Around) -> None:
         raise _Refused("AcrossWorkers", f"the parts are on several pods ({where}); move them to one first")
     ordered = sorted(parts, key=around.span)
     for lower, upper in pairwise(ordered):
-        if around.span(lower).meets(around.span(upper)):
+        if around.span(lower).overlaps(around.span(upper)):
             raise _Refused(
                 "Overlap",
                 f'Partition "{lower.metadata.name}" {lower.spec.range} overlaps '
@@ -269,9 +269,9 @@ def _check_merge(merge: MergeParams, around: _Around) -> None:
         around.free(merge.name, keyspaces[0], whole, next(iter(owners)))
 
 
-def _check_gap(lower: Partition, upper: Partition, parts: Sequence[str], around: _Around) -> None:
+def _check_gap(lower: Partition, upper: Partition, parts: Sequence[str], around: _Surroundings) -> None:
     start, end = around.span(lower).end, around.span(upper).start
-    between = sorted(name for name in around.meeting(lower.spec.keyspace, start, end) if name not in parts)
+    between = sorted(name for name in around.overlapping(lower.spec.keyspace, start, end) if name not in parts)
     if between:
         gap = KeyRange(start=lower.spec.range.end, end=upper.spec.range.start)
         raise _Refused(
@@ -281,7 +281,7 @@ def _check_gap(lower: Partition, upper: Partition, parts: Sequence[str], around:
         )
 
 
-def _check_move(move: MoveParams, around: _Around) -> None:
+def _check_move(move: MoveParams, around: _Surroundings) -> None:
     around.labels(move.to)
     partition = around.partition(move.partition)
     around.accept(move.to, around.keyspace(partition))

@@ -1,6 +1,6 @@
 """What was done by hand is marked on Partitions: the Assigner leaves it alone, also when the Assignment is gone.
 
-A cut is marked on the Partition that begins there, whatever becomes of that one: a piece that begins where its parent
+A cut is marked on the Partition that begins there, whatever becomes of that one: a child that begins where its parent
 did has its mark, and a merged one that of its first part.
 """
 
@@ -21,7 +21,7 @@ def of_move(assignment: Assignment, partition: Partition) -> Annotations:
 
 
 def of_piece(assignment: Assignment, parent: Partition, index: int) -> Annotations:
-    """Of the piece of that index, in key order."""
+    """Of the child of that index, in key order."""
     marks = parent.metadata.annotations
     cut = marks.get(CUT_ANNOTATION, "") if index == 0 else assignment.metadata.name if assignment.by_hand else ""
     return _named(cut, marks.get(PLACED_ANNOTATION, ""))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.control.views import PartitionView, WorkerView
 from dstk.span import Span
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Claim:
 
     worker: str
     name: str
-    part: PartView
+    part: PartitionView
 
 
 def claims_of(views: Iterable[WorkerView], keyspace: str) -> list[Claim]:
@@ -47,6 +47,6 @@ def unsettled(claims: Iterable[Claim], name: str, span: Span, epoch: int, object
         for claim in claims
         if claim.name != name
         and claim.part.epoch > epoch
-        and claim.part.span.meets(span)
+        and claim.part.span.overlaps(span)
         and shown.get(claim.name, -1) < claim.part.epoch
     ]

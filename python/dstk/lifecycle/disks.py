@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dstk.lifecycle.observed import DiskFloor, DiskView, LostBranch, PartView, WorkerView
+from dstk.control.views import DiskFloor, DiskView, LostBranch, PartitionView, WorkerView
 
 if TYPE_CHECKING:
     from dstk.api import Partition
@@ -102,7 +102,7 @@ def _goes_on(floor: DiskFloor, disk: DiskView) -> bool:
     return disk.directory == floor.directory and floor.starts <= forgotten
 
 
-def older_than(partition: Partition, part: PartView | None, worker: WorkerView) -> str:
+def older_than(partition: Partition, part: PartitionView | None, worker: WorkerView) -> str:
     """Why what the worker's disk has of a Partition that it owns is not the latest; "": it is, as far as is known."""
     disk, floor, hold = worker.disk, worker.floor, hold_of(partition)
     if disk is None:

@@ -8,7 +8,7 @@ on no disk, whatever is promised now, and keys of another length are in no range
 from __future__ import annotations
 
 from dstk.api import Durability, Keyspace
-from dstk.lifecycle.observed import PartView
+from dstk.control.views import PartitionView
 
 __all__ = ["misfit", "misfit_part", "what_to_do"]
 
@@ -24,7 +24,7 @@ def misfit(keyspace: Keyspace, key_length: int, durable: bool | None) -> str:
     return ""
 
 
-def misfit_part(keyspace: Keyspace, part: PartView) -> str:
+def misfit_part(keyspace: Keyspace, part: PartitionView) -> str:
     """The same of a partition that a worker serves; what it copies or passes on is not served."""
     key_length = part.key_length or len(part.span.start or part.span.end)
     return misfit(keyspace, key_length, part.durable) if part.role == "primary" else ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dstk.lifecycle.actions import Action, AwaitApplied, Command, Fence, Follow, Tell, Unfence
+from dstk.control.commands import AwaitApplied, Command, Fence, Follow, Unfence
+from dstk.lifecycle.actions import Action, Tell
 
 __all__ = ["Memory", "Refused"]
 

@@ -8,18 +8,12 @@ from typing import Any
 
 from dstk.api import MergeParams, MergeStatus, Partition, PartitionPhase, Progress, Role, Step
 from dstk.api.span import range_of, span_of
-from dstk.lifecycle.actions import (
-    Action,
-    CreatePartition,
-    DeletePartition,
-    Merge,
-    Part,
-    SetPartitionStatus,
-    Unfence,
-)
+from dstk.control.commands import Merge, MergePart, Unfence
+from dstk.control.views import PartitionView, WorkerView
+from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus
 from dstk.lifecycle.byhand import of_whole
+from dstk.lifecycle.children import in_key_order, merged_name, whole_of
 from dstk.lifecycle.losses import worst_of
-from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import (
     ADMISSION,
     Operation,
@@ -30,7 +24,6 @@ from dstk.lifecycle.operation import (
     silent_for_long,
     uncertain,
 )
-from dstk.lifecycle.pieces import in_key_order, merged_name, whole_of
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
 
 __all__ = ["Merging"]
@@ -84,12 +77,12 @@ class Merging(Operation):
     def workers(self) -> Sequence[WorkerView]:
         return (self.host,)
 
-    def held(self, name: str) -> PartView | None:
+    def held(self, name: str) -> PartitionView | None:
         """A part, or the merged partition, at the worker, when the worker answers."""
         return self.host.parts.get(name) if self.host.reachable else None
 
     @property
-    def joined(self) -> PartView | None:
+    def joined(self) -> PartitionView | None:
         """The merged partition at its worker, when the worker answers; one of an earlier life is not meant."""
         held = self.held(self.name)
         above = all(held.epoch > part.spec.epoch for part in self.parts) if held is not None else False
@@ -235,7 +228,7 @@ def seal(m: Merging) -> Iterable[Action]:
 
 @effect
 def join(m: Merging) -> Iterable[Action]:
-    parts = tuple(Part(part.metadata.name, part.spec.epoch) for part in m.parts)
+    parts = tuple(MergePart(part.metadata.name, part.spec.epoch) for part in m.parts)
     span = span_of(whole_of(m.parts, m.observed.keyspace), m.key_length)
     yield m.tell(m.host, m.name, m.epoch, Merge(parts, span.start, span.end))
 

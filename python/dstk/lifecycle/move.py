@@ -7,21 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from dstk.api import MoveParams, MoveStatus, Partition, PartitionPhase, Progress, Role, Step
-from dstk.lifecycle.actions import (
-    Action,
-    AwaitApplied,
-    Drop,
-    Fence,
-    Follow,
-    Promote,
-    Proxy,
-    Record,
-    Release,
-    SetPartitionStatus,
-    Touch,
-)
+from dstk.control.commands import AwaitApplied, Drop, Fence, Follow, Promote, Proxy, Release
+from dstk.control.views import PartitionView, WorkerView
+from dstk.lifecycle.actions import Action, Record, SetPartitionStatus, Touch
 from dstk.lifecycle.byhand import of_move
-from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, silent_for_long, uncertain
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
 
@@ -74,12 +63,12 @@ class Move(Operation):
         return (self.source, self.destination)
 
     @property
-    def there(self) -> PartView | None:
+    def there(self) -> PartitionView | None:
         """The partition at the source, when the source answers."""
         return self.source.parts.get(self.name) if self.source.reachable else None
 
     @property
-    def here(self) -> PartView | None:
+    def here(self) -> PartitionView | None:
         """The partition at the destination, when the destination answers."""
         return self.destination.parts.get(self.name) if self.destination.reachable else None
 

@@ -7,8 +7,9 @@ from functools import cached_property
 
 from dstk.api import NewParams, NewStatus, OnLoss, Partition, PartitionPhase, Step
 from dstk.api.losses import is_accepted
+from dstk.control.views import WorkerView
 from dstk.lifecycle.actions import Action, Parallel, Record, SetPartitionStatus
-from dstk.lifecycle.observed import WorkerView
+from dstk.lifecycle.children import epoch_after_loss
 from dstk.lifecycle.operation import (
     ADMISSION,
     Operation,
@@ -19,7 +20,6 @@ from dstk.lifecycle.operation import (
     silent_for_long,
     uncertain,
 )
-from dstk.lifecycle.pieces import epoch_after_loss
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
 
 __all__ = ["New"]

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Partition, Progress, Step
 from dstk.api.span import span_of
-from dstk.lifecycle.actions import Action, Command, Commit, Fence, Tell, Touch, Unfence
+from dstk.control.commands import Command, Fence, Unfence
+from dstk.control.views import PartitionView, WorkerView
+from dstk.lifecycle.actions import Action, Commit, Tell, Touch
 from dstk.lifecycle.byhand import Annotations
+from dstk.lifecycle.children import serve
 from dstk.lifecycle.disks import held_since
-from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
-from dstk.lifecycle.pieces import serve
+from dstk.lifecycle.observed import Limits, Observed
 from dstk.lifecycle.transitions import Guard, Row, Transitions, always, at, guard
 from dstk.span import Span
 
@@ -180,7 +182,7 @@ class Operation(ABC):
         command = serve(self.observed.keyspace, self.span(partition))
         return self.tell(worker, partition.metadata.name, epoch, command)
 
-    def lift(self, worker: WorkerView, part: PartView | None, partition: Partition) -> Iterable[Action]:
+    def lift(self, worker: WorkerView, part: PartitionView | None, partition: Partition) -> Iterable[Action]:
         """Lift the fence so that no commit, of whichever operator, can come after it.
 
         The fence is first taken over, by this operator's term and a token of its own; then the object's
@@ -237,7 +239,7 @@ def lapse_seconds(lease_seconds: float) -> float:
     return lease_seconds and lease_seconds * 1.1 + 1.0
 
 
-def serving(worker: WorkerView, partition: Partition | None, name: str) -> PartView | None:
+def serving(worker: WorkerView, partition: Partition | None, name: str) -> PartitionView | None:
     """The worker's view of the partition when it is its primary in the epoch that the object says."""
     part = worker.parts.get(name) if worker.reachable else None
     if part is None or partition is None or part.role != "primary" or part.epoch != partition.spec.epoch:

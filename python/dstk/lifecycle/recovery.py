@@ -12,31 +12,25 @@ from dstk.api import Keyspace, OnLoss, Partition, PartitionPhase, child_name
 from dstk.api.conditions import ConditionStatus, find
 from dstk.api.losses import is_accepted
 from dstk.api.span import range_of, span_of
+from dstk.control.commands import Command, Drop, Fence, Promote, Proxy, Release, Unfence
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle.actions import (
     Action,
-    Command,
     Commit,
     CreatePartition,
     DeletePartition,
-    Drop,
-    Fence,
     Parallel,
-    Promote,
-    Proxy,
     Record,
-    Release,
     SetPartitionStatus,
     Tell,
     Touch,
-    Unfence,
 )
 from dstk.lifecycle.availability import is_away
+from dstk.lifecycle.children import epoch_after_loss, serve
 from dstk.lifecycle.claims import Claim, unsettled
 from dstk.lifecycle.disks import found_at, held_since, older_than
 from dstk.lifecycle.fitness import misfit_part, what_to_do
 from dstk.lifecycle.losses import DISK_OLDER, ROWS_MISSING, held_back, settled
-from dstk.lifecycle.observed import PartView, WorkerView
-from dstk.lifecycle.pieces import epoch_after_loss, serve
 from dstk.span import Span
 
 __all__ = ["recover"]
@@ -48,7 +42,7 @@ def recover(
     keyspace: Keyspace,
     busy: Collection[str],
     addresses: Mapping[str, str] | None = None,
-    meeting: Meeting | None = None,
+    overlapping: Overlapping | None = None,
     claims: Iterable[Claim] | None = None,
     unasked: Collection[str] = (),
 ) -> list[Action]:
@@ -58,16 +52,18 @@ def recover(
     worker holds; one that the worker holds and that is missing has no object. They are read before the
     worker is asked. `busy`: partitions that an unfinished Assignment touches, children and merged ones
     included (``touched``), found out after the worker was asked: they are left to it. `addresses`: data plane
-    by worker name. `meeting`: every Partition with a key in a range. `claims`: what all workers that answer are
+    by worker name. `overlapping`: every Partition with a key in a range. `claims`: what all workers that answer are
     primary of in the keyspace; None: they were not asked, as nothing is missing. `unasked`: workers that may hold what
     no object shows, since the objects may have been set back, and that do not answer: nothing is served from empty
     before. The result is one Parallel with a lane for each partition, or nothing. A lane has to be broken off as soon
     as its partition becomes busy.
     """
-    return _Recovery(partitions, worker, keyspace, busy, addresses or {}, meeting or _none, claims, unasked).actions()
+    return _Recovery(
+        partitions, worker, keyspace, busy, addresses or {}, overlapping or _none, claims, unasked
+    ).actions()
 
 
-Meeting = Callable[[bytes, bytes], Iterable[Partition]]
+Overlapping = Callable[[bytes, bytes], Iterable[Partition]]
 
 
 def _none(start: bytes, end: bytes) -> Iterable[Partition]:
@@ -82,14 +78,14 @@ class _Recovery:
         keyspace: Keyspace,
         busy: Collection[str],
         addresses: Mapping[str, str],
-        meeting: Meeting,
+        overlapping: Overlapping,
         claims: Iterable[Claim] | None,
         unasked: Collection[str],
     ) -> None:
         self.worker = worker
         self.keyspace = keyspace
         self.addresses = addresses
-        self.meeting = meeting
+        self.overlapping = overlapping
         self.claims = None if claims is None else list(claims)
         self.unasked = unasked
         name = keyspace.metadata.name
@@ -116,7 +112,7 @@ class _Recovery:
 
     # What a split or merge left behind when its Assignment went away between flip and objects
 
-    def _adopt(self, name: str, part: PartView) -> Iterator[Action]:
+    def _adopt(self, name: str, part: PartitionView) -> Iterator[Action]:
         """A primary without an object that has taken the place of Partitions of this worker gets one."""
         before = [object_.metadata.name for object_ in self._missing_here() if self._follows(part, object_)]
         before = sorted({*before, *self._outlived_by(name, part)})
@@ -135,12 +131,12 @@ class _Recovery:
             )
             yield Record("Normal", "Adopted", f"{worker.name} serves it in place of {', '.join(before)}", name)
 
-    def _outlived_by(self, name: str, part: PartView) -> list[str]:
+    def _outlived_by(self, name: str, part: PartitionView) -> list[str]:
         """Partitions of other workers that it has taken the place of: nobody holds them, as every worker was asked."""
         if self.claims is None:
             return []
         held = {claim.name for claim in self.claims}
-        over = list(self.meeting(part.span.start, part.span.end))
+        over = list(self.overlapping(part.span.start, part.span.end))
         if any(each.metadata.name in held or each.spec.epoch >= part.epoch for each in over):
             return []
         return [each.metadata.name for each in over if each.metadata.name not in {name, *self.busy}]
@@ -151,10 +147,10 @@ class _Recovery:
             if not held and name not in self.busy and object_.spec.primary == self.worker.name:
                 yield object_
 
-    def _follows(self, part: PartView, object_: Partition) -> bool:
+    def _follows(self, part: PartitionView, object_: Partition) -> bool:
         """Whether the worker took keys of the Partition over into a newer one."""
         newer = part.role == "primary" and part.epoch > object_.spec.epoch
-        return newer and self._span(object_).meets(part.span)
+        return newer and self._span(object_).overlaps(part.span)
 
     def _covered(self, object_: Partition) -> bool:
         """Whether newer primaries that have objects hold every key of it, here or elsewhere."""
@@ -171,7 +167,7 @@ class _Recovery:
         span = self._span(object_)
         return [
             self._span(each)
-            for each in self.meeting(span.start, span.end)
+            for each in self.overlapping(span.start, span.end)
             if each.metadata.name != object_.metadata.name
             and each.spec.epoch > object_.spec.epoch
             and not each.spec.merged_away
@@ -179,7 +175,7 @@ class _Recovery:
 
     # What belongs to an earlier Keyspace of this name
 
-    def _set_aside(self, name: str, part: PartView, object_: Partition | None) -> Iterator[Action]:
+    def _set_aside(self, name: str, part: PartitionView, object_: Partition | None) -> Iterator[Action]:
         """It is neither served nor thrown away: somebody has to say which of the two they want."""
         if not part.fenced:
             yield self._tell(name, part.epoch, Fence(part.fence_token + 1))
@@ -193,7 +189,7 @@ class _Recovery:
 
     # What belongs to the worker
 
-    def _owned(self, object_: Partition, part: PartView | None) -> Iterator[Action]:
+    def _owned(self, object_: Partition, part: PartitionView | None) -> Iterator[Action]:
         epoch, name = object_.spec.epoch, object_.metadata.name
         if part is None and self._is_claimed(object_):
             return
@@ -238,7 +234,7 @@ class _Recovery:
     def _is_claimed(self, object_: Partition) -> bool:
         """Whether others hold keys of it that no object shows: they get theirs first."""
         span = self._span(object_)
-        over = self.meeting(span.start, span.end)
+        over = self.overlapping(span.start, span.end)
         claims = [claim for claim in self.claims or () if claim.worker != self.worker.name]
         return bool(unsettled(claims, object_.metadata.name, span, object_.spec.epoch, over))
 
@@ -280,22 +276,22 @@ class _Recovery:
             yield Record("Warning", lost, message, name)
         yield from self._serve(object_, epoch)
 
-    def _below(self, object_: Partition) -> list[tuple[str, PartView]]:
+    def _below(self, object_: Partition) -> list[tuple[str, PartitionView]]:
         """What an older disk has of its keys, from before a split or merge: primaries that have no object any more."""
         span = self._span(object_)
         return [
             (name, part)
             for name, part in sorted(self.parts.items())
-            if name not in self.objects and part.role == "primary" and part.span.meets(span)
+            if name not in self.objects and part.role == "primary" and part.span.overlaps(span)
         ]
 
-    def _reach_back(self, object_: Partition, below: Iterable[tuple[str, PartView]]) -> Iterator[Action]:
+    def _reach_back(self, object_: Partition, below: Iterable[tuple[str, PartitionView]]) -> Iterator[Action]:
         """Accepted: what the disk has gets its objects back, once the loss of all that was made of it is accepted.
 
         Those that it takes the place of go at the next look.
         """
         for name, part in below:
-            above = [each for each in self.meeting(part.span.start, part.span.end) if each.metadata.name != name]
+            above = [each for each in self.overlapping(part.span.start, part.span.end) if each.metadata.name != name]
             if not all(is_accepted(each) for each in (*above, object_)):
                 continue
             range_ = range_of(part.span)
@@ -307,7 +303,7 @@ class _Recovery:
             )
             yield Record("Warning", "ReachedBack", f"{name} is back, from before {object_.metadata.name}", name)
 
-    def _older(self, object_: Partition, part: PartView, why: str) -> Iterator[Action]:
+    def _older(self, object_: Partition, part: PartitionView, why: str) -> Iterator[Action]:
         """What the worker's disk has of it is not the latest: it waits for the right disk, or for somebody's yes."""
         name = object_.metadata.name
         if not is_accepted(object_):
@@ -362,7 +358,7 @@ class _Recovery:
 
     # What does not
 
-    def _foreign(self, name: str, part: PartView, object_: Partition | None) -> Iterator[Action]:
+    def _foreign(self, name: str, part: PartitionView, object_: Partition | None) -> Iterator[Action]:
         if part.role in ("loading", "following"):
             if object_ is not None:
                 # A move may have vanished with its commit under way: after this it fails, and the copy is of no use.

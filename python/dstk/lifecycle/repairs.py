@@ -13,35 +13,37 @@ from dataclasses import dataclass
 from dstk.api import Keyspace, Partition, PartitionPhase
 from dstk.api.conditions import find
 from dstk.api.span import range_of, span_of
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
+from dstk.lifecycle.children import serve
 from dstk.lifecycle.disks import found_at
 from dstk.lifecycle.fitness import misfit_part
-from dstk.lifecycle.observed import PartView, WorkerView
-from dstk.lifecycle.pieces import serve
 
-__all__ = ["Around", "is_suspect", "repair", "settle"]
+__all__ = ["Surroundings", "is_suspect", "repair", "settle"]
 
 REPAIRED_SECONDS = 60.0
 """For so long at least a Partition says that it was repaired; the Event stays longer."""
 
-Meeting = Callable[[bytes, bytes], Iterable[Partition]]
+Overlapping = Callable[[bytes, bytes], Iterable[Partition]]
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class Surroundings:
     """What a repair has to know besides the object, found out after it was read.
 
     `views`: every worker that answers, with what it holds of the partition. `pods`: every worker pod there is.
-    `silent`: UIDs of the pods that do not answer. `meeting`: the Partitions with a key in a range.
+    `silent`: UIDs of the pods that do not answer. `overlapping`: the Partitions with a key in a range.
     """
 
     views: Mapping[str, WorkerView]
     pods: Collection[str]
     silent: Collection[str]
-    meeting: Meeting
+    overlapping: Overlapping
 
 
-def is_suspect(partition: Partition | None, worker: WorkerView, part: PartView | None, pods: Collection[str]) -> bool:
+def is_suspect(
+    partition: Partition | None, worker: WorkerView, part: PartitionView | None, pods: Collection[str]
+) -> bool:
     """Whether all the workers have to be asked, as the object and what this worker holds do not belong together."""
     serves = part is not None and part.role == "primary"
     if partition is None:
@@ -54,7 +56,9 @@ def is_suspect(partition: Partition | None, worker: WorkerView, part: PartView |
     return (owner == worker.name and proxy not in pods) or (proxy == worker.name and part is None)
 
 
-def repair(partition: Partition | None, name: str, keyspace: Keyspace, around: Around) -> tuple[Action, ...] | None:
+def repair(
+    partition: Partition | None, name: str, keyspace: Keyspace, around: Surroundings
+) -> tuple[Action, ...] | None:
     """What sets the Partition right; () when it is to be left alone for now; None when nothing is wrong with it."""
     return _Repair(partition, name, keyspace, around).actions()
 
@@ -68,7 +72,7 @@ def settle(partition: Partition, repaired_seconds: float) -> tuple[Action, ...]:
 
 
 class _Repair:
-    def __init__(self, partition: Partition | None, name: str, keyspace: Keyspace, around: Around) -> None:
+    def __init__(self, partition: Partition | None, name: str, keyspace: Keyspace, around: Surroundings) -> None:
         self.partition = partition
         self.name = name
         self.keyspace = keyspace
@@ -90,7 +94,7 @@ class _Repair:
             return None
         return tuple(self._give_back(self.partition, self.holder, held))
 
-    def _parts(self) -> Iterator[tuple[WorkerView, PartView]]:
+    def _parts(self) -> Iterator[tuple[WorkerView, PartitionView]]:
         for worker in self.around.views.values():
             part = worker.parts.get(self.name)
             if part is not None and part.keyspace == self.keyspace.metadata.name:
@@ -104,7 +108,7 @@ class _Repair:
         pod, _, _ = self.partition.status.incarnation.partition("/")
         return pod in self.around.silent and (owner is None or not owner.incarnation.startswith(pod + "/"))
 
-    def _belongs_to_the_owner(self, partition: Partition, held: PartView) -> bool:
+    def _belongs_to_the_owner(self, partition: Partition, held: PartitionView) -> bool:
         """A move has committed, as far as can be known: the holder stands fenced since, or the owner serves."""
         owner = partition.spec.primary
         if owner is None:
@@ -118,9 +122,9 @@ class _Repair:
             return False
         return part.epoch >= held.epoch if part.role == "primary" else held.fenced
 
-    def _create(self, holder: WorkerView, held: PartView) -> Iterator[Action]:
+    def _create(self, holder: WorkerView, held: PartitionView) -> Iterator[Action]:
         """The object as it was, unless others have its keys: then recovery knows what a split or merge has left."""
-        if any(self.around.meeting(held.span.start, held.span.end)):
+        if any(self.around.overlapping(held.span.start, held.span.end)):
             return
         range_ = range_of(held.span)
         keyspace, epoch = self.keyspace.metadata.name, held.epoch
@@ -138,7 +142,7 @@ class _Repair:
         yield self._serve(holder, held, epoch)
         yield from self._say(holder, "ObjectDeleted", f"it had no object; {holder.name} has its rows and serves on")
 
-    def _give_back(self, partition: Partition, holder: WorkerView, held: PartView) -> Iterator[Action]:
+    def _give_back(self, partition: Partition, holder: WorkerView, held: PartitionView) -> Iterator[Action]:
         spec = partition.spec
         if span_of(spec.range, self.keyspace.spec.key_length) != held.span:
             message = (
@@ -166,7 +170,7 @@ class _Repair:
         yield Commit(self.name, meta.resource_version, holder.name, "", spec.epoch)
         yield from self._say(holder, "ProxyEdited", f"{proxy} passes nothing on for it; proxy was taken away")
 
-    def _serve(self, holder: WorkerView, held: PartView, epoch: int) -> Action:
+    def _serve(self, holder: WorkerView, held: PartitionView, epoch: int) -> Action:
         command = serve(self.keyspace, held.span)
         return Tell(holder.name, holder.incarnation, self.keyspace.metadata.name, self.name, epoch, command)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dstk.api import Assignment, Keyspace, Partition
 from dstk.errors import InvalidRequest
-from dstk.lifecycle.pieces import merged_name, pieces_of
+from dstk.lifecycle.children import children_of, merged_name
 
 __all__ = ["Touched", "touched"]
 
@@ -31,7 +31,7 @@ def touched(assignment: Assignment, partitions: Mapping[str, Partition], keyspac
     try:
         if spec.split_params is not None:
             parent = partitions.get(spec.split_params.partition)
-            names.update(piece.name for piece in pieces_of(assignment, parent, keyspace))
+            names.update(child.name for child in children_of(assignment, parent, keyspace))
         if spec.merge_params is not None:
             parts = [partitions.get(name) for name in spec.merge_params.partitions]
             merged = merged_name(assignment, parts, keyspace)

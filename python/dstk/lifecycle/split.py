@@ -9,12 +9,13 @@ from typing import Any
 
 from dstk.api import Partition, PartitionPhase, Progress, Role, SplitParams, SplitStatus, Step
 from dstk.api.span import range_of
-from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus, Split, Unfence
+from dstk.control.commands import Split, Unfence
+from dstk.control.views import PartitionView, WorkerView
+from dstk.lifecycle.actions import Action, CreatePartition, DeletePartition, SetPartitionStatus
 from dstk.lifecycle.byhand import of_piece
+from dstk.lifecycle.children import Child, children_of
 from dstk.lifecycle.losses import worst_of
-from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.lifecycle.operation import ADMISSION, Operation, cancelled, late, serving, silent, silent_for_long
-from dstk.lifecycle.pieces import Piece, pieces_of
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
 
 __all__ = ["Splitting"]
@@ -48,14 +49,14 @@ class Splitting(Operation):
         return self.parent
 
     @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
+    def planned(self) -> tuple[Child, ...]:
         """The children in key order; none once the parent is gone."""
-        return pieces_of(self.assignment, self.parent, self.observed.keyspace)
+        return children_of(self.assignment, self.parent, self.observed.keyspace)
 
     @property
     def names(self) -> tuple[str, ...]:
-        if self.pieces:
-            return tuple(piece.name for piece in self.pieces)
+        if self.planned:
+            return tuple(child.name for child in self.planned)
         status = self.assignment.status.split
         return self.params.names or (tuple(sorted(status.splits)) if status is not None else ())
 
@@ -76,12 +77,12 @@ class Splitting(Operation):
         return (self.host,)
 
     @property
-    def held(self) -> PartView | None:
+    def held(self) -> PartitionView | None:
         """The parent at its worker, when the worker answers."""
         return self.host.parts.get(self.name) if self.host.reachable else None
 
     @property
-    def born(self) -> list[PartView]:
+    def born(self) -> list[PartitionView]:
         """The children at their worker, when the worker answers; those of an earlier life are not meant."""
         parts = self.host.parts if self.host.reachable else {}
         found = (parts.get(name) for name in self.names)
@@ -132,15 +133,15 @@ class Splitting(Operation):
             case "WorkerLost":
                 return reason, f"{self.host.name} no longer holds {self.name}: its pod is gone or has restarted"
             case "NameTaken":
-                taken = ", ".join(piece.name for piece in self.clashes)
+                taken = ", ".join(child.name for child in self.clashes)
                 return reason, f"Partition {taken} exists with another range; delete it or give other names"
         return super().explain(reason)
 
     @property
-    def clashes(self) -> list[Piece]:
+    def clashes(self) -> list[Child]:
         """Children whose name belongs to a Partition of another range."""
-        found = ((piece, self.observed.partitions.get(piece.name)) for piece in self.pieces)
-        return [piece for piece, object_ in found if object_ is not None and self.span(object_) != piece.span]
+        found = ((child, self.observed.partitions.get(child.name)) for child in self.planned)
+        return [child for child, object_ in found if object_ is not None and self.span(object_) != child.span]
 
 
 @guard
@@ -204,7 +205,7 @@ def seal(s: Splitting) -> Iterable[Action]:
 
 @effect
 def cut(s: Splitting) -> Iterable[Action]:
-    keys = tuple(upper.span.start for _, upper in pairwise(s.pieces))
+    keys = tuple(upper.span.start for _, upper in pairwise(s.planned))
     command = Split(s.object.spec.epoch, keys, s.names)
     yield s.tell(s.host, s.name, s.epoch, command)
 
@@ -217,19 +218,19 @@ def create_children(s: Splitting) -> Iterable[Action]:
     """
     if s.parent is None:
         yield from s.create_born()
-    for index, piece in enumerate(s.pieces):
-        known = s.observed.partitions.get(piece.name)
+    for index, child in enumerate(s.planned):
+        known = s.observed.partitions.get(child.name)
         if known is not None and known.spec.epoch < s.epoch:
-            yield DeletePartition(piece.name, known.metadata.uid)
+            yield DeletePartition(child.name, known.metadata.uid)
         if known is None or known.spec.epoch < s.epoch:
             yield CreatePartition(
-                piece.name, s.object.spec.keyspace, piece.range.start, piece.range.end,
+                child.name, s.object.spec.keyspace, child.range.start, child.range.end,
                 s.host.name, s.epoch, s.host.incarnation, of_piece(s.assignment, s.object, index),
                 worst_of([s.object]),
             )  # fmt: skip
         elif known.status.phase is None:
             # Whoever created it had not come to that.
-            yield SetPartitionStatus(piece.name, PartitionPhase.READY, s.host.incarnation)
+            yield SetPartitionStatus(child.name, PartitionPhase.READY, s.host.incarnation)
 
 
 @effect

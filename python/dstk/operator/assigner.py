@@ -286,7 +286,9 @@ class Assigner:
             invalid = partition.status.phase is PartitionPhase.INVALID
             if partition.metadata.uid in self._checked and not invalid:
                 continue
-            refusal = check_partition(partition, cluster.keyspaces.items, self._spans.meeting, cluster.partitions.items)
+            refusal = check_partition(
+                partition, cluster.keyspaces.items, self._spans.overlapping, cluster.partitions.items
+            )
             if refusal is None:
                 self._checked.add(partition.metadata.uid)
             if (refusal is not None) != invalid:

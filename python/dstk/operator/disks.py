@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from dstk.api import GROUP
+from dstk.control.views import DiskFloor, DiskView
 from dstk.errors import ApiError, DstkError
 from dstk.kube import LEASES, Connection, Lease, LeaseSpec, Meta, Objects, is_not_found
 from dstk.lifecycle.disks import confirm, with_position
-from dstk.lifecycle.observed import DiskFloor, DiskView
 
 __all__ = ["DiskFloors", "lease_name"]
 

@@ -13,17 +13,18 @@ import msgspec
 from dstk.api import Assignment, AssignmentPhase, AssignmentStatus, Keyspace, KeyspaceSpec, Partition, Step
 from dstk.api.span import span_of
 from dstk.api.validation import Refusal, check
+from dstk.control.views import PartitionView, WorkerView
 from dstk.errors import DstkError, InvalidRequest, LimitReached
 from dstk.kube import Backoff, Term, raise_if_cancelled
 from dstk.lifecycle import actions, decide, touched
-from dstk.lifecycle.bereft import without_keyspace
 from dstk.lifecycle.claims import Claim, claims_of, unsettled
 from dstk.lifecycle.disks import without_older
 from dstk.lifecycle.memory import Memory, Refused
-from dstk.lifecycle.observed import Observed, PartView, WorkerView
+from dstk.lifecycle.observed import Observed
 from dstk.lifecycle.operation import lapse_seconds
+from dstk.lifecycle.orphaned import without_keyspace
 from dstk.operator.cluster import Cluster, is_finished
-from dstk.operator.hands import CommitUncertain, Hands, Outcome
+from dstk.operator.executor import ActionExecutor, CommitUncertain, Outcome
 from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
@@ -51,7 +52,7 @@ class Driver:
         cluster: Cluster,
         workers: WorkerLinks,
         spans: Spans,
-        hands: Hands,
+        executor: ActionExecutor,
         settings: OperatorSettings,
         term: Term,
         moments: Moments,
@@ -62,7 +63,7 @@ class Driver:
         self._cluster = cluster
         self._workers = workers
         self._spans = spans
-        self._hands = hands
+        self._executor = executor
         self._settings = settings
         self._term = term
         self._moments = moments
@@ -167,7 +168,7 @@ class Driver:
             return
         failed, refused = True, None
         try:
-            await self._hands.carry_out(self.assignment, action, outcome)
+            await self._executor.carry_out(self.assignment, action, outcome)
             failed = False
         except CommitUncertain:
             assert isinstance(action, actions.Commit)
@@ -227,7 +228,7 @@ class Driver:
                 self._partitions.pop(name, None)
             else:
                 self._partitions[name] = partition
-        said: dict[str, dict[str, PartView]] = {}
+        said: dict[str, dict[str, PartitionView]] = {}
         for worker, states in outcome.states:
             said.setdefault(worker, {}).update(states)
         for worker, latest in said.items():
@@ -352,7 +353,7 @@ class Driver:
             self._cluster.partitions.items,
             self._cluster.keyspaces.items,
             self._present(),
-            self._spans.meeting,
+            self._spans.overlapping,
         )
         return refusal or self._held_elsewhere()
 
@@ -391,7 +392,7 @@ class Driver:
             span = span_of(partition.spec.range, keyspace.spec.key_length)
         except InvalidRequest:
             return []
-        names = self._spans.meeting(keyspace.metadata.name, span.start, span.end)
+        names = self._spans.overlapping(keyspace.metadata.name, span.start, span.end)
         over = [each for name in names if (each := self._cluster.partitions.get(name)) is not None]
         return unsettled(claims, partition.metadata.name, span, partition.spec.epoch, over)
 
@@ -413,7 +414,7 @@ def _refused(action: actions.Action, error: DstkError) -> Refused | None:
     return Refused(action.worker, command, told, no_room=no_room, lasting=not no_room)
 
 
-def _merge(parts: Mapping[str, PartView], states: Mapping[str, PartView]) -> dict[str, PartView]:
+def _merge(parts: Mapping[str, PartitionView], states: Mapping[str, PartitionView]) -> dict[str, PartitionView]:
     """States that came back replace what was known; what is not held any more is left out."""
     merged = {**parts, **states}
     return {name: part for name, part in merged.items() if part.role != "disconnected"}

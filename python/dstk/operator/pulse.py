@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from dstk.control.views import LoadReport
 from dstk.errors import Unavailable
-from dstk.wire import ControlClient, LoadReport
+from dstk.wire import ControlClient
 
 __all__ = ["pulse"]
 

@@ -11,7 +11,7 @@ from dstk.errors import Unavailable
 from dstk.kube import Term
 from dstk.operator.cluster import Cluster, is_approved, is_finished
 from dstk.operator.driver import Driver
-from dstk.operator.hands import Hands
+from dstk.operator.executor import ActionExecutor
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
@@ -33,7 +33,7 @@ class Reconciler:
         cluster: Cluster,
         workers: WorkerLinks,
         spans: Spans,
-        hands: Hands,
+        executor: ActionExecutor,
         metrics: Metrics,
         settings: OperatorSettings,
         term: Term,
@@ -42,7 +42,7 @@ class Reconciler:
         self._cluster = cluster
         self._workers = workers
         self._spans = spans
-        self._hands = hands
+        self._executor = executor
         self._metrics = metrics
         self._settings = settings
         self._term = term
@@ -129,7 +129,7 @@ class Reconciler:
         if assignment is None or assignment.metadata.uid != uid or is_finished(assignment):
             return
         driver = Driver(
-            assignment, self._cluster, self._workers, self._spans, self._hands, self._settings, self._term,
+            assignment, self._cluster, self._workers, self._spans, self._executor, self._settings, self._term,
             self._moments,
         )  # fmt: skip
         named = assignment.partitions

@@ -152,7 +152,7 @@ class RoutePublisher:
             return
         with contextlib.suppress(InvalidRequest):
             span = span_of(gone.spec.range, keyspace.spec.key_length)
-            for name in self._spans.meeting(gone.spec.keyspace, span.start, span.end):
+            for name in self._spans.overlapping(gone.spec.keyspace, span.start, span.end):
                 below = self._cluster.partitions.get(name)
                 if below is not None:
                     self._mark(below)

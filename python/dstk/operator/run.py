@@ -18,17 +18,17 @@ from dstk.operator.assigner import Assigner
 from dstk.operator.availability import AvailabilityReporter
 from dstk.operator.cluster import Cluster, pod_reference
 from dstk.operator.disks import DiskFloors
-from dstk.operator.hands import Hands
+from dstk.operator.executor import ActionExecutor
 from dstk.operator.kopf_thread import KopfThread
 from dstk.operator.metrics import Metrics, MetricsServer, PartitionCollector
 from dstk.operator.namespace import NamespaceEnd, cluster_identity
 from dstk.operator.reconciler import Reconciler
-from dstk.operator.recovery import Recovery
 from dstk.operator.retention import Retention
 from dstk.operator.routes import RoutePublisher
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.sizes import SizeReporter
 from dstk.operator.spans import Spans
+from dstk.operator.worker_reconciler import WorkerReconciler
 from dstk.operator.workers import WorkerLink, WorkerLinks
 
 __all__ = ["Operator", "run"]
@@ -151,9 +151,9 @@ class Operator:
 
         routes = RoutePublisher(cluster, self.workers, self.spans, self.metrics, settings, term, leads)
         writes = asyncio.Semaphore(settings.max_writes)
-        hands = Hands(cluster, self.workers, self.metrics, term, writes, routes.publish_now, leads)
-        reconciler = Reconciler(cluster, self.workers, self.spans, hands, self.metrics, settings, term)
-        recovery = Recovery(cluster, self.workers, self.spans, hands, settings)
+        executor = ActionExecutor(cluster, self.workers, self.metrics, term, writes, routes.publish_now, leads)
+        reconciler = Reconciler(cluster, self.workers, self.spans, executor, self.metrics, settings, term)
+        recovery = WorkerReconciler(cluster, self.workers, self.spans, executor, settings)
         await cluster.synced()
         await self.workers.introduced()
         await self._outrank(election)

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 
 from dstk.api import Partition, PartitionStatus
+from dstk.control.views import Load
 from dstk.errors import ApiError, DstkError
 from dstk.operator.cluster import Cluster
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.workers import WorkerLinks
-from dstk.wire import Load
 
 __all__ = ["SizeReporter", "off_by"]
 

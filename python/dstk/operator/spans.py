@@ -47,7 +47,7 @@ class KeyspaceSpans:
             self._recent.discard(name)
             self._changes += 1
 
-    def meeting(self, start: bytes, end: bytes) -> Iterator[str]:
+    def overlapping(self, start: bytes, end: bytes) -> Iterator[str]:
         """Names of the ranges with a key in [start, end), in no order; an empty end is +∞."""
         if self._changes > _FEW + len(self._by_name) // _SHARE:
             self._sort()
@@ -80,10 +80,10 @@ class Spans:
         keyspaces.on_change(self._on_keyspace)
         partitions.on_change(self._on_partition)
 
-    def meeting(self, keyspace: str, start: bytes, end: bytes) -> list[str]:
+    def overlapping(self, keyspace: str, start: bytes, end: bytes) -> list[str]:
         """Names of the Partitions of the keyspace with a key in [start, end); an empty end is +∞."""
         spans = self._spans.get(keyspace)
-        return sorted(spans.meeting(start, end)) if spans is not None else []
+        return sorted(spans.overlapping(start, end)) if spans is not None else []
 
     def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
         if new is None:

@@ -10,15 +10,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dstk.api import CORDONED_ANNOTATION
+from dstk.control.commands import Request
+from dstk.control.views import DiskFloor, DiskView, Load, PartitionView, Room, Status, WorkerView
 from dstk.errors import DstkError, Misdirected, Unavailable
 from dstk.kube import Backoff, Cache, Pod
 from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
 from dstk.lifecycle.disks import life_of
-from dstk.lifecycle.observed import DiskFloor, DiskView, PartView, WorkerView
 from dstk.operator.disks import DiskFloors
 from dstk.operator.pulse import pulse
 from dstk.operator.settings import OperatorSettings
-from dstk.wire import ControlClient, Load, Meant, Request, Room, Status
+from dstk.wire import ControlClient, Meant
 
 __all__ = ["WorkerLink", "WorkerLinks"]
 
@@ -228,7 +229,7 @@ class WorkerLinks:
                 return self._view(link, {}, reachable=False)
         return self._view(link, status.partitions, reachable=True, disk=status.disk, floor=floor)
 
-    async def tell(self, name: str, request: Request) -> dict[str, PartView]:
+    async def tell(self, name: str, request: Request) -> dict[str, PartitionView]:
         """One action on a worker; the states of the partitions it names. Raises what the worker or the wire says."""
         link = self._links.get(name)
         if link is None:
@@ -376,7 +377,7 @@ class WorkerLinks:
     def _view(
         self,
         link: WorkerLink,
-        parts: Mapping[str, PartView],
+        parts: Mapping[str, PartitionView],
         *,
         reachable: bool,
         disk: DiskView | None = None,

@@ -14,7 +14,7 @@ from dstk.plan.draft import Draft
 from dstk.plan.drain import drain
 from dstk.plan.merge import merge
 from dstk.plan.place import place
-from dstk.plan.restarts import Restart, standing
+from dstk.plan.restarts import Restart, rollout
 from dstk.plan.split import split
 from dstk.plan.view import View, views
 
@@ -52,7 +52,7 @@ def plan(cluster: Cluster, now: float) -> Plan:
     assignments: list[Assignment] = []
     refused: dict[str, str] = {}
     stuck: dict[str, str] = {}
-    stands = standing(cluster)
+    stands = rollout(cluster)
     for view in views(cluster, now, stands):
         if view.policy.mode is Mode.OFF:
             continue

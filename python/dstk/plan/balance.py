@@ -29,7 +29,7 @@ def balance(draft: Draft) -> None:
     What somebody moved by hand stays where it is.
     """
     view = draft.view
-    if any(worker.name in view.standing.rolling for worker in view.workers):
+    if any(worker.name in view.rollout.rolling for worker in view.workers):
         return
     takers = [worker.name for worker in view.takers]
     if takers:
@@ -64,7 +64,7 @@ def balance(draft: Draft) -> None:
 
 def _empty_spares(draft: Draft, takers: list[str]) -> None:
     """Workers that are to be kept empty give what they have."""
-    for spare in sorted(draft.view.standing.spares - set(takers)):
+    for spare in sorted(draft.view.rollout.spares - set(takers)):
         for part in sorted(_movable(draft, spare), key=lambda part: part.weight)[: draft.moves_left]:
             to = min(draft.takers_of(part, takers), key=draft.rank, default=None)
             if to is None:

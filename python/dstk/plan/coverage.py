@@ -16,7 +16,7 @@ class Coverage:
     def __init__(self, spans: Iterable[Span] = ()) -> None:
         self._spans: list[Span] = []
         for span in sorted(spans):
-            if self._spans and self._spans[-1].meets(span):
+            if self._spans and self._spans[-1].overlaps(span):
                 last = self._spans[-1]
                 end = max(last.end, span.end) if last.end and span.end else b""
                 self._spans[-1] = Span(last.start, end)
@@ -24,10 +24,10 @@ class Coverage:
                 self._spans.append(span)
         self._starts = [span.start for span in self._spans]
 
-    def meets(self, span: Span) -> bool:
+    def overlaps(self, span: Span) -> bool:
         """Whether some key of the span is covered."""
         at = bisect_right(self._starts, span.start)
-        return any(other.meets(span) for other in self._spans[max(0, at - 1) : at + 1])
+        return any(other.overlaps(span) for other in self._spans[max(0, at - 1) : at + 1])
 
     def add(self, span: Span) -> None:
         """Covers a span of which nothing is covered yet."""

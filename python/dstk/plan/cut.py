@@ -65,5 +65,5 @@ def missing_partitions(view: View) -> list[Partition]:
     return [
         partition
         for partition in wanted
-        if partition.metadata.name not in present and not covered.meets(span_of(partition.spec.range, key_length))
+        if partition.metadata.name not in present and not covered.overlaps(span_of(partition.spec.range, key_length))
     ]

@@ -17,7 +17,7 @@ def drain(draft: Draft) -> None:
     leaving = {worker.name for worker in view.workers if worker.leaving}
     if not leaving:
         return
-    outdated = view.standing.outdated
+    outdated = view.rollout.outdated
     takers = [worker.name for worker in view.takers]
     fresh = [name for name in takers if name not in outdated]
     parts = [part for part in view.parts if part.primary in leaving and not part.proxy and draft.free(part)]
@@ -30,6 +30,6 @@ def drain(draft: Draft) -> None:
             draft.stuck.setdefault(part.primary, f"{part.name} fits nowhere: {draft.room.why_not(part.load, takers)}")
             continue
         to = min(able, key=draft.rank)
-        why = view.standing.leaving.get(part.primary or "")
+        why = view.rollout.leaving.get(part.primary or "")
         suits = "is restarted already" if outdated and to in fresh else "holds least"
         draft.move(part, to, f"{part.primary} leaves{f': {why}' if why else ''}; {to} {suits}")

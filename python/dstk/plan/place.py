@@ -54,7 +54,7 @@ def _unassigned(draft: Draft) -> list[Part]:
     waiting = [part for part in draft.view.parts if not part.primary and not part.proxy and draft.free(part)]
     kept = []
     for part in sorted(waiting, key=lambda part: (-part.epoch, part.created, part.name)):
-        if not owned.meets(part.span):
+        if not owned.overlaps(part.span):
             owned.add(part.span)
             kept.append(part)
     return sorted(kept, key=lambda part: (part.span, part.name))

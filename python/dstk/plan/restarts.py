@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dstk.api import Assignment, Mode
 from dstk.plan.cluster import Cluster, RestartedBy, Worker, WorkerSet
 
-__all__ = ["Restart", "Standing", "heading", "standing"]
+__all__ = ["Restart", "RolloutState", "heading", "rollout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RolloutState:
     """What the StatefulSets ask of their workers, by name.
 
     ``leaving``: will go, and why. ``outdated``: will be restarted for a new revision. ``spares``: are kept empty.
@@ -43,10 +43,10 @@ class Standing:
     restarts: tuple[Restart, ...] = ()
 
 
-def standing(cluster: Cluster) -> Standing:
+def rollout(cluster: Cluster) -> RolloutState:
     """What the StatefulSets ask of their workers; O(n) for n partitions and Assignments."""
     if not cluster.sets:
-        return Standing({})
+        return RolloutState({})
     holding = _Holding(cluster)
     leaving: dict[str, str] = {}
     outdated: set[str] = set()
@@ -67,7 +67,7 @@ def standing(cluster: Cluster) -> Standing:
         if old or len(staying) < each.replicas:
             rolling.update(worker.name for worker in members)
         spares.update(_spares(each, [w for w in staying if not w.leaving and w is not due], outdated, holding))
-    return Standing(leaving, frozenset(outdated), frozenset(spares), frozenset(rolling), tuple(restarts))
+    return RolloutState(leaving, frozenset(outdated), frozenset(spares), frozenset(rolling), tuple(restarts))
 
 
 def heading(assignment: Assignment) -> Mapping[str, str]:

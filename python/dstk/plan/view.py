@@ -23,7 +23,7 @@ from dstk.api.losses import is_accepted
 from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.plan.cluster import Cluster, Load, Worker
-from dstk.plan.restarts import Standing, heading
+from dstk.plan.restarts import RolloutState, heading
 from dstk.plan.room import ELSEWHERE, Refusal, refusals
 from dstk.span import Span
 
@@ -68,7 +68,7 @@ class View:
     ``moving`` and ``reshaping``: how many of them copy, or split and merge; not those that wait for a worker that does
     not answer. ``moved``: end of the last completed move.
     ``retry``: when an aborted operation may be tried again, and ``aborted`` its name. ``elsewhere``: partitions that
-    each worker has of other keyspaces. ``standing``: what the workers' StatefulSets ask of them. ``loads``: of all
+    each worker has of other keyspaces. ``rollout``: what the workers' StatefulSets ask of them. ``loads``: of all
     partitions. ``refused``: who did not take what, lately.
     """
 
@@ -86,7 +86,7 @@ class View:
     aborted: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, float] = field(default_factory=dict)
     elsewhere: Mapping[str, int] = field(default_factory=dict)
-    standing: Standing = field(default_factory=lambda: Standing({}))
+    rollout: RolloutState = field(default_factory=lambda: RolloutState({}))
     loads: Mapping[str, Load] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
 
@@ -99,7 +99,7 @@ class View:
     def takers(self) -> tuple[Worker, ...]:
         """The workers that may be given partitions: those that are kept empty only when there is no other."""
         able = tuple(worker for worker in self.workers if worker.ready and not worker.leaving)
-        return tuple(worker for worker in able if worker.name not in self.standing.spares) or able
+        return tuple(worker for worker in able if worker.name not in self.rollout.spares) or able
 
     def owner(self, part: Part) -> str | None:
         """The worker that has the partition, or will once what is under way has ended."""
@@ -114,7 +114,7 @@ class View:
         return self.cooled(part) and self.now - part.created >= self.policy.cooldown_seconds
 
 
-def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
+def views(cluster: Cluster, now: float, rollout: RolloutState) -> list[View]:
     """One view a keyspace, by name. Partitions whose bounds make no sense, or that are being deleted, are left out."""
     when = _When(cluster.moments, now)
     keyspaces = {keyspace.metadata.name: keyspace for keyspace in cluster.keyspaces}
@@ -137,7 +137,7 @@ def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
     refused = tuple(refusals(dated, now))
     pods = frozenset(worker.name for worker in cluster.workers)
     workers = sorted(
-        (replace(each, leaving=each.leaving or each.name in standing.leaving) for each in cluster.workers),
+        (replace(each, leaving=each.leaving or each.name in rollout.leaving) for each in cluster.workers),
         key=lambda worker: worker.name,
     )
     return [
@@ -156,7 +156,7 @@ def views(cluster: Cluster, now: float, standing: Standing) -> list[View]:
             aborted=history.aborted,
             absent=cluster.absent,
             elsewhere=everywhere - owners[name],
-            standing=standing,
+            rollout=rollout,
             loads=cluster.loads,
             refused=refused,
         )

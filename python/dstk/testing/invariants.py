@@ -11,9 +11,10 @@ from itertools import pairwise
 
 from dstk import api
 from dstk.api.span import span_of
+from dstk.control.views import Status
 from dstk.errors import DstkError
 from dstk.span import Span
-from dstk.wire import ControlClient, Status
+from dstk.wire import ControlClient
 
 __all__ = ["Owners", "Watcher", "uncovered"]
 
@@ -47,7 +48,7 @@ class Owners:
         if claims.get(span) == (worker, name):
             return
         for other, (owner, claimed) in claims.items():
-            if owner != worker and other.meets(span):
+            if owner != worker and other.overlaps(span):
                 self._violated(f"{worker} as {name} and {owner} as {claimed} were primary of {span} in epoch {epoch}")
         claims[span] = (worker, name)
 
@@ -115,7 +116,7 @@ def uncovered(partitions: Sequence[api.Partition], key_length: int) -> list[str]
     if not spans:
         return ["there is no partition"]
     for (one, name), (other, following) in pairwise(spans):
-        if one.meets(other):
+        if one.overlaps(other):
             wrong.append(f"partitions {name} and {following} overlap")
         elif one.end != other.start:
             wrong.append(f"no partition between {name} and {following}")

@@ -2,21 +2,10 @@
 
 from dstk.wire.client import ControlClient, RoutesPusher
 from dstk.wire.identity import Meant, check_meant
-from dstk.wire.messages import (
-    EncodedRoutes,
-    KeyspaceRoutes,
-    Load,
-    LoadReport,
-    Loss,
-    Request,
-    Room,
-    Route,
-    RoutesUpdate,
-    Status,
-)
+from dstk.wire.messages import EncodedRoutes, KeyspaceRoutes, Loss, Route, RoutesUpdate
 from dstk.wire.server import ControlServer, Handler
 
 __all__ = [
-    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Load", "LoadReport", "Loss",
-    "Meant", "Request", "Room", "Route", "RoutesPusher", "RoutesUpdate", "Status", "check_meant",
+    "ControlClient", "ControlServer", "EncodedRoutes", "Handler", "KeyspaceRoutes", "Loss",
+    "Meant", "Route", "RoutesPusher", "RoutesUpdate", "check_meant",
 ]  # fmt: skip

@@ -11,11 +11,12 @@ import grpc
 import grpc.aio
 
 from dstk import errors
-from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.control.views import LoadReport, PartitionView, Status
 from dstk.wire import messages, refusals
 from dstk.wire.identity import Meant, is_misdirected
-from dstk.wire.messages import LoadReport, Request, RoutesUpdate, Status
+from dstk.wire.messages import RoutesUpdate
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import control_pb2_grpc
 
@@ -48,10 +49,10 @@ class ControlClient:
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._stub = control_pb2_grpc.ControlStub(self._channel)
 
-    async def act(self, request: Request) -> dict[str, PartView]:
+    async def act(self, request: Request) -> dict[str, PartitionView]:
         """Carry out one action; the partitions it names, as the worker holds them afterwards."""
         timeout = self._timeout
-        if isinstance(request.command, actions.AwaitApplied):
+        if isinstance(request.command, commands.AwaitApplied):
             timeout += request.command.timeout_seconds
         with self._calling():
             result = await self._stub.Act(messages.encode_request(request), timeout=timeout, metadata=self._metadata)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dstk import errors
-from dstk.lifecycle import actions
-from dstk.lifecycle.observed import DiskView, PartView
-from dstk.lifecycle.vocabulary import Role
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.control.views import DiskView, Load, LoadReport, PartitionView, Role, Room, Status
 from dstk.span import Span
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import data_pb2
@@ -24,84 +24,6 @@ _ROLES: dict[int, Role] = {
     pb.PROXY: "proxy",
 }
 _ROLE_NUMBERS = {role: number for number, role in _ROLES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a worker is told to do: a command on one partition, by the operator of `term`, for `incarnation`."""
-
-    incarnation: str
-    term: int
-    keyspace: str
-    partition: str
-    epoch: int
-    command: actions.Command
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What a worker says of itself. `partitions` by (keyspace, name)."""
-
-    worker: str
-    incarnation: str
-    data_address: str
-    term: int
-    draining: bool
-    partitions: dict[str, PartView]
-    disk: DiskView | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The load of one partition as its worker measured it. Rates are exponentially weighted means, per second."""
-
-    keyspace: str
-    partition: str
-    epoch: int
-    rows: int
-    bytes: int
-    operations_per_second: float
-    bytes_per_second: float
-    median_key: Key | None
-    role: Role
-    sequence: int = 0
-    """Of the last write that is on disk; 0: not known."""
-    size: int = 0
-    key_length: int = 0
-    """0: its worker does not say."""
-    durable: bool | None = None
-    """None: its worker does not say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Bytes that the rows of a worker may take (0: no bound), that they take, copies on their way included, and that
-    those copies are still to take."""
-
-    limit: int
-    used: int
-    promised: int
-
-    @property
-    def free(self) -> int | None:
-        """Bytes that nobody has and nobody was promised; None: there is no bound."""
-        return max(0, self.limit - self.used - self.promised) if self.limit else None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What changed since the last report of the stream; the first one is whole."""
-
-    incarnation: str
-    loads: tuple[Load, ...]
-    gone: tuple[str, ...]
-    draining: bool
-    room: Room | None = None
-    """None: the worker does not say."""
-    position: int = 0
-    """Up to where the log of the data directory is on disk."""
-    last: bool = False
-    """Nothing is written after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +107,7 @@ def encode_request(request: Request) -> pb.Action:
         epoch=request.epoch,
     )
     match request.command:
-        case actions.Serve() as serve:
+        case commands.Serve() as serve:
             message.serve.CopyFrom(
                 pb.Serve(
                     range=pb.Range(start=serve.start, end=serve.end),
@@ -194,7 +116,7 @@ def encode_request(request: Request) -> pb.Action:
                     lease_ms=round(serve.lease_seconds * 1e3),
                 )
             )
-        case actions.Follow() as follow:
+        case commands.Follow() as follow:
             message.follow.CopyFrom(
                 pb.Follow(
                     range=pb.Range(start=follow.start, end=follow.end),
@@ -207,23 +129,23 @@ def encode_request(request: Request) -> pb.Action:
                     size=follow.size,
                 )
             )
-        case actions.Fence(token):
+        case commands.Fence(token):
             message.fence.CopyFrom(pb.Fence(token=token))
-        case actions.Unfence(token):
+        case commands.Unfence(token):
             message.unfence.CopyFrom(pb.Unfence(token=token))
-        case actions.AwaitApplied(sequence, seconds):
+        case commands.AwaitApplied(sequence, seconds):
             message.await_applied.CopyFrom(pb.AwaitApplied(sequence=sequence, timeout_ms=round(seconds * 1e3)))
-        case actions.Promote(sequence, digest):
+        case commands.Promote(sequence, digest):
             message.promote.CopyFrom(pb.Promote(sequence=sequence, digest=digest))
-        case actions.Proxy(to, to_address):
+        case commands.Proxy(to, to_address):
             message.proxy.CopyFrom(pb.Proxy(to=to, to_address=to_address))
-        case actions.Release():
+        case commands.Release():
             message.release.SetInParent()
-        case actions.Drop():
+        case commands.Drop():
             message.drop.SetInParent()
-        case actions.Split(parent_epoch, keys, names):
+        case commands.Split(parent_epoch, keys, names):
             message.split.CopyFrom(pb.Split(parent_epoch=parent_epoch, keys=keys, names=names))
-        case actions.Merge(parts, start, end):
+        case commands.Merge(parts, start, end):
             message.merge.CopyFrom(
                 pb.Merge(
                     parts=[pb.Part(partition=part.partition, epoch=part.epoch) for part in parts],
@@ -233,9 +155,9 @@ def encode_request(request: Request) -> pb.Action:
     return message
 
 
-_COMMANDS: dict[str, Callable[[Any], actions.Command]] = {
-    "serve": lambda m: actions.Serve(m.range.start, m.range.end, m.key_length, m.durable, m.lease_ms / 1e3),
-    "follow": lambda m: actions.Follow(
+_COMMANDS: dict[str, Callable[[Any], commands.Command]] = {
+    "serve": lambda m: commands.Serve(m.range.start, m.range.end, m.key_length, m.durable, m.lease_ms / 1e3),
+    "follow": lambda m: commands.Follow(
         m.range.start,
         m.range.end,
         m.key_length,
@@ -246,16 +168,16 @@ _COMMANDS: dict[str, Callable[[Any], actions.Command]] = {
         m.lease_ms / 1e3,
         m.size,
     ),
-    "fence": lambda m: actions.Fence(m.token),
-    "unfence": lambda m: actions.Unfence(m.token),
-    "await_applied": lambda m: actions.AwaitApplied(m.sequence, m.timeout_ms / 1e3),
-    "promote": lambda m: actions.Promote(m.sequence, m.digest),
-    "proxy": lambda m: actions.Proxy(m.to, m.to_address),
-    "release": lambda m: actions.Release(),
-    "drop": lambda m: actions.Drop(),
-    "split": lambda m: actions.Split(m.parent_epoch, tuple(m.keys), tuple(m.names)),
-    "merge": lambda m: actions.Merge(
-        tuple(actions.Part(part.partition, part.epoch) for part in m.parts), m.range.start, m.range.end
+    "fence": lambda m: commands.Fence(m.token),
+    "unfence": lambda m: commands.Unfence(m.token),
+    "await_applied": lambda m: commands.AwaitApplied(m.sequence, m.timeout_ms / 1e3),
+    "promote": lambda m: commands.Promote(m.sequence, m.digest),
+    "proxy": lambda m: commands.Proxy(m.to, m.to_address),
+    "release": lambda m: commands.Release(),
+    "drop": lambda m: commands.Drop(),
+    "split": lambda m: commands.Split(m.parent_epoch, tuple(m.keys), tuple(m.names)),
+    "merge": lambda m: commands.Merge(
+        tuple(commands.MergePart(part.partition, part.epoch) for part in m.parts), m.range.start, m.range.end
     ),
 }
 
@@ -275,7 +197,7 @@ def decode_request(message: pb.Action) -> Request:
     )
 
 
-def encode_part(name: str, part: PartView) -> pb.PartitionState:
+def encode_part(name: str, part: PartitionView) -> pb.PartitionState:
     """The protobuf message of a held partition."""
     message = pb.PartitionState(
         keyspace=part.keyspace,
@@ -312,10 +234,10 @@ def encode_part(name: str, part: PartView) -> pb.PartitionState:
     return message
 
 
-def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartView]:
+def decode_parts(messages: Iterable[pb.PartitionState]) -> dict[str, PartitionView]:
     """Held partitions by name."""
     return {
-        message.partition: PartView(
+        message.partition: PartitionView(
             role=_ROLES[message.role],
             epoch=message.epoch,
             span=Span(message.range.start, message.range.end),

@@ -12,10 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from dstk import errors
-from dstk.lifecycle.observed import PartView
+from dstk.control.commands import Request
+from dstk.control.views import LoadReport, PartitionView, Status
 from dstk.wire import messages, refusals
 from dstk.wire.identity import REFUSAL, Meant
-from dstk.wire.messages import LoadReport, Request, Status
 from dstk.wire.v1 import control_pb2 as pb
 from dstk.wire.v1 import control_pb2_grpc
 
@@ -28,7 +28,7 @@ class Handler(Protocol):
     async def meet(self, meant: Meant) -> None:
         """Asked before all else of a call. Raises Misdirected when it is meant for another worker."""
 
-    async def act(self, request: Request) -> dict[str, PartView]:
+    async def act(self, request: Request) -> dict[str, PartitionView]:
         """Carry out one action; the partitions it names, afterwards."""
 
     async def status(self, partitions: Sequence[str] | None) -> Status:

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dstk import errors, faults
 from dstk._core import Node, PartitionState
-from dstk.lifecycle import actions
-from dstk.lifecycle.observed import DiskView, PartView
-from dstk.lifecycle.vocabulary import Role
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.control.views import DiskView, Load, LoadReport, PartitionView, Role, Room, Status
 from dstk.span import Span
-from dstk.wire import Load, LoadReport, Meant, Request, Room, Status, check_meant
+from dstk.wire import Meant, check_meant
 
 
 class Control:
@@ -46,7 +46,7 @@ class Control:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._node.join, meant.cluster)
             self._cluster = meant.cluster
 
-    async def act(self, request: Request) -> dict[str, PartView]:
+    async def act(self, request: Request) -> dict[str, PartitionView]:
         """Carry out one action, unless it is older than what was seen."""
         if request.incarnation != self._incarnation:
             raise errors.StaleRequest(
@@ -55,7 +55,7 @@ class Control:
             )
         if self._ending:
             raise errors.Unavailable(f"{self._name} ends; its next life can be told")
-        name = actions.name_of(request.command)
+        name = commands.name_of(request.command)
         await faults.reach(f"worker.before-{name}", request.partition)
         loop = asyncio.get_running_loop()
         states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
@@ -132,10 +132,10 @@ def carry_out(node: Node, request: Request) -> list[PartitionState]:
     node.see_term(request.term)
     keyspace, partition, epoch = request.keyspace, request.partition, request.epoch
     match request.command:
-        case actions.Serve(start, end, key_length, durable, lease_seconds):
+        case commands.Serve(start, end, key_length, durable, lease_seconds):
             node.set_lease(keyspace, key_length, lease_seconds)
             return [node.serve(keyspace, partition, epoch, key_length, start, end, durable)]
-        case actions.Follow() as c:
+        case commands.Follow() as c:
             node.set_lease(keyspace, c.key_length, c.lease_seconds)
             return [
                 node.follow(
@@ -143,32 +143,32 @@ def carry_out(node: Node, request: Request) -> list[PartitionState]:
                     c.source, c.source_address, c.source_incarnation, c.durable, c.size,
                 )
             ]  # fmt: skip
-        case actions.Fence(token):
+        case commands.Fence(token):
             return [node.fence(keyspace, partition, epoch, token)]
-        case actions.Unfence(token):
+        case commands.Unfence(token):
             return [node.unfence(keyspace, partition, epoch, token)]
-        case actions.AwaitApplied(sequence, timeout_seconds):
+        case commands.AwaitApplied(sequence, timeout_seconds):
             return [node.await_applied(keyspace, partition, epoch, sequence, timeout_seconds)]
-        case actions.Promote(sequence, digest):
+        case commands.Promote(sequence, digest):
             return [node.promote(keyspace, partition, epoch, sequence, digest)]
-        case actions.Proxy(to, to_address):
+        case commands.Proxy(to, to_address):
             return [node.proxy(keyspace, partition, epoch, to, to_address)]
-        case actions.Release():
+        case commands.Release():
             node.release(keyspace, partition, epoch)
             return []
-        case actions.Drop():
+        case commands.Drop():
             node.drop(keyspace, partition, epoch)
             return []
-        case actions.Split(parent_epoch, keys, names):
+        case commands.Split(parent_epoch, keys, names):
             return node.split(keyspace, partition, parent_epoch, epoch, keys, names)
-        case actions.Merge(parts, start, end):
+        case commands.Merge(parts, start, end):
             named = [(part.partition, part.epoch) for part in parts]
             return [node.merge(keyspace, named, partition, epoch, start, end)]
 
 
-def view(state: PartitionState) -> PartView:
+def view(state: PartitionState) -> PartitionView:
     """The node's state of a partition, as the rest of Python sees it."""
-    return PartView(
+    return PartitionView(
         role=state.role,
         epoch=state.epoch,
         span=Span(state.start, state.end),

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dstk import errors
-from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.control.views import Load, LoadReport, PartitionView, Room, Status
 from dstk.span import Span
-from dstk.wire import ControlServer, Load, LoadReport, Meant, Request, Room, Status, check_meant
+from dstk.wire import ControlServer, Meant, check_meant
 from dstk.wire.v1 import data_pb2
 
 _boots = itertools.count(1)
@@ -155,7 +156,7 @@ class FakeWorker:
             raise errors.Misdirected(f"{self.name} belongs to cluster {self.cluster}, not to {meant.cluster}")
         self.cluster = self.cluster or meant.cluster
 
-    async def act(self, request: Request) -> dict[str, PartView]:
+    async def act(self, request: Request) -> dict[str, PartitionView]:
         await self._runs.wait()
         command = request.command
         if request.incarnation != self.incarnation:
@@ -224,23 +225,23 @@ class FakeWorker:
                 self._routed.clear()
                 await self._routed.wait()
 
-    def _fence(self, name: str, held: Held, command: actions.Fence | actions.Unfence) -> None:
+    def _fence(self, name: str, held: Held, command: commands.Fence | commands.Unfence) -> None:
         token = command.token
         match command:
-            case actions.Fence():
+            case commands.Fence():
                 if token <= held.fence_token:
                     raise errors.StaleRequest(f"{name} has seen fence {held.fence_token}, not below {token}")
                 held.fenced, held.fence_token = True, token
-            case actions.Unfence() if token > 0:
+            case commands.Unfence() if token > 0:
                 if held.fenced and token < held.fence_token:
                     raise errors.StaleRequest(f"fence {held.fence_token} of {name} is later than {token}")
                 held.fenced, held.fence_token = False, max(token, held.fence_token)
 
-    def _carry_out(self, request: Request, command: actions.Command) -> list[str]:
+    def _carry_out(self, request: Request, command: commands.Command) -> list[str]:
         name, epoch = request.partition, request.epoch
         held = self.held.get(name)
         match command:
-            case actions.Serve(start, end, _):
+            case commands.Serve(start, end, _):
                 if held is None:
                     self.held[name] = Held(request.keyspace, start, end, "primary", epoch)
                 elif held.role != "primary":
@@ -248,7 +249,7 @@ class FakeWorker:
                 else:
                     self._not_older(held, epoch)
                     held.epoch = epoch
-            case actions.Follow():
+            case commands.Follow():
                 self._refuse_what_does_not_fit(command)
                 if held is not None and held.role not in ("loading", "following"):
                     raise errors.WrongRole(f"{name} is {held.role}")
@@ -256,18 +257,18 @@ class FakeWorker:
                     request.keyspace, command.start, command.end, "loading", epoch,
                     source=command.source, source_address=command.source_address,
                 )  # fmt: skip
-            case actions.Fence() | actions.Unfence():
+            case commands.Fence() | commands.Unfence():
                 if held is None:
                     raise errors.NotHere(name)
                 if held.role != "primary":
                     raise errors.WrongRole(f"{name} is {held.role}")
                 self._not_older(held, epoch)
                 self._fence(name, held, command)
-            case actions.AwaitApplied():
+            case commands.AwaitApplied():
                 if held is None:
                     raise errors.NotHere(name)
                 self._catch_up(name, held)
-            case actions.Promote(sequence, digest):
+            case commands.Promote(sequence, digest):
                 if held is None:
                     raise errors.NotHere(name)
                 if held.role == "following":
@@ -276,24 +277,24 @@ class FakeWorker:
                     held.role, held.epoch = "primary", epoch
                 elif held.role != "primary" or held.epoch != epoch:
                     raise errors.WrongRole(f"{name} is {held.role}")
-            case actions.Proxy(to, _):
+            case commands.Proxy(to, _):
                 if held is None:
                     raise errors.NotHere(name)
                 self._not_older(held, epoch)
                 held.role, held.epoch, held.proxy_to, held.fenced = "proxy", epoch, to, False
-            case actions.Release() | actions.Drop():
+            case commands.Release() | commands.Drop():
                 if held is not None:
-                    wanted = ("proxy",) if isinstance(command, actions.Release) else ("loading", "following")
+                    wanted = ("proxy",) if isinstance(command, commands.Release) else ("loading", "following")
                     if held.role not in wanted:
                         raise errors.WrongRole(f"{name} is {held.role}")
                     del self.held[name]
-            case actions.Split(parent_epoch, keys, names):
+            case commands.Split(parent_epoch, keys, names):
                 return self._split(request, parent_epoch, keys, names)
-            case actions.Merge(parts, start, end):
+            case commands.Merge(parts, start, end):
                 return self._merge(request, parts, start, end)
         return [name]
 
-    def _refuse_what_does_not_fit(self, follow: actions.Follow) -> None:
+    def _refuse_what_does_not_fit(self, follow: commands.Follow) -> None:
         if self.wrong:
             raise errors.InvalidRequest(self.wrong)
         if self.room is not None and (free := self.room.free) is not None and follow.size > free:
@@ -315,7 +316,7 @@ class FakeWorker:
         del self.held[request.partition]
         return list(names)
 
-    def _merge(self, request: Request, parts: Sequence[actions.Part], start: bytes, end: bytes) -> list[str]:
+    def _merge(self, request: Request, parts: Sequence[commands.MergePart], start: bytes, end: bytes) -> list[str]:
         if request.partition in self.held:
             return [request.partition]
         found = [self.held.get(part.partition) for part in parts]
@@ -333,14 +334,14 @@ class FakeWorker:
         self.held[request.partition] = merged
         return [request.partition]
 
-    def _views(self, names: Sequence[str]) -> dict[str, PartView]:
+    def _views(self, names: Sequence[str]) -> dict[str, PartitionView]:
         views = {}
         for name in names:
             held = self.held.get(name)
             if held is None:
                 continue
             self._catch_up(name, held)
-            views[name] = PartView(
+            views[name] = PartitionView(
                 role=held.role,  # type: ignore[arg-type]
                 epoch=held.epoch,
                 span=Span(held.start, held.end),

@@ -11,7 +11,7 @@ from dstk.api import Assignment, Partition, PartitionPhase
 from dstk.api.conditions import find
 from dstk.kube import Cache, Objects
 from dstk.lifecycle import actions
-from dstk.operator.hands import Hands, Outcome
+from dstk.operator.executor import ActionExecutor, Outcome
 from dstk.operator.metrics import Metrics
 
 
@@ -26,20 +26,20 @@ class Late:
         self.partitions = partitions
 
 
-async def hands(cluster: World) -> tuple[Hands, Cache[Partition]]:
+async def executor(cluster: World) -> tuple[ActionExecutor, Cache[Partition]]:
     cache: Cache[Partition] = Cache(cluster.partitions)
     for each in await cluster.partitions.list_all():
         cache.learn(each)
     late: Any = Late(cache)
     nobody: Any = None
-    made = Hands(late, nobody, Metrics(), lambda: 1, asyncio.Semaphore(1), lambda partition: None)
+    made = ActionExecutor(late, nobody, Metrics(), lambda: 1, asyncio.Semaphore(1), lambda partition: None)
     return made, cache
 
 
 async def test_what_others_said_since_a_partition_was_read_stays() -> None:
     async with world(()) as cluster:
         await cluster.partition("part", "a", "o")
-        writer, cache = await hands(cluster)
+        writer, cache = await executor(cluster)
         await cluster.partitions.patch_status("part", {"conditions": [other("Audited")]})
         outcome = Outcome()
         await writer.carry_out(None, actions.SetPartitionStatus("part", PartitionPhase.LOADING), outcome)

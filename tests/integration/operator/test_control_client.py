@@ -9,10 +9,11 @@ import pytest
 from fake_worker import FakeWorker, Fleet
 
 from dstk import errors
-from dstk.lifecycle import actions
-from dstk.wire import ControlClient, Request, RoutesUpdate
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.wire import ControlClient, RoutesUpdate
 
-SERVE = Request("", 1, "default", "part", 1, actions.Serve(b"", b"", 4))
+SERVE = Request("", 1, "default", "part", 1, commands.Serve(b"", b"", 4))
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ async def worker() -> AsyncIterator[FakeWorker]:
 
 async def test_calls_under_way_when_the_client_is_closed_end_as_unavailable(worker: FakeWorker) -> None:
     client = ControlClient(worker.address)
-    arrived, _ = worker.gate(actions.Serve)
+    arrived, _ = worker.gate(commands.Serve)
     call = asyncio.create_task(client.act(SERVE))
     loads = client.loads(60.0)
     await anext(loads)
@@ -55,7 +56,7 @@ async def test_a_closed_client_is_unavailable(worker: FakeWorker) -> None:
 
 async def test_a_cancelled_task_stays_cancelled(worker: FakeWorker) -> None:
     client = ControlClient(worker.address)
-    arrived, _ = worker.gate(actions.Serve)
+    arrived, _ = worker.gate(commands.Serve)
     call = asyncio.create_task(client.act(SERVE))
     await arrived.wait()
     call.cancel()

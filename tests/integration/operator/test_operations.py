@@ -8,7 +8,7 @@ import pytest
 from harness import World, world
 
 from dstk.api import MergeStatus, MoveStatus, NewStatus, SplitStatus
-from dstk.lifecycle import actions
+from dstk.control import commands
 
 
 @pytest.fixture
@@ -100,11 +100,11 @@ async def test_between_fence_and_proxy_nothing_is_asked_twice(cluster: World) ->
     await cluster.served("part", "a", "o", "pod1")
     source, destination = cluster.workers["pod1"], cluster.workers["pod2"]
     source.calls.clear()
-    arrived, go_on = source.gate(actions.Fence)
+    arrived, go_on = source.gate(commands.Fence)
     await cluster.assign("m1", "InterWorkerMove", moveParams={"partition": "part", "from": "pod1", "to": "pod2"})
     await arrived.wait()
     asked = [source.asked, destination.asked]
-    arrived, stop = source.gate(actions.Proxy)
+    arrived, stop = source.gate(commands.Proxy)
     go_on.set()
     await arrived.wait()
     assert [source.asked, destination.asked] == asked

@@ -8,9 +8,9 @@ from harness import World, world
 
 from dstk.api import Assignment, Partition
 from dstk.api.conditions import find
-from dstk.lifecycle import actions
+from dstk.control import commands
+from dstk.control.views import Room
 from dstk.lifecycle.observed import Limits
-from dstk.wire import Room
 from waiting import until_true
 
 QUICK = Limits(
@@ -171,7 +171,7 @@ async def test_a_drain_goes_past_a_worker_that_stands_still() -> None:
     async with world(["pod1", "pod2", "pod3"]) as cluster:
         await prepared(cluster)
         # Whichever is chosen first stands still as soon as it is.
-        gates = {name: cluster.workers[name].gate(actions.Follow) for name in ("pod2", "pod3")}
+        gates = {name: cluster.workers[name].gate(commands.Follow) for name in ("pod2", "pod3")}
         async with cluster.operating(limits=QUICK, control_timeout=3600.0):
             await drain(cluster, "pod1")
             await until_true(lambda: any(arrived.is_set() for arrived, _ in gates.values()))

@@ -13,7 +13,7 @@ from dstk.errors import ApiError
 from dstk.kube import Connection, client_of, is_conflict
 from dstk.lifecycle.actions import Commit
 from dstk.operator import Operator
-from dstk.operator.hands import Hands, Outcome
+from dstk.operator.executor import ActionExecutor, Outcome
 
 
 def behind(cluster: World) -> Operator:
@@ -47,14 +47,14 @@ async def test_what_another_operator_has_committed_is_a_conflict_though_it_is_th
         partition = await cluster.partition("part", "a", "o")
         commit = Commit("part", partition.metadata.resource_version, "pod1", "", 1)
         first, second = behind(cluster), behind(cluster)
-        await hands(first).carry_out(None, commit, Outcome())
+        await executor(first).carry_out(None, commit, Outcome())
         with pytest.raises(ApiError) as refused:
-            await hands(second).carry_out(None, commit, Outcome())
+            await executor(second).carry_out(None, commit, Outcome())
         assert is_conflict(refused.value)
         known = second.cluster.partitions.get("part")
         assert known is not None
         assert (known.spec.primary, known.spec.epoch) == ("pod1", 1)
 
 
-def hands(of: Operator) -> Hands:
-    return Hands(of.cluster, of.workers, of.metrics, lambda: 1, asyncio.Semaphore(1), lambda partition: None)
+def executor(of: Operator) -> ActionExecutor:
+    return ActionExecutor(of.cluster, of.workers, of.metrics, lambda: 1, asyncio.Semaphore(1), lambda partition: None)

@@ -6,7 +6,7 @@ import pytest
 from harness import World, world
 
 from dstk.api import MoveStatus, Partition
-from dstk.lifecycle import actions
+from dstk.control import commands
 from waiting import until_true
 
 MOVE = {"moveParams": {"partition": "part", "from": "pod1", "to": "pod2"}}
@@ -15,14 +15,14 @@ MERGE = {"mergeParams": {"partitions": ["part", "next"], "name": "whole"}}
 
 # (type, params, the command at which the operator is stopped, the worker that gets it)
 MIDDLES = [
-    ("New", {"newParams": {"partition": "free", "primary": "pod1"}}, actions.Serve, "pod1"),
-    ("InWorkerSplit", SPLIT, actions.Split, "pod1"),
-    ("InWorkerMerge", MERGE, actions.Merge, "pod1"),
-    ("InterWorkerMove", MOVE, actions.Follow, "pod2"),
-    ("InterWorkerMove", MOVE, actions.Fence, "pod1"),
-    ("InterWorkerMove", MOVE, actions.Promote, "pod2"),
-    ("InterWorkerMove", MOVE, actions.Proxy, "pod1"),
-    ("InterWorkerMove", MOVE, actions.Release, "pod1"),
+    ("New", {"newParams": {"partition": "free", "primary": "pod1"}}, commands.Serve, "pod1"),
+    ("InWorkerSplit", SPLIT, commands.Split, "pod1"),
+    ("InWorkerMerge", MERGE, commands.Merge, "pod1"),
+    ("InterWorkerMove", MOVE, commands.Follow, "pod2"),
+    ("InterWorkerMove", MOVE, commands.Fence, "pod1"),
+    ("InterWorkerMove", MOVE, commands.Promote, "pod2"),
+    ("InterWorkerMove", MOVE, commands.Proxy, "pod1"),
+    ("InterWorkerMove", MOVE, commands.Release, "pod1"),
 ]
 
 
@@ -102,7 +102,7 @@ async def test_a_move_that_is_deleted_before_the_commit_leaves_everything_as_it_
 async def test_a_move_whose_finalizer_is_removed_by_force_stays_in_charge_until_it_has_ended() -> None:
     async with world() as cluster:
         await prepared(cluster)
-        arrived, go_on = cluster.workers["pod2"].gate(actions.Promote)
+        arrived, go_on = cluster.workers["pod2"].gate(commands.Promote)
         async with cluster.operating() as operator:
             await cluster.assign("m1", "InterWorkerMove", **MOVE)
             await arrived.wait()
@@ -122,7 +122,7 @@ async def test_a_move_whose_finalizer_is_removed_by_force_stays_in_charge_until_
 async def test_a_move_that_is_deleted_after_the_commit_is_brought_to_its_end() -> None:
     async with world() as cluster:
         await prepared(cluster)
-        arrived, go_on = cluster.workers["pod2"].gate(actions.Promote)
+        arrived, go_on = cluster.workers["pod2"].gate(commands.Promote)
         async with cluster.operating():
             await cluster.assign("m1", "InterWorkerMove", **MOVE)
             await arrived.wait()
@@ -153,7 +153,7 @@ async def test_a_destination_that_goes_while_it_is_being_told_to_follow_aborts_t
     """Its channel is closed with the call under way."""
     async with world() as cluster:
         await prepared(cluster)
-        arrived, _ = cluster.workers["pod2"].gate(actions.Follow)
+        arrived, _ = cluster.workers["pod2"].gate(commands.Follow)
         async with cluster.operating():
             await cluster.assign("m1", "InterWorkerMove", **MOVE)
             await arrived.wait()

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dstk.lifecycle import actions
-from dstk.lifecycle.observed import PartView
-from dstk.wire import ControlClient, KeyspaceRoutes, Meant, Request, Route, RoutesUpdate
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.control.views import PartitionView
+from dstk.wire import ControlClient, KeyspaceRoutes, Meant, Route, RoutesUpdate
 from waiting import until, until_true
 
 KEY_LENGTH = 16
@@ -30,11 +31,13 @@ class Worker:
     control: ControlClient
     incarnation: str
 
-    async def tell(self, partition: str, epoch: int, command: actions.Command, *, term: int = 1) -> dict[str, PartView]:
+    async def tell(
+        self, partition: str, epoch: int, command: commands.Command, *, term: int = 1
+    ) -> dict[str, PartitionView]:
         """Carry out one action."""
         return await self.control.act(Request(self.incarnation, term, KEYSPACE, partition, epoch, command))
 
-    async def part(self, partition: str) -> PartView:
+    async def part(self, partition: str) -> PartitionView:
         """The partition as the worker holds it."""
         return (await self.control.status([partition])).partitions[partition]
 
@@ -71,24 +74,24 @@ class Fleet:
 
     async def serve_all(self, name: str = "p") -> None:
         """One partition of all keys, on the first worker, at epoch 1."""
-        await self[0].tell(name, 1, actions.Serve(b"", b"", KEY_LENGTH))
+        await self[0].tell(name, 1, commands.Serve(b"", b"", KEY_LENGTH))
         await self.push(Route(name, b"", b"", 1, self[0].name))
 
-    async def move(self, partition: str, source: Worker, to: Worker, epoch: int) -> PartView:
+    async def move(self, partition: str, source: Worker, to: Worker, epoch: int) -> PartitionView:
         """Follow, fence, promote, proxy, by the book; `epoch` is the one before. The destination's view afterwards."""
         held = await source.part(partition)
-        follow = actions.Follow(
+        follow = commands.Follow(
             held.span.start, held.span.end, KEY_LENGTH, source.name, source.addresses["data"], source.incarnation
         )
         await to.tell(partition, epoch, follow)
         await until(lambda: self._caught_up(partition, to))
         held = await source.part(partition)
-        fenced = (await source.tell(partition, epoch, actions.Fence(held.fence_token + 1)))[partition]
-        await to.tell(partition, epoch, actions.AwaitApplied(fenced.sequence, 30.0))
+        fenced = (await source.tell(partition, epoch, commands.Fence(held.fence_token + 1)))[partition]
+        await to.tell(partition, epoch, commands.AwaitApplied(fenced.sequence, 30.0))
         drained = await to.part(partition)
         assert (drained.sequence, drained.digest) == (fenced.sequence, fenced.digest)
-        await to.tell(partition, epoch + 1, actions.Promote(fenced.sequence, fenced.digest))
-        await source.tell(partition, epoch + 1, actions.Proxy(to.name, to.addresses["data"]))
+        await to.tell(partition, epoch + 1, commands.Promote(fenced.sequence, fenced.digest))
+        await source.tell(partition, epoch + 1, commands.Proxy(to.name, to.addresses["data"]))
         return await to.part(partition)
 
     async def _caught_up(self, partition: str, worker: Worker) -> bool:

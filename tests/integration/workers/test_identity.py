@@ -12,7 +12,7 @@ from workers.fleet import KEY_LENGTH, Fleet, Worker, start
 
 import dstk
 from dstk import errors
-from dstk.lifecycle import actions
+from dstk.control import commands
 from dstk.wire import ControlClient, Meant, Route
 
 KEY = b"whose".ljust(KEY_LENGTH, b"\0")
@@ -35,7 +35,7 @@ def connect(address: str, *, seconds: float = 30.0, cluster: str = "") -> dstk.C
 
 async def serve(worker: Worker, whose: bytes, *, durable: bool = False) -> None:
     """All keys, under the same names in both clusters; the row tells whose it is."""
-    await worker.tell("p", 1, actions.Serve(b"", b"", KEY_LENGTH, durable))
+    await worker.tell("p", 1, commands.Serve(b"", b"", KEY_LENGTH, durable))
     await Fleet([worker]).push(Route("p", b"", b"", 1, worker.name))
     with connect(worker.addresses["data"]) as client:
         client.put(KEY, whose)
@@ -108,7 +108,7 @@ async def test_an_operator_that_means_another_is_refused(
     pusher.close()
     with pytest.raises(errors.Misdirected):
         await Worker("worker-0", worker.process, worker.addresses, control, worker.incarnation).tell(
-            "p", 1, actions.Serve(b"", b"", KEY_LENGTH), term=9
+            "p", 1, commands.Serve(b"", b"", KEY_LENGTH), term=9
         )
     await control.close()
     # It has taken no note of any of it.

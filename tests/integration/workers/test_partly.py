@@ -10,7 +10,7 @@ from workers.fleet import KEY_LENGTH, fleet
 
 from dstk import aio, errors
 from dstk.client import Row
-from dstk.lifecycle import actions
+from dstk.control import commands
 from dstk.wire import Route
 
 LOW, HIGH = b"a" * KEY_LENGTH, b"z" * KEY_LENGTH
@@ -20,7 +20,7 @@ MIDDLE = b"m" + bytes(KEY_LENGTH - 1)
 @pytest.mark.parametrize("verb", ["get_many", "put_many", "delete_many"])
 async def test_what_was_done_is_told_beside_what_was_not(tmp_path: Path, verb: str) -> None:
     async with fleet(tmp_path, 1) as running:
-        await running[0].tell("low", 1, actions.Serve(b"", MIDDLE, KEY_LENGTH))
+        await running[0].tell("low", 1, commands.Serve(b"", MIDDLE, KEY_LENGTH))
         await running.push(Route("low", b"", MIDDLE, 1, running[0].name), Route("high", MIDDLE, b"", 1, ""))
         async with aio.connect(running.addresses) as client:
             version = await client.put(LOW, b"v")

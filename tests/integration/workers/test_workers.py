@@ -16,7 +16,7 @@ from workers.fleet import KEY_LENGTH, KEYSPACE, Fleet, fleet
 
 import dstk
 from dstk import aio, errors
-from dstk.lifecycle import actions
+from dstk.control import commands
 from dstk.testing.load import LoadSettings, VerifyingLoad
 from dstk.wire import Route
 from expositions import families
@@ -67,7 +67,7 @@ async def test_a_move_under_load_loses_nothing(pair: Fleet) -> None:
         assert (await pair[0].part("p")).role == "proxy"
         await after_more(load, 2_000)  # through the proxy or by its hints
         await pair.push(Route("p", b"", b"", 2, pair[1].name))
-        await pair[0].tell("p", 2, actions.Release())
+        await pair[0].tell("p", 2, commands.Release())
         assert "p" not in (await pair[0].control.status(["p"])).partitions
 
     await under_load(pair, operate)
@@ -79,7 +79,7 @@ async def test_there_and_back_ten_times_under_load(pair: Fleet) -> None:
             source, to = pair[turn % 2], pair[(turn + 1) % 2]
             await pair.move("p", source, to, epoch=turn + 1)
             await pair.push(Route("p", b"", b"", turn + 2, to.name))
-            await source.tell("p", turn + 2, actions.Release())
+            await source.tell("p", turn + 2, commands.Release())
             await after_more(load, 200)
 
     await under_load(pair, operate)
@@ -90,11 +90,11 @@ async def test_split_and_merge_under_load(pair: Fleet) -> None:
         worker = pair[0]
         for turn in range(5):
             epoch = 1 + 2 * turn
-            parts = await worker.tell("p", epoch + 1, actions.Split(epoch, (MIDDLE,), ("low", "high")))
+            parts = await worker.tell("p", epoch + 1, commands.Split(epoch, (MIDDLE,), ("low", "high")))
             assert {name: part.role for name, part in parts.items()} == {"low": "primary", "high": "primary"}
             await after_more(load, 300)
-            pieces = (actions.Part("low", epoch + 1), actions.Part("high", epoch + 1))
-            merged = (await worker.tell("p", epoch + 2, actions.Merge(pieces, b"", b"")))["p"]
+            pieces = (commands.MergePart("low", epoch + 1), commands.MergePart("high", epoch + 1))
+            merged = (await worker.tell("p", epoch + 2, commands.Merge(pieces, b"", b"")))["p"]
             assert (merged.role, merged.epoch) == ("primary", epoch + 2)
             await after_more(load, 300)
 
@@ -103,11 +103,11 @@ async def test_split_and_merge_under_load(pair: Fleet) -> None:
 
 async def test_a_move_given_up_after_the_fence_leaves_the_source_serving(pair: Fleet) -> None:
     async def operate(load: VerifyingLoad) -> None:
-        follow = actions.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
+        follow = commands.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
         await pair[1].tell("p", 1, follow)
-        assert (await pair[0].tell("p", 1, actions.Fence(1)))["p"].fenced
-        assert not (await pair[0].tell("p", 1, actions.Unfence(1)))["p"].fenced
-        await pair[1].tell("p", 1, actions.Drop())
+        assert (await pair[0].tell("p", 1, commands.Fence(1)))["p"].fenced
+        assert not (await pair[0].tell("p", 1, commands.Unfence(1)))["p"].fenced
+        await pair[1].tell("p", 1, commands.Drop())
         assert "p" not in (await pair[1].control.status(["p"])).partitions
         assert (await pair[0].part("p")).role == "primary"
 
@@ -117,25 +117,27 @@ async def test_a_move_given_up_after_the_fence_leaves_the_source_serving(pair: F
 async def test_every_action_may_be_repeated(pair: Fleet) -> None:
     await pair.move("p", pair[0], pair[1], epoch=1)
     for _ in range(2):
-        assert (await pair[0].tell("p", 2, actions.Proxy(pair[1].name, pair[1].addresses["data"])))["p"].role == "proxy"
+        assert (await pair[0].tell("p", 2, commands.Proxy(pair[1].name, pair[1].addresses["data"])))[
+            "p"
+        ].role == "proxy"
     state = await pair[1].part("p")
-    again = await pair[1].tell("p", 2, actions.Promote(state.sequence, state.digest))
+    again = await pair[1].tell("p", 2, commands.Promote(state.sequence, state.digest))
     assert again["p"].role == "primary"
     for _ in range(2):
-        await pair[0].tell("p", 2, actions.Release())
+        await pair[0].tell("p", 2, commands.Release())
 
 
 async def test_old_epochs_terms_and_incarnations_are_refused_and_change_nothing(pair: Fleet) -> None:
     worker = pair[0]
-    await worker.tell("p", 5, actions.Serve(b"", b"", KEY_LENGTH), term=7)
+    await worker.tell("p", 5, commands.Serve(b"", b"", KEY_LENGTH), term=7)
     before = await worker.part("p")
     with pytest.raises(errors.StaleRequest, match="epoch"):
-        await worker.tell("p", 4, actions.Fence(1), term=7)
+        await worker.tell("p", 4, commands.Fence(1), term=7)
     with pytest.raises(errors.StaleRequest, match="term 6 is over"):
-        await worker.tell("p", 5, actions.Fence(1), term=6)
+        await worker.tell("p", 5, commands.Fence(1), term=6)
     worker.incarnation, right = "another/life", worker.incarnation
     with pytest.raises(errors.StaleRequest, match="another/life"):
-        await worker.tell("p", 5, actions.Fence(1), term=7)
+        await worker.tell("p", 5, commands.Fence(1), term=7)
     worker.incarnation = right
     assert await worker.part("p") == before
 
@@ -143,19 +145,19 @@ async def test_old_epochs_terms_and_incarnations_are_refused_and_change_nothing(
 async def test_promotion_needs_every_write(pair: Fleet) -> None:
     with dstk.connect(pair.addresses) as client:
         client.put(bytes(KEY_LENGTH), b"value")
-    follow = actions.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
+    follow = commands.Follow(b"", b"", KEY_LENGTH, pair[0].name, pair[0].addresses["data"], pair[0].incarnation)
     await pair[1].tell("p", 1, follow)
-    fenced = (await pair[0].tell("p", 1, actions.Fence(1)))["p"]
-    await pair[1].tell("p", 1, actions.AwaitApplied(fenced.sequence, 30.0))
+    fenced = (await pair[0].tell("p", 1, commands.Fence(1)))["p"]
+    await pair[1].tell("p", 1, commands.AwaitApplied(fenced.sequence, 30.0))
     for sequence, digest in ((fenced.sequence + 1, fenced.digest), (fenced.sequence, fenced.digest ^ 1)):
         with pytest.raises(errors.NotReady):
-            await pair[1].tell("p", 2, actions.Promote(sequence, digest))
+            await pair[1].tell("p", 2, commands.Promote(sequence, digest))
     assert (await pair[1].part("p")).role == "following"
 
 
 async def test_requests_for_a_range_that_nobody_owns_end_at_the_deadline_and_say_so(tmp_path: Path) -> None:
     async with fleet(tmp_path, 1) as running:
-        await running[0].tell("low", 1, actions.Serve(b"", MIDDLE, KEY_LENGTH))
+        await running[0].tell("low", 1, commands.Serve(b"", MIDDLE, KEY_LENGTH))
         await running.push(Route("low", b"", MIDDLE, 1, running[0].name))
         with dstk.connect(running.addresses) as client:
             client.put(bytes(KEY_LENGTH), b"owned")
@@ -181,7 +183,7 @@ async def test_the_plane_for_machines_health_and_metrics(pair: Fleet) -> None:
 
 async def test_each_partition_has_metrics_of_its_own_when_that_is_asked_for(tmp_path: Path) -> None:
     async with fleet(tmp_path, 1, flags=["--partition-metrics"]) as running:
-        await running[0].tell("low", 1, actions.Serve(b"", MIDDLE, KEY_LENGTH))
+        await running[0].tell("low", 1, commands.Serve(b"", MIDDLE, KEY_LENGTH))
         await running.push(Route("low", b"", MIDDLE, 1, running[0].name))
         with dstk.connect(running.addresses) as client:
             client.put(bytes(KEY_LENGTH), b"owned")

@@ -51,10 +51,10 @@ PARTITIONS = {
 }
 
 
-def meeting(keyspace: str, start: bytes, end: bytes) -> Iterator[str]:
+def overlapping(keyspace: str, start: bytes, end: bytes) -> Iterator[str]:
     for name, found in PARTITIONS.items():
         sound = found.spec.keyspace == keyspace and name not in ("long", "upside-down")
-        if sound and span_of(found.spec.range, 4).meets(Span(start, end)):
+        if sound and span_of(found.spec.range, 4).overlaps(Span(start, end)):
             yield name
 
 
@@ -140,12 +140,12 @@ def asked(spec: dict[str, Any]) -> Assignment:
 
 @pytest.mark.parametrize("spec", ALLOWED.values(), ids=ALLOWED)
 def test_allowed(spec: dict[str, Any]) -> None:
-    assert check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, meeting) is None
+    assert check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, overlapping) is None
 
 
 @pytest.mark.parametrize(("spec", "reason", "says"), REFUSED.values(), ids=REFUSED)
 def test_refused(spec: dict[str, Any], reason: str, says: str) -> None:
-    refusal = check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, meeting)
+    refusal = check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, overlapping)
     assert refusal is not None
     assert refusal.reason == reason
     assert says in refusal.message
@@ -153,14 +153,14 @@ def test_refused(spec: dict[str, Any], reason: str, says: str) -> None:
 
 @pytest.mark.parametrize(("spec", "reason"), LASTING_FIRST.values(), ids=LASTING_FIRST)
 def test_what_no_other_assignment_can_mend_is_said_first(spec: dict[str, Any], reason: str) -> None:
-    refusal = check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, meeting)
+    refusal = check(asked(spec), PARTITIONS, KEYSPACES, WORKERS, overlapping)
     assert refusal is not None
     assert (refusal.reason, refusal.lasting) == (reason, True)
 
 
 @pytest.mark.parametrize("case", ["what overlaps an older one", "an unknown partition", "split what nobody serves"])
 def test_what_the_assignments_ahead_may_change_does_not_last(case: str) -> None:
-    refusal = check(asked(REFUSED[case][0]), PARTITIONS, KEYSPACES, WORKERS, meeting)
+    refusal = check(asked(REFUSED[case][0]), PARTITIONS, KEYSPACES, WORKERS, overlapping)
     assert refusal is not None
     assert not refusal.lasting
 
@@ -173,7 +173,7 @@ def test_a_gap_that_nobody_owns_may_be_merged_over() -> None:
 
 def test_what_an_earlier_try_created_is_no_obstacle() -> None:
     halves = {"x1": partition("x1", "a", "b", "w-0", epoch=2), "x2": partition("x2", "b", "e")}
-    refusal = check(asked(split("a-e", "b", names=["x1", "x2"])), PARTITIONS | halves, KEYSPACES, WORKERS, meeting)
+    refusal = check(asked(split("a-e", "b", names=["x1", "x2"])), PARTITIONS | halves, KEYSPACES, WORKERS, overlapping)
     assert refusal is None
 
 
@@ -182,5 +182,5 @@ def test_what_an_earlier_try_created_is_no_obstacle() -> None:
     [("t-z", None), ("x-y", "Overlap"), ("long", "InvalidRange"), ("lost", "UnknownKeyspace"), ("choosy", None)],
 )
 def test_a_partition_by_itself(name: str, reason: str | None) -> None:
-    refusal = check_partition(PARTITIONS[name], KEYSPACES, meeting, PARTITIONS)
+    refusal = check_partition(PARTITIONS[name], KEYSPACES, overlapping, PARTITIONS)
     assert (refusal.reason if refusal else None) == reason

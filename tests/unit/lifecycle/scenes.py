@@ -25,9 +25,11 @@ from dstk.api import (
     Step,
 )
 from dstk.api.partition import PartitionStatus
+from dstk.control import commands
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import actions
 from dstk.lifecycle.memory import Memory
-from dstk.lifecycle.observed import Observed, PartView, WorkerView
+from dstk.lifecycle.observed import Observed
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = BEGAN.timestamp() + 10
@@ -54,7 +56,7 @@ def partition(
     )
 
 
-def worker(name: str, /, *, term: int = TERM, **parts: PartView) -> WorkerView:
+def worker(name: str, /, *, term: int = TERM, **parts: PartitionView) -> WorkerView:
     """One that answers and holds these."""
     return WorkerView(name, f"{name}/1", f"{name}:7", term=term, parts=parts)
 
@@ -136,20 +138,20 @@ def said(action: actions.Action) -> str:
 def _command(tell: actions.Tell) -> str:
     about = f"{tell.partition} epoch {tell.epoch}"
     match tell.command:
-        case actions.Follow() as follow:
+        case commands.Follow() as follow:
             return f"follow {about} at {follow.source}"
-        case actions.Fence(token) | actions.Unfence(token):
+        case commands.Fence(token) | commands.Unfence(token):
             return f"{type(tell.command).__name__.lower()} {about} token {token}"
-        case actions.AwaitApplied(sequence, _):
+        case commands.AwaitApplied(sequence, _):
             return f"await {about} sequence {sequence}"
-        case actions.Promote(sequence, digest):
+        case commands.Promote(sequence, digest):
             return f"promote {about} sequence {sequence} digest {digest}"
-        case actions.Proxy(to, _):
+        case commands.Proxy(to, _):
             return f"proxy {about} to {to}"
-        case actions.Split(parent_epoch, keys, names):
+        case commands.Split(parent_epoch, keys, names):
             cuts = ", ".join(key.rstrip(b"\0").decode() for key in keys)
             return f"split {tell.partition} epoch {parent_epoch} at {cuts} into {', '.join(names)} epoch {tell.epoch}"
-        case actions.Merge(parts, _, _):
+        case commands.Merge(parts, _, _):
             joined = ", ".join(f"{part.partition} epoch {part.epoch}" for part in parts)
             return f"merge {joined} into {about}"
     return f"{type(tell.command).__name__.lower()} {about}"

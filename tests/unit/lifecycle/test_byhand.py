@@ -15,9 +15,9 @@ from dstk.api import (
     Partition,
     Step,
 )
+from dstk.control.views import PartitionView
 from dstk.lifecycle import actions, decide
 from dstk.lifecycle.memory import Memory
-from dstk.lifecycle.observed import PartView
 from simulation.specs import merge, move, split
 
 CUT, PLACED = {CUT_ANNOTATION: "earlier"}, {PLACED_ANNOTATION: "earlier"}
@@ -31,7 +31,7 @@ def by_the_assigner(subject: Assignment) -> Assignment:
     return with_(subject, metadata=with_(subject.metadata, labels=dict([ASSIGNER_LABEL])))
 
 
-def created(subject: Assignment, parts: list[Partition], host: dict[str, PartView]) -> dict[str, dict[str, str]]:
+def created(subject: Assignment, parts: list[Partition], host: dict[str, PartitionView]) -> dict[str, dict[str, str]]:
     """Annotations of what is created, by name."""
     decided = decide(observed(subject, parts, [worker("pod1", **host)]), NOW)
     return {each.partition: dict(each.annotations) for each in decided if isinstance(each, actions.CreatePartition)}
@@ -51,8 +51,8 @@ def test_a_cut_is_marked_on_what_begins_there(
 ) -> None:
     subject = assignment(split("p", "e", names=("low", "high")), Step.FOLLOWING)
     parent = marked(partition("p", "a", "o", "pod1", 7), **before)
-    piece = PartView("primary", 8)
-    found = created(subject if by_hand else by_the_assigner(subject), [parent], {"low": piece, "high": piece})
+    child = PartitionView("primary", 8)
+    found = created(subject if by_hand else by_the_assigner(subject), [parent], {"low": child, "high": child})
     assert found == {"low": low, "high": high}
 
 
@@ -60,7 +60,7 @@ def test_what_is_merged_begins_where_its_first_part_did() -> None:
     subject = assignment(merge("high", "low", name="whole"), Step.FOLLOWING)
     low = marked(partition("low", "a", "e", "pod1", 7), **CUT)
     high = marked(partition("high", "e", "o", "pod1", 7), **{CUT_ANNOTATION: "later"}, **PLACED)
-    whole = {"whole": PartView("primary", 8)}
+    whole = {"whole": PartitionView("primary", 8)}
     assert created(subject, [low, high], whole) == {"whole": CUT | PLACED}
     low = marked(low)
     assert created(subject, [low, high], whole) == {"whole": PLACED}
@@ -73,8 +73,8 @@ def test_what_is_merged_begins_where_its_first_part_did() -> None:
 def test_a_move_is_marked_until_the_next(by_hand: bool, before: dict[str, str], after: tuple[object, ...]) -> None:
     subject = assignment(move("p", "pod1", "pod2"), Step.FOLLOWING)
     moved = marked(partition("p", "a", "o", "pod1", 7), **before)
-    source = worker("pod1", p=PartView("primary", 7, sequence=9, digest=3, fenced=True, fence_token=1))
-    copy = worker("pod2", p=PartView("following", 7, sequence=9, digest=3, caught_up=True))
+    source = worker("pod1", p=PartitionView("primary", 7, sequence=9, digest=3, fenced=True, fence_token=1))
+    copy = worker("pod2", p=PartitionView("following", 7, sequence=9, digest=3, caught_up=True))
     memory = Memory(fenced_at=NOW, fence_token=1)
     seen = observed(subject if by_hand else by_the_assigner(subject), [moved], [source, copy], memory=memory)
     (commit,) = (each for each in actions.flatten(decide(seen, NOW)) if isinstance(each, actions.Commit))

@@ -9,13 +9,13 @@ from msgspec.structs import replace as with_
 from scenes import BEGAN, NOW, assignment, lines, observed, partition, worker
 
 from dstk.api import AssignmentSpec, Step
+from dstk.control.views import PartitionView
 from dstk.lifecycle import decide
 from dstk.lifecycle.memory import Memory
-from dstk.lifecycle.observed import PartView
 from simulation.specs import merge, move, split
 
 SPECS = {"split": split("p", "e"), "merge": merge("p", "q"), "move": move("p", "pod1", "pod2")}
-HOST = worker("pod1", p=PartView("primary", 7), q=PartView("primary", 7))
+HOST = worker("pod1", p=PartitionView("primary", 7), q=PartitionView("primary", 7))
 OBJECTS = [partition("p", "a", "o", "pod1", 7), partition("q", "o", "z", "pod1", 7)]
 
 

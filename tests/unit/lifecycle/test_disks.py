@@ -11,9 +11,9 @@ from scenes import KEYSPACE, lines, partition, worker
 
 from dstk.api import ACCEPT_LOSS_ANNOTATION, HELD_SINCE_ANNOTATION, Condition, ConditionStatus, Durability, Partition
 from dstk.api.partition import PartitionPhase
+from dstk.control.views import DiskFloor, DiskView, LostBranch, PartitionView, WorkerView
 from dstk.lifecycle import recover
 from dstk.lifecycle.disks import confirm, older_than, with_position, without_older
-from dstk.lifecycle.observed import DiskFloor, DiskView, LostBranch, PartView, WorkerView
 from dstk.span import Span
 
 DISK = with_(KEYSPACE, spec=with_(KEYSPACE.spec, durability=Durability.DISK))
@@ -92,7 +92,7 @@ def owned(
     )
 
 
-def seen_by(seen: DiskView, floor: DiskFloor | None, **parts: PartView) -> WorkerView:
+def seen_by(seen: DiskView, floor: DiskFloor | None, **parts: PartitionView) -> WorkerView:
     floor = confirm(floor, seen, NOW)
     return replace(worker("pod1", **parts), incarnation=f"pod1/{seen.life}", disk=seen, floor=floor)
 
@@ -100,7 +100,7 @@ def seen_by(seen: DiskView, floor: DiskFloor | None, **parts: PartView) -> Worke
 RIGHT = disk("a", "b", "c", began=1000)
 COPY = disk("a", "b", "copy", began=500)
 EMPTY = disk("new", began=0, made="new")
-HELD = PartView("primary", 7, sequence=50, fenced=True, fence_token=1)
+HELD = PartitionView("primary", 7, sequence=50, fenced=True, fence_token=1)
 
 CASES: dict[str, tuple[Partition, WorkerView, str]] = {
     "the right disk": (owned(), seen_by(RIGHT, FLOOR, p=HELD), ""),

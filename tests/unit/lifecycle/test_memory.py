@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import reduce
 
+from dstk.control import commands
 from dstk.lifecycle import actions
 from dstk.lifecycle.memory import Memory, Refused
 
 
-def tell(command: actions.Command) -> actions.Tell:
+def tell(command: commands.Command) -> actions.Tell:
     return actions.Tell("pod1", "pod1/1", "default", "p", 7, command)
 
 
@@ -16,13 +17,13 @@ def granted(*tokens: int) -> Memory:
     """After fences with these tokens; a negative one was refused, or not answered."""
     memory = Memory()
     for token in tokens:
-        memory = memory.after(tell(actions.Fence(abs(token))), 100, failed=token < 0)
+        memory = memory.after(tell(commands.Fence(abs(token))), 100, failed=token < 0)
     return memory
 
 
-FENCE, UNFENCE = tell(actions.Fence()), tell(actions.Unfence())
-FOLLOW = tell(actions.Follow(b"", b"", 4, "pod2", "pod2:7", "pod2/1"))
-AWAIT = tell(actions.AwaitApplied(9, 1.0))
+FENCE, UNFENCE = tell(commands.Fence()), tell(commands.Unfence())
+FOLLOW = tell(commands.Follow(b"", b"", 4, "pod2", "pod2:7", "pod2/1"))
+AWAIT = tell(commands.AwaitApplied(9, 1.0))
 
 
 def after(*done: actions.Action) -> Memory:
@@ -51,7 +52,7 @@ def test_tries_to_follow_count_until_the_stream_has_served() -> None:
 
 
 def test_other_actions_leave_no_trace() -> None:
-    assert after(actions.Wait(1, "nothing"), tell(actions.Release())) == Memory()
+    assert after(actions.Wait(1, "nothing"), tell(commands.Release())) == Memory()
 
 
 def test_silence_is_counted_from_its_beginning() -> None:
@@ -61,7 +62,7 @@ def test_silence_is_counted_from_its_beginning() -> None:
 
 
 def test_a_refusal_is_remembered_until_the_worker_does_it() -> None:
-    refused = Refused("pod1", actions.Follow, "pod1 refused to follow: …", no_room=True)
+    refused = Refused("pod1", commands.Follow, "pod1 refused to follow: …", no_room=True)
     memory = Memory().after(FOLLOW, 100, failed=True, refused=refused)
     assert memory.refused == refused
     assert memory.after(FENCE, 101).refused == refused, "something else"

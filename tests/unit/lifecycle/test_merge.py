@@ -10,8 +10,9 @@ from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, parti
 
 from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import actions, decide, touched
-from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.lifecycle.observed import Limits, Observed
 from dstk.span import Span
 from simulation.specs import merge
 
@@ -22,10 +23,10 @@ LOW, HIGH = partition("low", "a", "e", "pod1", 7), partition("high", "j", "o", "
 WHOLE = partition("whole", "a", "o", "pod1", 8)
 LOW_PROXY = partition("low", "a", "e", None, 7, proxy="pod1")
 HIGH_PROXY = partition("high", "j", "o", None, 7, proxy="pod1")
-SEVEN = PartView("primary", 7)
+SEVEN = PartitionView("primary", 7)
 SERVES = worker("pod1", low=SEVEN, high=SEVEN)
-JOINED = worker("pod1", whole=PartView("primary", 8, rows=8, bytes=80, last_pause_seconds=0.0002))
-HAS_JOINED = worker("pod1", whole=PartView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0")))
+JOINED = worker("pod1", whole=PartitionView("primary", 8, rows=8, bytes=80, last_pause_seconds=0.0002))
+HAS_JOINED = worker("pod1", whole=PartitionView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0")))
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)
 
@@ -68,17 +69,17 @@ MATRIX = {
     "of different epochs": (
         at(
             LOADING,
-            worker("pod1", low=SEVEN, high=PartView("primary", 4)),
+            worker("pod1", low=SEVEN, high=PartitionView("primary", 4)),
             [LOW, partition("high", "j", "o", "pod1", 4)],
         ),
         ["commit high: primary pod1, epoch 7"],
     ),
     "epoch not confirmed": (
-        at(FOLLOWING, worker("pod1", low=SEVEN, high=PartView("primary", 4))),
+        at(FOLLOWING, worker("pod1", low=SEVEN, high=PartitionView("primary", 4))),
         ["pod1: serve high epoch 7"],
     ),
     "fenced from before": (
-        at(FOLLOWING, worker("pod1", low=PartView("primary", 7, fenced=True), high=SEVEN)),
+        at(FOLLOWING, worker("pod1", low=PartitionView("primary", 7, fenced=True), high=SEVEN)),
         ["pod1: fence low epoch 7 token 1", "touch low", "pod1: unfence low epoch 7 token 1"],
     ),
     "worker silent": (at(FOLLOWING, silent("pod1")), ["status Running following", "wait for the worker"]),
@@ -209,7 +210,7 @@ def test_of_a_merge_that_has_flipped_nothing_that_is_cleared_up_makes_an_aborted
         said = [each.status for each in decided if isinstance(each, actions.SetStatus)]
         subject = with_(subject, status=said[-1]) if said else subject
     (tell,) = (each for each in decided if isinstance(each, actions.Tell))
-    joined = worker("pod1", **{tell.partition: PartView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0"))})
+    joined = worker("pod1", **{tell.partition: PartitionView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0"))})
     whole = [partition(tell.partition, "a", "o", "pod1", 8)] if created else []
     decided = decide(observed(subject, [*left, *whole], [joined]), NOW)
     assert lines(decided)[-1] == "status Running proxying"

@@ -22,27 +22,29 @@ from scenes import (
 
 from dstk.api import AssignmentPhase, Step
 from dstk.api.validation import Refusal
+from dstk.control.commands import Fence, Follow
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import decide
-from dstk.lifecycle.actions import Fence, Follow, Record, Tell
+from dstk.lifecycle.actions import Record, Tell
 from dstk.lifecycle.memory import Memory, Refused
-from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.lifecycle.observed import Limits, Observed
 from simulation.specs import move
 
 LOADING, FOLLOWING, PROXYING = Step.LOADING, Step.FOLLOWING, Step.PROXYING
 
-SERVES = PartView("primary", 7, sequence=100, digest=55)
+SERVES = PartitionView("primary", 7, sequence=100, digest=55)
 FENCED = replace(SERVES, fenced=True, fence_token=3)
 FENCED_AGAIN = replace(FENCED, fence_token=4)
-PASSES_ON = PartView("proxy", 8, quiet_seconds=5)
+PASSES_ON = PartitionView("proxy", 8, quiet_seconds=5)
 QUIET = replace(PASSES_ON, quiet_seconds=61)
-LOADS = PartView("loading", 7, rows_copied=10, bytes_copied=1000, bytes_total=9000)
-CAUGHT_UP = PartView("following", 7, sequence=98, caught_up=True, lag=2, digest=44)
+LOADS = PartitionView("loading", 7, rows_copied=10, bytes_copied=1000, bytes_total=9000)
+CAUGHT_UP = PartitionView("following", 7, sequence=98, caught_up=True, lag=2, digest=44)
 FAR_BEHIND = replace(CAUGHT_UP, lag=100_000)
-DRAINED = PartView("following", 7, sequence=100, caught_up=True, digest=55)
+DRAINED = PartitionView("following", 7, sequence=100, caught_up=True, digest=55)
 DIVERGED = replace(DRAINED, digest=56)
 BROKEN = replace(CAUGHT_UP, follow_error="connection reset")
-RESTARTED = PartView("following", 7, sequence=90, caught_up=True, follow_error="the worker was restarted")
-OWNS = PartView("primary", 8, sequence=100, digest=55)
+RESTARTED = PartitionView("following", 7, sequence=90, caught_up=True, follow_error="the worker was restarted")
+OWNS = PartitionView("primary", 8, sequence=100, digest=55)
 
 BEFORE = partition("p", "a", "o", "pod1", 7)
 AFTER = partition("p", "a", "o", "pod2", 8, proxy="pod1")
@@ -61,8 +63,8 @@ TRIES_USED = Memory(followed_at=NOW - 0.5, follow_tries=5)
 
 def at(
     step: Step | None,
-    source: PartView | WorkerView | None,
-    destination: PartView | WorkerView | None,
+    source: PartitionView | WorkerView | None,
+    destination: PartitionView | WorkerView | None,
     object_: object = BEFORE,
     phase: AssignmentPhase | None = None,
     **also: object,
@@ -73,7 +75,7 @@ def at(
     return observed(assignment(move("p", "pod1", "pod2"), step, phase), objects, views, **also)  # type: ignore[arg-type]
 
 
-def _worker(name: str, seen: PartView | WorkerView | None) -> WorkerView:
+def _worker(name: str, seen: PartitionView | WorkerView | None) -> WorkerView:
     if isinstance(seen, WorkerView):
         return seen
     return worker(name) if seen is None else worker(name, p=seen)
@@ -125,11 +127,11 @@ MATRIX = {
         ["pod2: drop p epoch 5"],
     ),
     "destination still passes on": (
-        at(LOADING, SERVES, PartView("proxy", 6)),
+        at(LOADING, SERVES, PartitionView("proxy", 6)),
         ["pod2: release p epoch 7"],
     ),
     "destination believes it is primary": (
-        at(LOADING, SERVES, PartView("primary", 5)),
+        at(LOADING, SERVES, PartitionView("primary", 5)),
         ["pod2: proxy p epoch 7 to pod1", "pod2: release p epoch 7"],
     ),
     "source is fenced from before": (at(LOADING, FENCED, LOADS), LIFT),

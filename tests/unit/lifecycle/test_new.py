@@ -10,8 +10,9 @@ from scenes import KEYSPACE, NOW, assignment, gone, lines, observed, partition, 
 
 from dstk.api import AssignmentPhase, Durability, Partition, PartitionPhase, Step
 from dstk.api.validation import Refusal
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import actions, decide
-from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.lifecycle.observed import Limits, Observed
 from simulation.specs import new
 
 LOADING = Step.LOADING
@@ -21,7 +22,7 @@ OURS = partition("p", "a", "o", "pod1", 1, phase=None)
 READY = partition("p", "a", "o", "pod1", 1)
 THEIRS = partition("p", "a", "o", "pod2", 3)
 EMPTY = worker("pod1")
-SERVES = worker("pod1", p=PartView("primary", 1))
+SERVES = worker("pod1", p=PartitionView("primary", 1))
 LATE = Limits(deadline_seconds=5)
 
 
@@ -93,7 +94,7 @@ MATRIX = {
     ),
     "object deleted": (at(LOADING, EMPTY, []), ["status Aborted loading PartitionChanged"]),
     "somebody else's": (
-        at(LOADING, EMPTY, [THEIRS], others=[worker("pod2", p=PartView("primary", 3))]),
+        at(LOADING, EMPTY, [THEIRS], others=[worker("pod2", p=PartitionView("primary", 3))]),
         ["status Aborted loading PartitionChanged"],
     ),
     "owner is silent": (

@@ -11,10 +11,10 @@ from msgspec.structs import replace as with_
 from scenes import BEGAN, KEYSPACE, gone, lines, partition, silent, worker
 
 from dstk.api import Condition, ConditionStatus, Partition, PartitionPhase, standing
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import actions, recover
 from dstk.lifecycle.availability import WORKER_SILENT
 from dstk.lifecycle.claims import claims_of
-from dstk.lifecycle.observed import PartView, WorkerView
 from dstk.span import Span
 
 OURS = partition("p", "a", "o", "pod1", 7)
@@ -23,7 +23,7 @@ THEIRS = partition("p", "a", "o", "pod2", 8)
 PROXIED = partition("p", "a", "o", "pod2", 8, proxy="pod1")
 NOBODYS = partition("p", "a", "o", None, 8)
 WHOLE = partition("whole", "a", "o", "pod1", 8)
-HELD = PartView("primary", 7)
+HELD = PartitionView("primary", 7)
 AWAY = with_(
     OURS,
     status=with_(
@@ -35,17 +35,17 @@ AWAY = with_(
     ),
 )
 """Its worker was silent for a while."""
-DURABLE = PartView("primary", 7, durable=True)
+DURABLE = PartitionView("primary", 7, durable=True)
 """The Keyspace asks for durability Memory."""
-SET_ASIDE = PartView("primary", 7, fenced=True, fence_token=1, durable=True)
+SET_ASIDE = PartitionView("primary", 7, fenced=True, fence_token=1, durable=True)
 
 
 def key(text: str) -> bytes:
     return text.encode().ljust(4, b"\0")
 
 
-def held(start: str, end: str, epoch: int) -> PartView:
-    return PartView("primary", epoch, span=Span(key(start), key(end)))
+def held(start: str, end: str, epoch: int) -> PartitionView:
+    return PartitionView("primary", epoch, span=Span(key(start), key(end)))
 
 
 LOST = [
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     "all is well": ([OURS], worker("pod1", p=HELD), []),
     "worker does not answer": ([OURS], silent("pod1"), []),
     "worker is gone": ([OURS], gone("pod1"), []),
-    "source of a move passes on": ([OURS], worker("pod1", p=HELD, q=PartView("disconnected", 0)), []),
+    "source of a move passes on": ([OURS], worker("pod1", p=HELD, q=PartitionView("disconnected", 0)), []),
     # what belongs to an earlier Keyspace of this name
     "held with another durability": (
         [OURS],
@@ -78,7 +78,7 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     ),
     "held with keys of another length": (
         [OURS],
-        worker("pod1", p=PartView("primary", 7, key_length=8)),
+        worker("pod1", p=PartitionView("primary", 7, key_length=8)),
         ["pod1: fence p epoch 7 token 1", "p is unavailable, Misfit"],
     ),
     "held with another durability, without an object": (
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     ),
     "copied with another durability": (
         [THEIRS],
-        worker("pod1", p=PartView("following", 7, durable=True)),
+        worker("pod1", p=PartitionView("following", 7, durable=True)),
         ["touch p", "pod1: drop p epoch 7"],
     ),
     # what belongs to the worker
@@ -112,30 +112,30 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     ),
     "restarted with its rows": (
         [OURS],
-        worker("pod1", p=PartView("disconnected", 7)),
+        worker("pod1", p=PartitionView("disconnected", 7)),
         ["pod1: serve p epoch 7", "p is ready"],
     ),
     "older epoch than the object": (
         [OURS],
-        worker("pod1", p=PartView("primary", 6)),
+        worker("pod1", p=PartitionView("primary", 6)),
         ["pod1: serve p epoch 7", "p is ready"],
     ),
     "later epoch than the object": (
         [OURS],
-        worker("pod1", p=PartView("primary", 9)),
+        worker("pod1", p=PartitionView("primary", 9)),
         ["commit p: primary pod1, epoch 10", "pod1: serve p epoch 10", "p is ready"],
     ),
     "left behind a fence": (
         [OURS],
-        worker("pod1", p=PartView("primary", 7, fenced=True, fence_token=2)),
+        worker("pod1", p=PartitionView("primary", 7, fenced=True, fence_token=2)),
         ["pod1: fence p epoch 7 token 3", "touch p", "pod1: unfence p epoch 7 token 3"],
     ),
     "copy of a move that committed": (
         [OURS],
-        worker("pod1", p=PartView("following", 6, sequence=9, digest=3, caught_up=True)),
+        worker("pod1", p=PartitionView("following", 6, sequence=9, digest=3, caught_up=True)),
         ["pod1: promote p epoch 7 sequence 9 digest 3", "p is ready"],
     ),
-    "copy that was never complete": ([OURS], worker("pod1", p=PartView("loading", 6)), []),
+    "copy that was never complete": ([OURS], worker("pod1", p=PartitionView("loading", 6)), []),
     "back from a silence": ([AWAY], worker("pod1", p=HELD), []),
     "back from a silence in another life, with its rows": (
         [with_(AWAY, status=with_(AWAY.status, incarnation="pod1/0"))],
@@ -146,23 +146,23 @@ CASES: dict[str, tuple[list[Partition], WorkerView, list[str]]] = {
     # what does not
     "copy of a move that was aborted": (
         [THEIRS],
-        worker("pod1", p=PartView("following", 8)),
+        worker("pod1", p=PartitionView("following", 8)),
         ["touch p", "pod1: drop p epoch 8"],
     ),
-    "copy of what has no object": ([], worker("pod1", p=PartView("loading", 3)), ["pod1: drop p epoch 3"]),
+    "copy of what has no object": ([], worker("pod1", p=PartitionView("loading", 3)), ["pod1: drop p epoch 3"]),
     "proxy that nobody released": (
         [PROXIED],
-        worker("pod1", p=PartView("proxy", 8)),
+        worker("pod1", p=PartitionView("proxy", 8)),
         ["pod1: release p epoch 8", "commit p: primary pod2, epoch 8"],
     ),
-    "proxy of what has no object": ([], worker("pod1", p=PartView("proxy", 8)), ["pod1: release p epoch 8"]),
+    "proxy of what has no object": ([], worker("pod1", p=PartitionView("proxy", 8)), ["pod1: release p epoch 8"]),
     "somebody else is primary in a later epoch": (
         [THEIRS],
         worker("pod1", p=HELD),
         ["pod1: proxy p epoch 8 to pod2"],
     ),
     "nobody is primary in a later epoch": ([NOBODYS], worker("pod1", p=HELD), []),
-    "somebody else is primary in an older epoch": ([THEIRS], worker("pod1", p=PartView("primary", 9)), []),
+    "somebody else is primary in an older epoch": ([THEIRS], worker("pod1", p=PartitionView("primary", 9)), []),
     "primary of what has no object": ([], worker("pod1", p=HELD), []),
     # what a split or merge left when its Assignment vanished
     "children without objects": (
@@ -214,7 +214,7 @@ def bring(objects: Sequence[Partition], seen: WorkerView, busy: Sequence[str] = 
 
 def test_what_an_assignment_is_in_charge_of_is_left_to_it() -> None:
     assert bring([OURS], worker("pod1"), busy=["p"]) == []
-    assert bring([], worker("pod1", p=PartView("loading", 3)), busy=["p"]) == []
+    assert bring([], worker("pod1", p=PartitionView("loading", 3)), busy=["p"]) == []
 
 
 def test_a_parent_whose_children_are_in_somebodys_charge_is_not_taken_for_lost() -> None:
@@ -241,7 +241,7 @@ def test_every_action_says_which_partition_it_concerns(action: type[actions.Acti
 
 def test_other_keyspaces_are_left_alone() -> None:
     other = with_(OURS, spec=with_(OURS.spec, keyspace="other"))
-    assert bring([other], worker("pod1", q=PartView("loading", 1, keyspace="other"))) == []
+    assert bring([other], worker("pod1", q=PartitionView("loading", 1, keyspace="other"))) == []
 
 
 def test_lost_rows_are_said_to_be_lost() -> None:
@@ -258,7 +258,7 @@ def test_one_partition_that_fails_does_not_stop_the_others() -> None:
 
 def test_after_it_is_done_nothing_is_left_to_do() -> None:
     again = with_(OURS, spec=with_(OURS.spec, epoch=8), status=with_(OURS.status, phase=PartitionPhase.READY))
-    assert bring([again], worker("pod1", p=PartView("primary", 8))) == []
+    assert bring([again], worker("pod1", p=PartitionView("primary", 8))) == []
 
 
 # The objects were set back: they know nothing of what has come of them since

@@ -9,8 +9,8 @@ from msgspec.structs import replace as with_
 from scenes import KEYSPACE, lines, partition, worker
 
 from dstk.api import Condition, ConditionStatus, Partition
-from dstk.lifecycle import Around, actions, is_suspect, repair, settle
-from dstk.lifecycle.observed import PartView, WorkerView
+from dstk.control.views import PartitionView, WorkerView
+from dstk.lifecycle import Surroundings, actions, is_suspect, repair, settle
 from dstk.span import Span
 
 OURS = partition("p", "a", "o", "pod1", 7)
@@ -24,13 +24,13 @@ PROXIED_NOWHERE = partition("p", "a", "o", "pod1", 7, proxy="nowhere")
 MERGED = partition("p", "a", "o", None, 7, proxy="pod1")
 CONFIRMED_THERE = with_(THEIRS, status=with_(THEIRS.status, incarnation="uid1/1"))
 
-HELD = PartView("primary", 7, span=Span(b"a\0\0\0", b"o\0\0\0"))
-FENCED = PartView("primary", 7, span=Span(b"a\0\0\0", b"o\0\0\0"), fenced=True, fence_token=2)
-SERVED = PartView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0"))
-LATER = PartView("primary", 9, span=Span(b"a\0\0\0", b"o\0\0\0"))
-FIRST = PartView("primary", 7, span=Span(bytes(4), b"o\0\0\0"))
-COPY = PartView("following", 7, sequence=9, digest=3, caught_up=True)
-LONGER = PartView("primary", 7, span=Span(b"a\0\0\0\0", b"o\0\0\0\0"))
+HELD = PartitionView("primary", 7, span=Span(b"a\0\0\0", b"o\0\0\0"))
+FENCED = PartitionView("primary", 7, span=Span(b"a\0\0\0", b"o\0\0\0"), fenced=True, fence_token=2)
+SERVED = PartitionView("primary", 8, span=Span(b"a\0\0\0", b"o\0\0\0"))
+LATER = PartitionView("primary", 9, span=Span(b"a\0\0\0", b"o\0\0\0"))
+FIRST = PartitionView("primary", 7, span=Span(bytes(4), b"o\0\0\0"))
+COPY = PartitionView("following", 7, sequence=9, digest=3, caught_up=True)
+LONGER = PartitionView("primary", 7, span=Span(b"a\0\0\0\0", b"o\0\0\0\0"))
 
 BACK = ["commit p: primary pod1, epoch 9", "pod1: serve p epoch 9", "p is ready, Repaired"]
 
@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
     ),
     "the only partition given to nobody": (
         partition("p", "0x00", "", None, 8),
-        [worker("pod1", p=PartView("primary", 7, span=Span(bytes(4), b"")))],
+        [worker("pod1", p=PartitionView("primary", 7, span=Span(bytes(4), b"")))],
         BACK,
     ),
     "the first partition deleted": (
@@ -88,7 +88,7 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
         ["commit p: primary pod1, epoch 7", "p is ready, Repaired"],
     ),
     "a proxy that does not answer": (PROXIED, [worker("pod1", p=HELD)], None),
-    "a proxy that passes on": (PROXIED, [worker("pod1", p=HELD), worker("pod2", p=PartView("proxy", 7))], None),
+    "a proxy that passes on": (PROXIED, [worker("pod1", p=HELD), worker("pod2", p=PartitionView("proxy", 7))], None),
     # what has no object
     "deleted": (
         None,
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Partition | None, list[WorkerView], list[str] | None]] = 
     "deleted, of a Keyspace of other keys": (None, [worker("pod1", p=LONGER)], None),
     "deleted, of a Keyspace of other durability": (
         None,
-        [worker("pod1", p=PartView("primary", 7, durable=True))],
+        [worker("pod1", p=PartitionView("primary", 7, durable=True))],
         None,
     ),
 }
@@ -116,9 +116,9 @@ def test_the_object_is_set_right(case: str) -> None:
     assert (None if steps is None else lines(steps)) == expected
 
 
-def around(seen: list[WorkerView], *over: Partition) -> Around:
+def around(seen: list[WorkerView], *over: Partition) -> Surroundings:
     views = {view.name: view for view in seen}
-    return Around(views, {"pod1", "pod2"}, {"uid1"}, lambda start, end: over)
+    return Surroundings(views, {"pod1", "pod2"}, {"uid1"}, lambda start, end: over)
 
 
 def test_what_others_have_keys_of_by_now_does_not_come_back() -> None:

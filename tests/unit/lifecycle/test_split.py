@@ -9,8 +9,9 @@ from scenes import KEYSPACE, NOW, TERM, assignment, gone, lines, observed, parti
 
 from dstk.api import AssignmentPhase, Partition, Step, child_name
 from dstk.api.validation import Refusal
+from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import decide, touched
-from dstk.lifecycle.observed import Limits, Observed, PartView, WorkerView
+from dstk.lifecycle.observed import Limits, Observed
 from dstk.span import Span
 from simulation.specs import split
 
@@ -18,16 +19,16 @@ LOADING, FOLLOWING = Step.LOADING, Step.FOLLOWING
 
 PARENT = partition("p", "a", "o", "pod1", 7)
 LOW, HIGH = partition("low", "a", "e", "pod1", 8), partition("high", "e", "o", "pod1", 8)
-SERVES = worker("pod1", p=PartView("primary", 7, rows=9))
-BEHIND = worker("pod1", p=PartView("primary", 6))
-FENCED = worker("pod1", p=PartView("primary", 7, fenced=True))
-UNSEALED = worker("pod1", term=TERM - 1, p=PartView("primary", 7))
-PIECE = PartView("primary", 8, rows=4, bytes=40, last_pause_seconds=0.0004)
+SERVES = worker("pod1", p=PartitionView("primary", 7, rows=9))
+BEHIND = worker("pod1", p=PartitionView("primary", 6))
+FENCED = worker("pod1", p=PartitionView("primary", 7, fenced=True))
+UNSEALED = worker("pod1", term=TERM - 1, p=PartitionView("primary", 7))
+PIECE = PartitionView("primary", 8, rows=4, bytes=40, last_pause_seconds=0.0004)
 CUT = worker("pod1", low=PIECE, high=PIECE)
 HAS_CUT = worker(
     "pod1",
-    low=PartView("primary", 8, span=Span(b"a\0\0\0", b"e\0\0\0")),
-    high=PartView("primary", 8, span=Span(b"e\0\0\0", b"o\0\0\0")),
+    low=PartitionView("primary", 8, span=Span(b"a\0\0\0", b"e\0\0\0")),
+    high=PartitionView("primary", 8, span=Span(b"e\0\0\0", b"o\0\0\0")),
 )
 EMPTY = worker("pod1")
 LATE = Limits(deadline_seconds=5)
@@ -106,7 +107,7 @@ MATRIX = {
         ["delete low", CREATE[0], "delete p", "status Completed completed"],
     ),
     "the worker holds earlier children": (
-        at(FOLLOWING, worker("pod1", p=PartView("primary", 7), low=PartView("primary", 6))),
+        at(FOLLOWING, worker("pod1", p=PartitionView("primary", 7), low=PartitionView("primary", 6))),
         ["pod1: split p epoch 7 at e into low, high epoch 8"],
     ),
     "children created": (at(FOLLOWING, CUT, [PARENT, LOW, HIGH]), ["delete p", "status Completed completed"]),

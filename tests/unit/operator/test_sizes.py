@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dstk.api import PartitionStatus
+from dstk.control.views import Load
 from dstk.operator.sizes import off_by
-from dstk.wire import Load
 
 
 def held(rows: int, size: int, operations: float = 0.0, carried: float = 0.0) -> Load:

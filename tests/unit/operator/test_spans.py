@@ -13,7 +13,7 @@ bounds = st.binary(min_size=1, max_size=2)
 ranges = st.tuples(st.just(b"") | bounds, st.just(b"") | bounds).filter(lambda pair: not pair[1] or pair[0] < pair[1])
 
 
-def meets(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> bool:
+def overlaps(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> bool:
     return (not other[1] or one[0] < other[1]) and (not one[1] or other[0] < one[1])
 
 
@@ -24,8 +24,8 @@ def test_meeting_finds_all_and_only_those_that_share_a_key(
     spans = KeyspaceSpans()
     for number, (start, end) in enumerate(found):
         spans.put(str(number), start, end)
-    expected = {str(number) for number, each in enumerate(found) if meets(each, wanted)}
-    assert set(spans.meeting(*wanted)) == expected
+    expected = {str(number) for number, each in enumerate(found) if overlaps(each, wanted)}
+    assert set(spans.overlapping(*wanted)) == expected
 
 
 @given(st.lists(ranges, min_size=1, max_size=8), st.data())
@@ -33,10 +33,10 @@ def test_what_is_taken_out_is_not_found_again(found: list[tuple[bytes, bytes]], 
     spans = KeyspaceSpans()
     for number, (start, end) in enumerate(found):
         spans.put(str(number), start, end)
-    assert set(spans.meeting(b"", b"")) == {str(number) for number in range(len(found))}
+    assert set(spans.overlapping(b"", b"")) == {str(number) for number in range(len(found))}
     gone = data.draw(st.integers(0, len(found) - 1))
     spans.drop(str(gone))
-    assert str(gone) not in set(spans.meeting(b"", b""))
+    assert str(gone) not in set(spans.overlapping(b"", b""))
 
 
 changes = st.lists(st.tuples(st.integers(0, 30), st.none() | ranges), max_size=120)
@@ -55,5 +55,5 @@ def test_whatever_has_changed_in_whatever_order(
         else:
             spans.put(str(number), *each)
             model[str(number)] = each
-        found = list(spans.meeting(*wanted))
-        assert sorted(found) == sorted(name for name, held in model.items() if meets(held, wanted))
+        found = list(spans.overlapping(*wanted))
+        assert sorted(found) == sorted(name for name, held in model.items() if overlaps(held, wanted))

@@ -209,10 +209,10 @@ def test_coverage_meets_what_any_of_its_spans_meets(covered: list[Any], asked: A
     known = [Span(*pair) for pair in covered]
     coverage = Coverage(known)
     for pair in later:
-        if not coverage.meets(Span(*pair)):
+        if not coverage.overlaps(Span(*pair)):
             coverage.add(Span(*pair))
             known.append(Span(*pair))
-    assert coverage.meets(Span(*asked)) == any(span.meets(Span(*asked)) for span in known)
+    assert coverage.overlaps(Span(*asked)) == any(span.overlaps(Span(*asked)) for span in known)
 
 
 def calls(partitions: int) -> int:

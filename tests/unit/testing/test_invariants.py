@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from dstk import api
-from dstk.lifecycle.observed import PartView
-from dstk.lifecycle.vocabulary import Role
+from dstk.control.views import PartitionView, Role, Status
 from dstk.span import Span
 from dstk.testing.invariants import Owners, uncovered
-from dstk.wire import Status
 
 
 def says(worker: str, name: str, epoch: int, start: bytes, end: bytes, role: Role = "primary", term: int = 1) -> Status:
-    part = PartView(role, epoch, Span(start, end))
+    part = PartitionView(role, epoch, Span(start, end))
     return Status(worker, f"{worker}/1", "", term, False, {name: part})
 
 

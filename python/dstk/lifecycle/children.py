@@ -8,15 +8,15 @@ from itertools import pairwise
 
 from dstk.api import Assignment, KeyRange, Keyspace, Partition, child_name
 from dstk.api.span import span_of
+from dstk.control.commands import Serve
 from dstk.keys import parse_bound
-from dstk.lifecycle.actions import Serve
 from dstk.span import Span
 
-__all__ = ["Piece", "epoch_after_loss", "in_key_order", "merged_name", "pieces_of", "serve", "whole_of"]
+__all__ = ["Child", "children_of", "epoch_after_loss", "in_key_order", "merged_name", "serve", "whole_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Child:
     """One child of a split. `range` is spelled as the parent and the split keys are; `span` is the same in bytes."""
 
     name: str
@@ -24,7 +24,7 @@ class Piece:
     span: Span
 
 
-def pieces_of(assignment: Assignment, parent: Partition | None, keyspace: Keyspace) -> tuple[Piece, ...]:
+def children_of(assignment: Assignment, parent: Partition | None, keyspace: Keyspace) -> tuple[Child, ...]:
     """The children of a split in key order; none while the parent is not there to be cut.
 
     Their names are those that the Assignment gives, else a hash of parent, range and the epoch they will
@@ -35,17 +35,17 @@ def pieces_of(assignment: Assignment, parent: Partition | None, keyspace: Keyspa
         return ()
     key_length, range_ = keyspace.spec.key_length, parent.spec.range
     texts = sorted(params.keys, key=lambda text: parse_bound(text, key_length))
-    pieces = []
+    children = []
     for index, (start, end) in enumerate(pairwise([range_.start, *texts, range_.end])):
-        piece_range = KeyRange(start=start, end=end)
-        span = span_of(piece_range, key_length)
+        child_range = KeyRange(start=start, end=end)
+        span = span_of(child_range, key_length)
         if params.names is not None:
             name = params.names[index]
         else:
             parents, epoch = [params.partition], parent.spec.epoch + 1
             name = child_name(parent.spec.keyspace, parents, span.start, span.end, epoch)
-        pieces.append(Piece(name, piece_range, span))
-    return tuple(pieces)
+        children.append(Child(name, child_range, span))
+    return tuple(children)
 
 
 def epoch_after_loss(epoch: int) -> int:

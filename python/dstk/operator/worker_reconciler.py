@@ -10,25 +10,25 @@ from functools import partial
 from dstk.api import ACCEPT_LOSS_ANNOTATION, Assignment, AssignmentPhase, Keyspace, Partition
 from dstk.api.conditions import find
 from dstk.api.span import span_of
+from dstk.control.views import WorkerView
 from dstk.errors import DstkError, InvalidRequest
 from dstk.kube import Backoff
-from dstk.lifecycle import Around, actions, is_suspect, recover, repair, settle, touched
+from dstk.lifecycle import Surroundings, actions, is_suspect, recover, repair, settle, touched
 from dstk.lifecycle.claims import claims_of
-from dstk.lifecycle.observed import WorkerView
 from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.cluster import WORKER, Cluster
-from dstk.operator.hands import CommitUncertain, Hands, Outcome
+from dstk.operator.executor import ActionExecutor, CommitUncertain, Outcome
 from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
 
-__all__ = ["Recovery"]
+__all__ = ["WorkerReconciler"]
 
 log = logging.getLogger(__name__)
 
 
-class Recovery:
+class WorkerReconciler:
     """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do.
 
     And once in a while: a call that arrives after everybody has given it up leaves a fence or a copy behind, and a
@@ -40,14 +40,14 @@ class Recovery:
         cluster: Cluster,
         workers: WorkerLinks,
         spans: Spans,
-        hands: Hands,
+        executor: ActionExecutor,
         settings: OperatorSettings,
         moments: Moments | None = None,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
         self._spans = spans
-        self._hands = hands
+        self._executor = executor
         self._moments = moments or Moments()
         self._longest = settings.reconnect_longest
         self._relook = settings.relook_interval
@@ -141,7 +141,7 @@ class Recovery:
             span = span_of(partition.spec.range, keyspace.spec.key_length)
         except InvalidRequest:
             return []
-        over = self._meeting(self._cluster.partitions.items, partition.spec.keyspace, span.start, span.end)
+        over = self._overlapping(self._cluster.partitions.items, partition.spec.keyspace, span.start, span.end)
         return [each for each in over if each.spec.epoch < partition.spec.epoch]
 
     def _on_assignment(self, old: Assignment | None, new: Assignment | None) -> None:
@@ -222,8 +222,8 @@ class Recovery:
         decided: list[actions.Action] = []
         for keyspace in self._cluster.keyspaces:
             partitions = mine.get(keyspace.metadata.name, {})
-            meeting = partial(self._meeting, objects, keyspace.metadata.name)
-            around = Around(views, self._workers.labels, self._silent(views), meeting)
+            overlapping = partial(self._overlapping, objects, keyspace.metadata.name)
+            around = Surroundings(views, self._workers.labels, self._silent(views), overlapping)
             suspect = [each for each, where in suspects.items() if where == keyspace.metadata.name and each not in busy]
             for each in suspect:
                 steps = repair(objects.get(each), each, keyspace, around)
@@ -231,13 +231,13 @@ class Recovery:
                     busy.add(each)
                     decided += [actions.Parallel((steps,))] if steps else []
             if everything is None:
-                decided += recover(partitions, view, keyspace, busy, addresses, meeting)
+                decided += recover(partitions, view, keyspace, busy, addresses, overlapping)
             else:
                 claims = claims_of(everything, keyspace.metadata.name)
                 unasked = self._unasked(everything, keyspace)
                 if unasked:
                     self._seekers.add(name)
-                decided += recover(partitions, view, keyspace, busy, addresses, meeting, claims, unasked)
+                decided += recover(partitions, view, keyspace, busy, addresses, overlapping, claims, unasked)
         lanes = [lane for action in decided for lane in _lanes(action)]
         calm = (objects[each] for each in concerned.difference(busy, suspects) if each in objects)
         lanes += [steps for partition in calm if (steps := settle(partition, self._repaired_seconds(partition)))]
@@ -311,9 +311,11 @@ class Recovery:
     def _silent(self, views: Mapping[str, WorkerView]) -> set[str]:
         return {link.uid for link in self._workers if link.name not in views}
 
-    def _meeting(self, objects: Mapping[str, Partition], keyspace: str, start: bytes, end: bytes) -> list[Partition]:
+    def _overlapping(
+        self, objects: Mapping[str, Partition], keyspace: str, start: bytes, end: bytes
+    ) -> list[Partition]:
         """Of the Partitions as they were read, those of the keyspace with a key in [start, end)."""
-        return [objects[name] for name in self._spans.meeting(keyspace, start, end) if name in objects]
+        return [objects[name] for name in self._spans.overlapping(keyspace, start, end) if name in objects]
 
     async def _lane(self, steps: tuple[actions.Action, ...]) -> None:
         """One after the other, until an Assignment takes charge of the partition: it decides from then on."""
@@ -322,7 +324,7 @@ class Recovery:
                 return
             outcome = Outcome()
             try:
-                await self._hands.carry_out(None, step, outcome)
+                await self._executor.carry_out(None, step, outcome)
             except CommitUncertain:
                 assert isinstance(step, actions.Commit)
                 live = await self._cluster.partitions.objects.find(step.partition)

@@ -7,7 +7,7 @@ from scenes import NOW, assignment, partition, statuses
 
 from dstk.api import AssignmentPhase, AssignmentSpec, AssignmentType, MoveParams, Step
 from dstk.lifecycle.actions import Record
-from dstk.lifecycle.bereft import without_keyspace
+from dstk.lifecycle.orphaned import without_keyspace
 
 MOVE = AssignmentSpec(type=AssignmentType.MOVE, move_params=MoveParams(partition="p", source="pod1", to="pod2"))
 RUNNING = assignment(MOVE, Step.FOLLOWING)

@@ -30,19 +30,20 @@ from dstk.api import (
 from dstk.api.conditions import find, with_condition
 from dstk.api.history import PastOperation, aborted, completed, inherited, with_operation
 from dstk.api.span import same_range
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.control.views import PartitionView
 from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
 from dstk.kube import Term, is_conflict, is_not_found
 from dstk.lifecycle import actions
 from dstk.lifecycle.disks import held_since
-from dstk.lifecycle.observed import PartView
 from dstk.operator import lines
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.workers import WorkerLinks
 from dstk.operator.writes import difference, write_status
-from dstk.wire import Request
 
-__all__ = ["CommitUncertain", "Hands", "Outcome"]
+__all__ = ["ActionExecutor", "CommitUncertain", "Outcome"]
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,12 @@ class Outcome:
     """What came back: objects written under a condition on their version, and states of partitions on workers."""
 
     written: dict[str, Partition | None] = field(default_factory=dict)
-    states: list[tuple[str, dict[str, PartView]]] = field(default_factory=list)
+    states: list[tuple[str, dict[str, PartitionView]]] = field(default_factory=list)
     stale: bool = False
     """Something was written without such a condition: look at the objects anew."""
 
 
-class Hands:
+class ActionExecutor:
     """The only writer of objects and the only caller of workers in the reconciler.
 
     ``term()`` is what every call to a worker carries. ``writes`` bounds the API writes in flight. ``leads`` says if
@@ -135,9 +136,9 @@ class Hands:
         states = await self._workers.tell(tell.worker, request)
         log.debug("%s: %s %s: %s", tell.worker, type(tell.command).__name__, tell.partition, states)
         named = [tell.partition]
-        if isinstance(tell.command, actions.Merge):
+        if isinstance(tell.command, commands.Merge):
             named += [part.partition for part in tell.command.parts]
-        gone = {name: PartView("disconnected", tell.epoch) for name in named if name not in states}
+        gone = {name: PartitionView("disconnected", tell.epoch) for name in named if name not in states}
         outcome.states.append((tell.worker, {**states, **gone}))
 
     async def _commit(self, commit: actions.Commit, outcome: Outcome) -> None:
