@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from dstk.api import (
     Keyspace,
     Partition,
 )
+from dstk.errors import DstkError
 from dstk.kube import (
     EVENTS,
     PODS,
@@ -45,6 +47,8 @@ __all__ = [
     "pod_reference",
     "reference",
 ]
+
+log = logging.getLogger(__name__)
 
 KEYSPACES = Kind(API_VERSION, "Keyspace", "keyspaces", Keyspace)
 PARTITIONS = Kind(API_VERSION, "Partition", "partitions", Partition)
@@ -173,6 +177,17 @@ class Cluster:
             if partition is not None:
                 return self.keyspaces.get(partition.spec.keyspace)
         return None
+
+    async def read_back(self, partition: str) -> bool:
+        """Read a Partition from the API server itself; whether it could be read."""
+        try:
+            live = await self.partitions.objects.find(partition)
+        except DstkError as error:
+            log.info("partition %s cannot be read back: %s", partition, error)
+            return False
+        if live is not None:
+            self.partitions.learn(live)
+        return True
 
     def ahead(self, assignment: Assignment, partitions: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the Assignments that go first on one of the partitions: older ones, by name within a second."""

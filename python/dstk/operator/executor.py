@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
@@ -33,33 +32,20 @@ from dstk.api.span import same_range
 from dstk.control import commands
 from dstk.control.commands import Request
 from dstk.control.views import PartitionView
-from dstk.errors import ApiError, DstkError, OutcomeUnknown, Unavailable
+from dstk.errors import ApiError, OutcomeUnknown, Unavailable
 from dstk.kube import Term, is_conflict, is_not_found
 from dstk.lifecycle import actions
 from dstk.lifecycle.disks import held_since
+from dstk.lifecycle.outcome import CommitUncertain, Outcome
 from dstk.operator import lines
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS, Cluster, reference
 from dstk.operator.metrics import Metrics
 from dstk.operator.workers import WorkerLinks
 from dstk.operator.writes import difference, write_status
 
-__all__ = ["ActionExecutor", "CommitUncertain", "Outcome"]
+__all__ = ["ActionExecutor"]
 
 log = logging.getLogger(__name__)
-
-
-class CommitUncertain(DstkError):
-    """A commit was sent and it is not known whether it took effect."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came back: objects written under a condition on their version, and states of partitions on workers."""
-
-    written: dict[str, Partition | None] = field(default_factory=dict)
-    states: list[tuple[str, dict[str, PartitionView]]] = field(default_factory=list)
-    stale: bool = False
-    """Something was written without such a condition: look at the objects anew."""
 
 
 class ActionExecutor:

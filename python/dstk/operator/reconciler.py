@@ -180,7 +180,7 @@ class Reconciler:
 
     def _on_worker(self, name: str) -> None:
         for driver in self._drivers.values():
-            if name in driver.worker_names:
+            if name in driver.machine.worker_names:
                 driver.wake()
 
 

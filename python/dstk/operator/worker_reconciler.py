@@ -16,8 +16,9 @@ from dstk.kube import Backoff
 from dstk.lifecycle import Surroundings, actions, is_suspect, recover, repair, settle, touched
 from dstk.lifecycle.claims import claims_of
 from dstk.lifecycle.operation import lapse_seconds
+from dstk.lifecycle.outcome import CommitUncertain, Outcome
 from dstk.operator.cluster import WORKER, Cluster
-from dstk.operator.executor import ActionExecutor, CommitUncertain, Outcome
+from dstk.operator.executor import ActionExecutor
 from dstk.operator.moments import Moments
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans

@@ -11,7 +11,8 @@ from dstk.api import Assignment, Partition, PartitionPhase
 from dstk.api.conditions import find
 from dstk.kube import Cache, Objects
 from dstk.lifecycle import actions
-from dstk.operator.executor import ActionExecutor, Outcome
+from dstk.lifecycle.outcome import Outcome
+from dstk.operator.executor import ActionExecutor
 from dstk.operator.metrics import Metrics
 
 

@@ -12,8 +12,9 @@ from kubernetes.aio.client.configuration import Configuration
 from dstk.errors import ApiError
 from dstk.kube import Connection, client_of, is_conflict
 from dstk.lifecycle.actions import Commit
+from dstk.lifecycle.outcome import Outcome
 from dstk.operator import Operator
-from dstk.operator.executor import ActionExecutor, Outcome
+from dstk.operator.executor import ActionExecutor
 
 
 def behind(cluster: World) -> Operator:
