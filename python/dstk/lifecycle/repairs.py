@@ -18,8 +18,9 @@ from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetP
 from dstk.lifecycle.children import serve
 from dstk.lifecycle.disks import found_at
 from dstk.lifecycle.fitness import misfit_part
+from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
 
-__all__ = ["Surroundings", "is_suspect", "repair", "settle"]
+__all__ = ["REPAIRS", "Surroundings", "is_suspect", "repair", "settle"]
 
 REPAIRED_SECONDS = 60.0
 """For so long at least a Partition says that it was repaired; the Event stays longer."""
@@ -60,7 +61,10 @@ def repair(
     partition: Partition | None, name: str, keyspace: Keyspace, around: Surroundings
 ) -> tuple[Action, ...] | None:
     """What sets the Partition right; () when it is to be left alone for now; None when nothing is wrong with it."""
-    return _Repair(partition, name, keyspace, around).actions()
+    facts = RepairedPartition(partition, name, keyspace, around)
+    row = REPAIRS.pick(None, facts)
+    found = tuple(action for effect in row.effects for action in effect.actions(facts))
+    return found if found or row.waits_for else None
 
 
 def settle(partition: Partition, repaired_seconds: float) -> tuple[Action, ...]:
@@ -71,110 +75,166 @@ def settle(partition: Partition, repaired_seconds: float) -> tuple[Action, ...]:
     return (SetPartitionStatus(partition.metadata.name, phase, over=Partition.REPAIRED),)
 
 
-class _Repair:
+class RepairedPartition:
+    """One Partition, and what the workers that answer hold of it; the arguments are those of ``repair``."""
+
     def __init__(self, partition: Partition | None, name: str, keyspace: Keyspace, around: Surroundings) -> None:
-        self.partition = partition
+        self.object = partition
         self.name = name
         self.keyspace = keyspace
         self.around = around
-        claims = [(part.epoch, worker) for worker, part in self._parts() if part.role == "primary"]
-        self.holder = max(claims, key=lambda claim: (claim[0], claim[1].name))[1] if claims else None
+        found = ((view, view.parts.get(name)) for view in around.views.values())
+        mine = keyspace.metadata.name
+        self.parts = [(view, part) for view, part in found if part is not None and part.keyspace == mine]
+        claims = [(part.epoch, worker) for worker, part in self.parts if part.role == "primary"]
+        self.primary = max(claims, key=lambda claim: (claim[0], claim[1].name))[1] if claims else None
 
-    def actions(self) -> tuple[Action, ...] | None:
-        if self.holder is None:
-            return () if self._last_owner_is_silent() else None
-        held = self.holder.parts[self.name]
-        if misfit_part(self.keyspace, held):
-            return None  # It is of an earlier Keyspace of this name, which is not the object's fault.
-        if self.partition is None:
-            return tuple(self._create(self.holder, held)) or None
-        if self.partition.spec.primary == self.holder.name:
-            return tuple(self._clear_proxy(self.partition)) or None
-        if self._belongs_to_the_owner(self.partition, held):
-            return None
-        return tuple(self._give_back(self.partition, self.holder, held))
+    @property
+    def partition(self) -> Partition:
+        """The object, where a guard has seen to it that there is one."""
+        assert self.object is not None
+        return self.object
 
-    def _parts(self) -> Iterator[tuple[WorkerView, PartitionView]]:
-        for worker in self.around.views.values():
-            part = worker.parts.get(self.name)
-            if part is not None and part.keyspace == self.keyspace.metadata.name:
-                yield worker, part
+    @property
+    def holder(self) -> WorkerView:
+        """The worker that is its primary, in the latest epoch, where a guard has seen to it that there is one."""
+        assert self.primary is not None
+        return self.primary
 
-    def _last_owner_is_silent(self) -> bool:
-        """The pod that was confirmed last is another one, and does not answer: it may have the rows."""
-        if self.partition is None or not self.partition.status.was_served:
-            return False
-        owner = self.around.views.get(self.partition.spec.primary or "")
-        pod, _, _ = self.partition.status.incarnation.partition("/")
-        return pod in self.around.silent and (owner is None or not owner.incarnation.startswith(pod + "/"))
+    @property
+    def held(self) -> PartitionView:
+        return self.holder.parts[self.name]
 
-    def _belongs_to_the_owner(self, partition: Partition, held: PartitionView) -> bool:
-        """A move has committed, as far as can be known: the holder stands fenced since, or the owner serves."""
-        owner = partition.spec.primary
-        if owner is None:
-            # Merged away: it passes requests on, and its rows are the merged partition's.
-            return partition.spec.proxy is not None
-        view = self.around.views.get(owner)
-        if view is None:
-            return owner in self.around.pods and held.fenced
-        part = view.parts.get(self.name)
-        if part is None:
-            return False
-        return part.epoch >= held.epoch if part.role == "primary" else held.fenced
-
-    def _create(self, holder: WorkerView, held: PartitionView) -> Iterator[Action]:
-        """The object as it was, unless others have its keys: then recovery knows what a split or merge has left."""
-        if any(self.around.overlapping(held.span.start, held.span.end)):
-            return
-        range_ = range_of(held.span)
-        keyspace, epoch = self.keyspace.metadata.name, held.epoch
-        yield CreatePartition(
-            self.name,
-            keyspace,
-            range_.start,
-            range_.end,
-            holder.name,
-            epoch,
-            holder.incarnation,
-            found_at(holder, epoch),
-        )
-        # The Keyspace may be another than the one it was told of: its lease is the one to go by.
-        yield self._serve(holder, held, epoch)
-        yield from self._say(holder, "ObjectDeleted", f"it had no object; {holder.name} has its rows and serves on")
-
-    def _give_back(self, partition: Partition, holder: WorkerView, held: PartitionView) -> Iterator[Action]:
-        spec = partition.spec
-        if span_of(spec.range, self.keyspace.spec.key_length) != held.span:
-            message = (
-                f"{holder.name} serves other keys under this name, {held.span}; give it another name, or that range"
-            )
-            yield Record("Warning", "NameHeld", message, self.name)
-            return
-        epoch = max(spec.epoch, *(part.epoch for _, part in self._parts())) + 1
-        version = partition.metadata.resource_version
-        yield Commit(self.name, version, holder.name, "", epoch, found_at(holder, held.epoch))
-        yield self._serve(holder, held, epoch)
-        named = f"primary was set to {spec.primary}" if spec.primary else "primary was taken away"
-        message = f"{named}, by hand or from a backup; {holder.name} has the rows, serves on: move it by an Assignment"
-        yield from self._say(holder, "PrimaryEdited", message)
-
-    def _clear_proxy(self, partition: Partition) -> Iterator[Action]:
-        spec, meta = partition.spec, partition.metadata
-        proxy, holder = spec.proxy, self.holder
-        assert holder is not None
-        if not proxy or (proxy in self.around.pods and proxy not in self.around.views):
-            return
-        view = self.around.views.get(proxy)
-        if view is not None and self.name in view.parts:
-            return
-        yield Commit(self.name, meta.resource_version, holder.name, "", spec.epoch)
-        yield from self._say(holder, "ProxyEdited", f"{proxy} passes nothing on for it; proxy was taken away")
-
-    def _serve(self, holder: WorkerView, held: PartitionView, epoch: int) -> Action:
-        command = serve(self.keyspace, held.span)
+    def serve(self, epoch: int) -> Action:
+        """The holder serves on, by the Keyspace as it is now: its lease is the one to go by."""
+        holder, command = self.holder, serve(self.keyspace, self.held.span)
         return Tell(holder.name, holder.incarnation, self.keyspace.metadata.name, self.name, epoch, command)
 
-    def _say(self, holder: WorkerView, reason: str, message: str) -> Iterator[Action]:
+    def say(self, reason: str, message: str) -> Iterator[Action]:
+        """Why it was set right."""
         ready = PartitionPhase.READY
-        yield SetPartitionStatus(self.name, ready, holder.incarnation, Partition.REPAIRED, reason, message)
+        yield SetPartitionStatus(self.name, ready, self.holder.incarnation, Partition.REPAIRED, reason, message)
         yield Record("Warning", reason, message, self.name)
+
+
+@guard
+def held(r: RepairedPartition) -> bool:
+    """A worker that answers is its primary."""
+    return r.primary is not None
+
+
+@guard
+def last_owner_silent(r: RepairedPartition) -> bool:
+    """The pod that was confirmed last is another one, and does not answer: it may have the rows."""
+    if r.object is None or not r.object.status.was_served:
+        return False
+    owner = r.around.views.get(r.object.spec.primary or "")
+    pod, _, _ = r.object.status.incarnation.partition("/")
+    return pod in r.around.silent and (owner is None or not owner.incarnation.startswith(pod + "/"))
+
+
+@guard
+def misfit(r: RepairedPartition) -> bool:
+    """What is held is of an earlier Keyspace of this name, which is not the object's fault."""
+    return bool(misfit_part(r.keyspace, r.held))
+
+
+@guard
+def no_object(r: RepairedPartition) -> bool:
+    """Somebody has deleted it."""
+    return r.object is None
+
+
+@guard
+def keys_of_others(r: RepairedPartition) -> bool:
+    """Other Partitions have its keys: then recovery knows what a split or merge has left."""
+    return any(r.around.overlapping(r.held.span.start, r.held.span.end))
+
+
+@guard
+def owner_holds(r: RepairedPartition) -> bool:
+    """The object says the worker that has the rows."""
+    return r.partition.spec.primary == r.holder.name
+
+
+@guard
+def proxy_gone(r: RepairedPartition) -> bool:
+    """The worker that the object says passes requests on is gone, or answers that it does not."""
+    proxy = r.partition.spec.proxy
+    if not proxy or (proxy in r.around.pods and proxy not in r.around.views):
+        return False
+    view = r.around.views.get(proxy)
+    return view is None or r.name not in view.parts
+
+
+@guard
+def moved(r: RepairedPartition) -> bool:
+    """A move has committed, as far as can be known: the holder stands fenced since, or the owner serves."""
+    owner = r.partition.spec.primary
+    if owner is None:
+        # Merged away: it passes requests on, and its rows are the merged partition's.
+        return r.partition.spec.proxy is not None
+    view = r.around.views.get(owner)
+    if view is None:
+        return owner in r.around.pods and r.held.fenced
+    part = view.parts.get(r.name)
+    if part is None:
+        return False
+    return part.epoch >= r.held.epoch if part.role == "primary" else r.held.fenced
+
+
+@guard
+def other_keys(r: RepairedPartition) -> bool:
+    """What is held under its name has other bounds than the object."""
+    return span_of(r.partition.spec.range, r.keyspace.spec.key_length) != r.held.span
+
+
+@effect
+def create(r: RepairedPartition) -> Iterator[Action]:
+    """It gets an object as it was."""
+    range_, holder, epoch, name = range_of(r.held.span), r.holder, r.held.epoch, r.keyspace.metadata.name
+    hold = found_at(holder, epoch)
+    yield CreatePartition(r.name, name, range_.start, range_.end, holder.name, epoch, holder.incarnation, hold)
+    yield r.serve(epoch)
+    yield from r.say("ObjectDeleted", f"it had no object; {holder.name} has its rows and serves on")
+
+
+@effect
+def clear_proxy(r: RepairedPartition) -> Iterator[Action]:
+    spec, meta = r.partition.spec, r.partition.metadata
+    yield Commit(r.name, meta.resource_version, r.holder.name, "", spec.epoch)
+    yield from r.say("ProxyEdited", f"{spec.proxy} passes nothing on for it; proxy was taken away")
+
+
+@effect
+def say_name_held(r: RepairedPartition) -> Iterator[Action]:
+    """Only a person can say which of the two is meant."""
+    message = f"{r.holder.name} serves other keys under this name, {r.held.span}; give it another name, or that range"
+    yield Record("Warning", "NameHeld", message, r.name)
+
+
+@effect
+def give_back(r: RepairedPartition) -> Iterator[Action]:
+    """The object says the worker that has the rows, above all epochs that anybody has."""
+    spec, holder = r.partition.spec, r.holder
+    epoch = max(spec.epoch, *(part.epoch for _, part in r.parts)) + 1
+    version, hold = r.partition.metadata.resource_version, found_at(holder, r.held.epoch)
+    yield Commit(r.name, version, holder.name, "", epoch, hold)
+    yield r.serve(epoch)
+    named = f"primary was set to {spec.primary}" if spec.primary else "primary was taken away"
+    message = f"{named}, by hand or from a backup; {holder.name} has the rows, serves on: move it by an Assignment"
+    yield from r.say("PrimaryEdited", message)
+
+
+REPAIRS = Transitions(
+    at(None).when(~held & last_owner_silent).wait("the last owner"),
+    at(None).when(~held).stay(),
+    at(None).when(misfit).stay(),
+    at(None).when(no_object & keys_of_others).stay(),
+    at(None).when(no_object).do(create).stay(),
+    at(None).when(owner_holds & proxy_gone).do(clear_proxy).stay(),
+    at(None).when(owner_holds | moved).stay(),
+    at(None).when(other_keys).do(say_name_held).stay(),
+    at(None).when(always).do(give_back).stay(),
+)
+"""Of a Partition that ``is_suspect``."""

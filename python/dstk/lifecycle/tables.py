@@ -1,37 +1,59 @@
 """The tables of transitions as Markdown: ``python -m dstk.lifecycle.tables``.
 
-Without arguments they are put into docs/operations/{new,split,merge,move}.md between their markers. ``--print`` prints
-them instead, and ``--check`` ends with 1 when what stands in the pages is something else.
+Without arguments they are put into the pages of docs/operations, between their markers. ``--print`` prints them
+instead, and ``--check`` ends with 1 when what stands in the pages is something else.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from dstk.api import Step
 from dstk.lifecycle.decision import OPERATIONS
-from dstk.lifecycle.operation import ADMISSION, Operation
-from dstk.lifecycle.transitions import Row
+from dstk.lifecycle.operation import ADMISSION
+from dstk.lifecycle.recovery import FOREIGN, OWNED
+from dstk.lifecycle.repairs import REPAIRS
+from dstk.lifecycle.transitions import Row, Transitions
 
-__all__ = ["main", "page", "transitions", "words"]
+__all__ = ["PAGES", "Page", "main", "page", "transitions", "words"]
 
 BEGIN, END = "<!-- transitions: python -m dstk.lifecycle.tables -->", "<!-- end of transitions -->"
 
 
-def transitions(operation: type[Operation]) -> str:
-    """Every row of the operation's table, in order of precedence."""
-    rows = [("at", "when", "do", "then")]
-    rows += [(_steps(row), _spoken(row.when), row.does, row.then) for row in operation.table]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of docs/operations. `tables`: by heading, "" for none. `at`: what the steps of its rows are."""
+
+    name: str
+    tables: Mapping[str, Transitions[Any]]
+    at: str = "at"
+
+
+PAGES = (
+    *(Page(operation.field, {"": operation.table}) for operation in OPERATIONS.values()),
+    Page("recovery", {"The worker is the owner": OWNED, "It is not": FOREIGN}, "the worker holds"),
+    Page("repairs", {"": REPAIRS}, ""),
+)
+
+
+def transitions(table: Transitions[Any], steps: str = "at") -> str:
+    """Every row of a table, in order of precedence. `steps`: heading of the first column, "" for none."""
+    first = 0 if steps else 1
+    rows = [(steps, "when", "do", "then")[first:]]
+    rows += [(_steps(row), _spoken(row.when), row.does, _then(row))[first:] for row in table]
     return _markdown(rows)
 
 
-def words(operation: type[Operation]) -> str:
-    """What the guards and effects of the table mean, where their names do not say it all."""
+def words(tables: Iterable[Transitions[Any]]) -> str:
+    """What the guards and effects of the tables mean, where their names do not say it all."""
     said: dict[str, str] = {}
-    for row in operation.table:
+    for row in chain.from_iterable(tables):
         for guard in row.guard:
             if guard.says:
                 said.setdefault(guard.name, _spoken(guard.says))
@@ -41,16 +63,26 @@ def words(operation: type[Operation]) -> str:
     return _markdown([("word", "meaning"), *sorted(said.items())])
 
 
-def page(operation: type[Operation]) -> str:
+def page(of: Page) -> str:
     """What stands between the markers."""
-    table, meanings = transitions(operation), words(operation)
-    return f"{BEGIN}\n\n{table}\n\n{meanings}\n\n{END}" if meanings else f"{BEGIN}\n\n{table}\n\n{END}"
+    parts = [BEGIN]
+    for heading, table in of.tables.items():
+        parts += [f"### {heading}"] if heading else []
+        parts.append(transitions(table, of.at))
+    meanings = words(of.tables.values())
+    return "\n\n".join([*parts, meanings, END] if meanings else [*parts, END])
+
+
+def _then(row: Row[Any]) -> str:
+    if row.phase is None and row.to is None and not row.waits_for and not row.effects:
+        return "nothing to do"
+    return row.then
 
 
 def _steps(row: Row[Any]) -> str:
     if row in ADMISSION:
         return "(not begun)"
-    return ", ".join(step.value for step in row.steps if step is not None)
+    return ", ".join(step.value if isinstance(step, Step) else str(step) for step in row.steps if step is not None)
 
 
 def _spoken(guard: str) -> str:
@@ -70,12 +102,12 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |".replace("  ", " ")
 
 
-def _written(text: str, operation: type[Operation]) -> str:
+def _written(text: str, of: Page) -> str:
     before, _, rest = text.partition(BEGIN)
     _, marker, after = rest.partition(END)
     if not marker:
         raise ValueError(f"there is no {BEGIN!r} … {END!r}")
-    return f"{before}{page(operation)}{after}"
+    return f"{before}{page(of)}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,13 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--check", action="store_true", help="compare them with the pages")
     options = parser.parse_args(arguments)
     wrong = []
-    for type_, operation in OPERATIONS.items():
+    for of in PAGES:
         if options.print:
-            print(f"## {type_.value}\n\n{transitions(operation)}\n\n{words(operation)}\n")
+            print(f"## {of.name}\n\n{page(of)}\n")
             continue
-        path = options.docs / f"{operation.field}.md"
+        path = options.docs / f"{of.name}.md"
         text = path.read_text(encoding="utf-8")
-        should = _written(text, operation)
+        should = _written(text, of)
         if options.check:
             wrong += [str(path)] if text != should else []
         elif text != should:

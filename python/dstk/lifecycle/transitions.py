@@ -14,7 +14,7 @@ functions over the facts of one decision, so a table prints as it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -94,7 +94,7 @@ def _sentence(function: Callable[..., object]) -> str:
 class Row(Generic[F]):
     """One transition. `to`, `phase` and `waits_for` say how it goes on; none of them: look again at once."""
 
-    steps: tuple[Step | None, ...]
+    steps: tuple[Hashable, ...]
     guard: Guard[F]
     effects: tuple[Effect[F], ...] = ()
     to: Step | None = None
@@ -126,7 +126,7 @@ class Row(Generic[F]):
 class _At(Generic[F]):
     """A row under construction."""
 
-    steps: tuple[Step | None, ...]
+    steps: tuple[Hashable, ...]
     guard: Guard[F]
     effects: tuple[Effect[F], ...] = ()
 
@@ -161,9 +161,10 @@ class _At(Generic[F]):
 
 
 class at:
-    """The steps that a row is for; None is an Assignment that has not begun."""
+    """The steps that a row is for; None is an Assignment that has not begun. Recovery's steps are roles: what a worker
+    holds of the partition."""
 
-    def __init__(self, *steps: Step | None) -> None:
+    def __init__(self, *steps: Hashable) -> None:
         self._steps = steps
 
     def when(self, guard: Guard[F]) -> _At[F]:
@@ -180,7 +181,7 @@ class Transitions(Generic[F]):
     def __iter__(self) -> Iterator[Row[F]]:
         return iter(self.rows)
 
-    def pick(self, step: Step | None, facts: F) -> Row[F]:
+    def pick(self, step: Hashable, facts: F) -> Row[F]:
         """The row to take. Every step ends with a row that always holds, so there is one."""
         return next(row for row in self.rows if step in row.steps and row.guard.holds(facts))
 

@@ -198,6 +198,17 @@ def test_an_empty_volume_in_the_place_of_the_one_that_it_was_given_to_is_not_ser
     assert done(owned(phase=phase), seen_by(EMPTY, FLOOR)) == ["p is unavailable, DataLost"]
 
 
+def test_once_the_loss_of_a_volume_is_accepted_its_range_is_served_from_empty() -> None:
+    waiting = lost(owned(), "RowsMissing", accepted=False)
+    assert done(waiting, seen_by(EMPTY, FLOOR)) == []
+    accepted = lost(owned(), "RowsMissing", accepted=True)
+    assert done(accepted, seen_by(EMPTY, FLOOR)) == [
+        "commit p: primary pod1, epoch 9",
+        "pod1: serve p epoch 9",
+        "p is ready",
+    ]
+
+
 def test_what_the_same_directory_never_had_is_served_from_empty() -> None:
     assert done(owned(phase=None), seen_by(RIGHT, FLOOR)) == [
         "commit p: primary pod1, epoch 9",

@@ -295,3 +295,9 @@ def test_what_is_held_is_not_taken_the_place_of() -> None:
 def test_while_one_that_may_hold_it_does_not_answer_nothing_is_served_from_empty() -> None:
     assert set_back(worker("pod1"), unasked=["pod2"]) == ["p is unavailable"]
     assert set_back(worker("pod1")) == LOST
+
+
+def test_what_a_later_partition_lies_over_goes_though_the_worker_has_nothing_of_either() -> None:
+    over = partition("q", "a", "o", "pod2", 9)
+    decided = recover({"p": OURS}, worker("pod1"), KEYSPACE, (), {}, lambda start, end: [OURS, over])
+    assert lines(decided) == ["touch p", "delete p"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from scenes import NOW
 
 from dstk.api import AssignmentType, Step
 from dstk.lifecycle.decision import OPERATIONS
-from dstk.lifecycle.tables import main, page
+from dstk.lifecycle.tables import PAGES, Page, main, page
 from dstk.lifecycle.transitions import Guard, Transitions, always, at, effect, guard
 
 MATRICES = {
@@ -42,15 +45,23 @@ def test_every_step_ends_with_a_row_that_always_holds(type_: AssignmentType) -> 
         assert [row for row in table if step in row.steps][-1].when == "always"
 
 
-@pytest.mark.parametrize("type_", OPERATIONS)
-def test_the_page_has_the_table(type_: AssignmentType) -> None:
-    operation = OPERATIONS[type_]
-    assert page(operation) in (DOCS / f"{operation.field}.md").read_text(encoding="utf-8")
+def test_every_row_of_recovery_and_repairs_is_shown_by_a_case() -> None:
+    shown = ("test_recovery.py", "test_disks.py", "test_repairs.py")
+    files = [str(Path(__file__).with_name(name)) for name in shown]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "taken_rows", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([*command, *files], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("of", PAGES, ids=lambda of: of.name)
+def test_the_page_has_the_table(of: Page) -> None:
+    assert page(of) in (DOCS / f"{of.name}.md").read_text(encoding="utf-8")
 
 
 def test_pages_are_checked_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for operation in OPERATIONS.values():
-        name = f"{operation.field}.md"
+    for of in PAGES:
+        name = f"{of.name}.md"
         text = (DOCS / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace("behind_others", "something_else"), encoding="utf-8")
     assert main(["--check", "--docs", str(tmp_path)]) == 1
