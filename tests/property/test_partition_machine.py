@@ -164,7 +164,7 @@ class Partitions(RuleBasedStateMachine):
             return
         source, target = self.nodes[at], self.nodes[to]
         target.follow(
-            KEYSPACE, name, epoch, KEY_LENGTH, start, end, f"worker-{at}", self.addresses[at], f"uid-{at}/0", False
+            KEYSPACE, name, epoch, KEY_LENGTH, start, end, f"worker-{at}", self.addresses[at], f"uid-{at}/0", False, 0
         )
         self.fences += 1
         fenced = source.fence(KEYSPACE, name, epoch, self.fences)

@@ -3,6 +3,8 @@
 Versions are compared as numbers, which Kubernetes allows for objects of one kind (KEP-5504), within one history: an API
 server whose etcd was restored from a backup begins another one, which goes back. Then nothing that was known counts. It
 shows by a list of an older version than is known, or with an older version of an object than is known as of that list.
+The other history may have gone on, up to a version above all that is known: a watch goes on there as if nothing had
+happened. So before each watch the newest object that is known is asked for, too.
 """
 
 from __future__ import annotations
@@ -191,8 +193,9 @@ class Cache(Generic[T]):
                     self._version = await self._list()
                     listed = self._clock()
                 elif await self._is_set_back():
-                    # A watch from a version that is not reached yet would say nothing until it is.
-                    self._version = await self._list()
+                    # A watch from a version that is not reached yet would say nothing until it is, and one from a
+                    # version of another history nothing of what that has not got.
+                    self._version = await self._list(anew=True)
                     listed = self._clock()
                 await self._watch(listed + self._settings.relist_seconds)
                 backoff.reset()
@@ -217,12 +220,27 @@ class Cache(Generic[T]):
                 await asyncio.sleep(delay)
 
     async def _is_set_back(self) -> bool:
-        """Whether the API server is at an older version than is known."""
+        """Whether the API server is at an older version than is known, or has not got what is newest here as it is
+        known. That may have been deleted while nobody watched; then it is no harm to look at all of it."""
         known = self._highest
-        page = await self.objects.list_page(limit=1, label_selector=self._label_selector)
-        return int(page.resource_version or 0) < known
+        newest = max(self._items.values(), key=_version, default=None)
+        gone = next(reversed(self._deleted), "")
+        if newest is not None and _version(newest) < self._deleted.get(gone, 0):
+            newest = None
+        name = newest.metadata.name if newest is not None else gone
+        page = await self.objects.list_page(
+            limit=1,
+            label_selector=self._label_selector,
+            field_selector=f"metadata.name={name}" if name else "",
+        )
+        if int(page.resource_version or 0) < known:
+            return True
+        found = page.items[0] if name and page.items else None
+        if newest is None:
+            return found is not None and _version(found) <= self._deleted.get(gone, -1)
+        return found is None or _version(found) < _version(newest)
 
-    async def _list(self) -> str:
+    async def _list(self, *, anew: bool = False) -> str:
         known, before = self._highest, dict(self._items)
         found: dict[str, T] = {}
         cursor = ""
@@ -239,7 +257,7 @@ class Cache(Generic[T]):
         self._heard = self._clock()
         self.lists += 1
         at = int(version or 0)
-        if at < known or self._contradicts(found, before, at):
+        if anew or at < known or self._contradicts(found, before, at):
             log.warning(
                 "%s: the API server was set back, or another is there; beginning anew", self.objects.kind.plural
             )

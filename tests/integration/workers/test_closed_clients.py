@@ -13,8 +13,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def standing_still(running: Fleet) -> Iterator[None]:
     process = running[0].process
     process.send_signal(signal.SIGSTOP)
     try:
+        # The signal is sent, and threads that run on another processor stop a moment later.
+        tasks = Path(f"/proc/{process.pid}/task")
+        while not all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()):
+            time.sleep(0.001)
         yield
     finally:
         process.send_signal(signal.SIGCONT)
@@ -186,16 +191,14 @@ async def test_leaving_by_an_exception_ends_what_is_under_way(one: Fleet) -> Non
     async def leave() -> None:
         async with aio.connect(one.addresses, settings=PATIENT) as client:
             await client.get(key(0))
-            one[0].process.send_signal(signal.SIGSTOP)
+            sent = client.counters()["sent"]
+            stack.enter_context(standing_still(one))
             puts.append(client.put(key(1), b"v"))
-            await until_true(lambda: client.counters()["sent"] > 0)
+            await until_true(lambda: client.counters()["sent"] > sent)
             raise ZeroDivisionError
 
-    try:
-        with pytest.raises(ZeroDivisionError):
-            await leave()
-    finally:
-        one[0].process.send_signal(signal.SIGCONT)
+    with ExitStack() as stack, pytest.raises(ZeroDivisionError):
+        await leave()
     with pytest.raises(errors.OutcomeUnknown, match="closed"):
         await puts[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,25 +31,31 @@ def pod(name: str, version: int, **labels: str) -> dict[str, Any]:
 class ScriptedApi:
     """``lists`` holds pages (items, version, cursor) to answer with, ``watches`` what each watch sends.
 
-    A watch is a list of events; None in it leaves the stream open without a word. ``answers`` are statuses and bodies
+    A watch is a list of events; None in it leaves the stream open without a word, and what can be called
+    is called. ``answers`` are statuses and bodies
     for writes; None there breaks the connection after the request was read.
     """
 
     lists: deque[tuple[list[dict[str, Any]], str, str]] = field(default_factory=deque)
-    watches: deque[list[dict[str, Any] | None]] = field(default_factory=deque)
+    watches: deque[list[dict[str, Any] | Callable[[], None] | None]] = field(default_factory=deque)
     answers: deque[tuple[int, dict[str, Any]] | None] = field(default_factory=deque)
     at: int = 1_000_000
     """The version at which it says to be when it is asked for that alone, which is not recorded."""
+    there: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By name, as it has said last: what it answers when it is asked for one object."""
     requests: list[web.Request] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def collection(self, request: web.Request) -> web.StreamResponse:
         if request.query.get("limit") == "1":
-            return web.json_response({"metadata": {"resourceVersion": str(self.at)}, "items": []})
+            name = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+            found = [self.there[name]] if name in self.there else []
+            return web.json_response({"metadata": {"resourceVersion": str(self.at)}, "items": found})
         self.requests.append(request)
         if request.query.get("watch") != "true":
             items, version, cursor = self.lists.popleft()
+            self.there.update({item["metadata"]["name"]: item for item in items})
             return web.json_response({"metadata": {"resourceVersion": version, "continue": cursor}, "items": items})
         response = web.StreamResponse()
         await response.prepare(request)
@@ -58,8 +64,19 @@ class ScriptedApi:
         for event in script:
             if event is None:
                 await asyncio.Event().wait()
+            if callable(event):
+                event()
+                continue
+            self._note(event)
             await response.write(json.dumps(event).encode() + b"\n")
         return response
+
+    def _note(self, event: dict[str, Any]) -> None:
+        name = event.get("object", {}).get("metadata", {}).get("name")
+        if event["type"] == "DELETED":
+            self.there.pop(name, None)
+        elif event["type"] in ("ADDED", "MODIFIED"):
+            self.there[name] = event["object"]
 
     async def write(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)

@@ -291,3 +291,41 @@ async def test_what_is_said_not_to_be_there_is_gone() -> None:
         assert cache.get("a") is None
         cache.learn(item)
         assert cache.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([event("MODIFIED", pod("b", 21))], [pod("a", 10)]),
+        ([event("MODIFIED", pod("b", 21))], [pod("a", 10), pod("b", 12)]),
+        ([event("DELETED", pod("b", 21))], [pod("a", 10), pod("b", 12)]),
+    ],
+    ids=["the newest is not there", "the newest is an older one", "what was deleted is back"],
+)
+async def test_another_history_that_has_gone_on_beyond_this_one_shows_by_the_newest_object(
+    before: list[dict[str, object]], after: list[dict[str, object]]
+) -> None:
+    """Its versions are all above those that are known, and a watch would go on as if nothing had happened."""
+    api = ScriptedApi(lists=deque([([pod("a", 10), pod("b", 12)], "20", ""), (after, "1000", "")]))
+
+    def restore() -> None:
+        api.there = {each["metadata"]["name"]: each for each in after}  # type: ignore[index,misc]
+
+    api.watches = deque([[*before, restore], [None]])
+    async with cached(api) as cache:
+        seen = Seen(cache)
+        await until_true(lambda: cache.lists == 2, "it lists again")
+        assert seen.histories == 1
+        assert sorted(cache.items) == sorted(each["metadata"]["name"] for each in after)  # type: ignore[index]
+
+
+async def test_a_watch_that_ends_goes_on_without_another_list() -> None:
+    api = ScriptedApi(
+        lists=deque([([pod("a", 10), pod("b", 12)], "20", "")]),
+        watches=deque(
+            [[event("MODIFIED", pod("b", 21))], [event("DELETED", pod("b", 22))], [event("ADDED", pod("c", 23))]]
+        ),
+    )
+    async with cached(api) as cache:
+        await cache.wait_for("c", is_at(23), LONG)
+        assert (cache.lists, cache.histories) == (1, 0)
