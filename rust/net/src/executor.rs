@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dstk_core::faults::Point;
-use dstk_core::node::{Node, Outcome, Shard};
+use dstk_core::node::{LeaseMark, Node, Outcome, Shard};
 use dstk_core::partition::{
     Code as CoreCode, Nanos, Op, Reply as CoreReply, Target, Verdict, Waiter,
 };
@@ -33,10 +33,49 @@ pub enum Late {
         reply: Reply,
         /// Where the key lives now, if the answer came from there.
         hint: Option<Box<Hint>>,
+        /// That it was carried out here.
+        here: Option<Here>,
     },
     /// It has to be carried out anew.
     Retry(Box<Asked>),
 }
+
+/// Of what was carried out here: in which keyspace, and that its lease held.
+#[derive(Clone)]
+pub struct Here {
+    shard: Arc<Shard>,
+    mark: LeaseMark,
+}
+
+impl Here {
+    /// For what is carried out from `now` on.
+    pub fn new(shard: &Arc<Shard>, now: Nanos) -> Self {
+        let (shard, mark) = (Arc::clone(shard), shard.lease_mark(now));
+        Self { shard, mark }
+    }
+
+    /// The keyspace.
+    pub fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
+    /// Whether the lease has run out since: what was done then may be told to nobody.
+    pub fn has_lapsed(&self, now: Nanos) -> bool {
+        self.shard.lapsed_since(self.mark, now)
+    }
+}
+
+impl std::fmt::Debug for Here {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Here")
+            .field("mark", &self.mark)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is told instead of an answer that was made under a lease which has run out since.
+pub const LAPSED: &str = "the worker's lease ran out while it was asked";
 
 /// An operation with what belongs to it, independent of the message it came in.
 #[derive(Debug, Clone)]
@@ -145,10 +184,11 @@ impl Executor {
         format!("worker {} is stopping: ask another", self.node.name())
     }
 
-    /// Carries out one operation. Its answer is in `replies`, or comes to `late`: true then.
+    /// Carries out one operation at `now`, in the keyspace of `here`. Its answer is in `replies`, or comes to `late`: true
+    /// then.
     pub fn execute(
         self: &Arc<Self>,
-        shard: &Shard,
+        here: &Here,
         item: BatchItem<'_>,
         hops: u32,
         now: Nanos,
@@ -171,6 +211,7 @@ impl Executor {
                 condition: item.condition.0,
             },
         };
+        let shard = here.shard();
         let asked = || Asked {
             id: item.id,
             keyspace: Arc::clone(shard.name()),
@@ -180,6 +221,7 @@ impl Executor {
         let park = || -> Box<dyn Waiter> {
             Box::new(Held {
                 asked: asked(),
+                shard: Arc::clone(shard),
                 executor: Arc::clone(self),
                 late: late.clone(),
             })
@@ -191,7 +233,8 @@ impl Executor {
                     write_reply(replies, item.id, &reply);
                     return false;
                 }
-                self.answer_once_durable(item.id, item.verb, reply, late.clone());
+                let here = here.clone();
+                self.answer_once_durable(item.id, item.verb, reply, here, late.clone());
                 true
             }
             Outcome::Parked => {
@@ -211,7 +254,14 @@ impl Executor {
     }
 
     /// Answers when what the answer tells of is on disk: a crash must not take back what somebody knows.
-    fn answer_once_durable(&self, id: u64, verb: Verb, reply: CoreReply, late: LateSender) {
+    fn answer_once_durable(
+        &self,
+        id: u64,
+        verb: Verb,
+        reply: CoreReply,
+        here: Here,
+        late: LateSender,
+    ) {
         let after = reply.after;
         let answer = move |synced: Result<(), Arc<str>>| {
             let reply = match synced {
@@ -223,6 +273,7 @@ impl Executor {
                 id,
                 reply,
                 hint: None,
+                here: Some(here),
             });
         };
         self.node.when_durable(after, Box::new(answer));
@@ -335,6 +386,7 @@ fn not_durable(verb: Verb, reason: &str) -> Reply {
 /// An operation behind a fence.
 struct Held {
     asked: Asked,
+    shard: Arc<Shard>,
     executor: Arc<Executor>,
     late: LateSender,
 }
@@ -345,9 +397,10 @@ impl Waiter for Held {
         let reply = match verdict {
             Verdict::Done(reply) => {
                 let verb = self.asked.operation.verb;
+                let here = Here::new(&self.shard, self.executor.now());
                 return self
                     .executor
-                    .answer_once_durable(id, verb, reply, self.late);
+                    .answer_once_durable(id, verb, reply, here, self.late);
             }
             Verdict::Unavailable(reason) => Reply::failed(Code::Unavailable, reason),
             Verdict::Retry => {
@@ -364,6 +417,7 @@ impl Waiter for Held {
             id,
             reply,
             hint: None,
+            here: None,
         });
     }
 }
@@ -384,6 +438,7 @@ impl Passed {
             id: self.asked.id,
             reply,
             hint,
+            here: None,
         });
     }
 

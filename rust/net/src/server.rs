@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{BatchItem, RepliesWriter};
 use crate::connection::Cause;
-use crate::executor::{Executor, Late, nobody_owns, wire_code};
+use crate::executor::{Executor, Here, LAPSED, Late, nobody_owns, wire_code};
 use crate::identity::{Admission, Host};
 use crate::operation::{Condition, Verb};
 use crate::replicate::{self, ReplicationCounters};
@@ -157,10 +157,15 @@ impl DataService {
         };
         loop {
             let mut replies = RepliesWriter::default();
-            if !self
+            let now = self.executor.now();
+            let here = Here::new(&shard, now);
+            let waits = self
                 .executor
-                .execute(&shard, item, 0, self.executor.now(), &late, &mut replies)
-            {
+                .execute(&here, item, 0, now, &late, &mut replies);
+            if !waits {
+                if here.has_lapsed(self.executor.now()) {
+                    return lapsed_row(verb);
+                }
                 let replies = replies.take();
                 return RowReply {
                     code: i32::from(
@@ -181,6 +186,11 @@ impl DataService {
                 };
             }
             match ended.recv().await {
+                Some(Late::Reply {
+                    here: Some(here), ..
+                }) if here.has_lapsed(self.executor.now()) => {
+                    return lapsed_row(verb);
+                }
                 Some(Late::Reply { reply, .. }) => {
                     return RowReply {
                         code: reply.code.into(),
@@ -224,10 +234,15 @@ impl DataService {
                 max_bytes: request.max_bytes as usize,
             };
             let (verdict, resumed) = oneshot::channel();
-            let outcome = shard.scan(&scan, self.executor.now(), || Box::new(HeldScan(verdict)));
+            let now = self.executor.now();
+            let here = Here::new(&shard, now);
+            let outcome = shard.scan(&scan, now, || Box::new(HeldScan(verdict)));
             let target = match outcome {
                 ScanOutcome::Page(page) => {
                     return match self.executor.wait_durable(page.after).await {
+                        Ok(()) if here.has_lapsed(self.executor.now()) => {
+                            failed_scan(Code::Unavailable, LAPSED)
+                        }
                         Ok(()) => scan_reply(page),
                         Err(reason) => {
                             let text = format!("the log cannot be written: {reason}");
@@ -341,6 +356,19 @@ fn failed_scan(code: Code, message: impl Into<String>) -> ScanReply {
     ScanReply {
         code: code.into(),
         message: message.into(),
+        ..Default::default()
+    }
+}
+
+/// What is told of an operation that was carried out under a lease which has run out since.
+fn lapsed_row(verb: Verb) -> RowReply {
+    let code = match verb {
+        Verb::Get => Code::Unavailable,
+        Verb::Put | Verb::Delete => Code::OutcomeUnknown,
+    };
+    RowReply {
+        code: code.into(),
+        message: LAPSED.into(),
         ..Default::default()
     }
 }

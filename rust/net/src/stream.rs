@@ -10,7 +10,7 @@ use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use crate::codec::{BatchItem, CodecError, RepliesWriter, read_batch};
-use crate::executor::{Asked, Executor, Late, LateSender};
+use crate::executor::{Asked, Executor, Here, LAPSED, Late, LateSender};
 use crate::identity::Admission;
 use crate::server::{Stopping, find_shard};
 use crate::wire::{Batch, Code, Replies};
@@ -38,6 +38,8 @@ struct Session {
     /// Operations held or passed on, whose answers are still to come.
     open: usize,
     shard: Option<Arc<Shard>>,
+    /// What the answers in `writer` were made under.
+    here: Vec<Here>,
 }
 
 /// Nobody listens to the answers any more.
@@ -113,6 +115,7 @@ pub(crate) async fn serve(
         late,
         open: 0,
         shard: None,
+        here: Vec::new(),
     };
     let mut stop = std::pin::pin!(stopping.stopped());
     let (mut no_more, mut stopped) = (false, false);
@@ -195,26 +198,23 @@ impl Session {
             }
         };
         let now = self.executor.now();
-        let leased = shard.is_leased(now);
+        let mut here = Here::new(&shard, now);
         for (index, item) in items.enumerate() {
-            self.start(&shard, item, batch.hops, now);
+            self.start(&here, item, batch.hops, now);
             if self.writer.bytes() >= REPLY_BYTES || self.writer.len() >= REPLY_COUNT {
+                self.here.push(here);
                 self.flush().await?;
+                here = Here::new(&shard, now);
             }
             if index % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }
-        if leased && !shard.is_leased(self.executor.now()) {
-            // The process stood still between the look at the clock and the answer: others may serve the keys by now.
-            self.writer.take();
-            let text = "the worker's lease ran out while it was asked";
-            return self.refuse(batch, Code::OutcomeUnknown, text).await;
-        }
+        self.here.push(here);
         self.flush().await
     }
 
-    fn start(&mut self, shard: &Shard, item: BatchItem<'_>, hops: u32, now: u64) {
+    fn start(&mut self, here: &Here, item: BatchItem<'_>, hops: u32, now: u64) {
         let most = self.executor.settings().connection.open_operations;
         if self.open >= most {
             let text = format!(
@@ -225,7 +225,7 @@ impl Session {
         }
         if self
             .executor
-            .execute(shard, item, hops, now, &self.late, &mut self.writer)
+            .execute(here, item, hops, now, &self.late, &mut self.writer)
         {
             self.open += 1;
         }
@@ -234,7 +234,13 @@ impl Session {
     fn finish(&mut self, late: Late) {
         self.open -= 1;
         match late {
-            Late::Reply { id, reply, hint } => {
+            Late::Reply {
+                id,
+                reply,
+                hint,
+                here,
+            } => {
+                self.here.extend(here);
                 self.writer.reply(id, &reply);
                 if let Some(hint) = hint {
                     self.writer.hint(*hint);
@@ -256,7 +262,10 @@ impl Session {
                             value: &operation.value,
                             condition: operation.condition,
                         };
-                        self.start(&shard, item, hops, self.executor.now());
+                        let now = self.executor.now();
+                        let here = Here::new(&shard, now);
+                        self.start(&here, item, hops, now);
+                        self.here.push(here);
                     }
                     Err((code, text)) => self.writer.ended(id, code, 0, &text),
                 }
@@ -277,9 +286,19 @@ impl Session {
 
     async fn flush(&mut self) -> Result<(), Gone> {
         if self.writer.is_empty() {
+            self.here.clear();
             return Ok(());
         }
-        let replies = self.writer.take();
+        let mut replies = self.writer.take();
+        let now = self.executor.now();
+        if self.here.drain(..).any(|here| here.has_lapsed(now)) {
+            // The process, or its disk, stood still since: others may serve the keys by now.
+            for (index, id) in replies.ids.iter().enumerate() {
+                let text = if index < TEXTS { LAPSED } else { "" };
+                self.writer.ended(*id, Code::OutcomeUnknown, 0, text);
+            }
+            replies = self.writer.take();
+        }
         self.replies.send(Ok(replies)).await.map_err(|_| Gone)
     }
 }

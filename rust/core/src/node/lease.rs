@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::Node;
 use super::cell::Cell;
 use super::refusal::Refusal;
+use super::{Node, Shard};
 use crate::partition::{Nanos, Role};
 use crate::sync::atomic::Ordering;
 
@@ -52,7 +52,7 @@ impl Node {
             }
         }
         if lapsed > 0 {
-            self.context.lapses.fetch_add(1, Ordering::Relaxed);
+            self.context.lapses.fetch_add(1, Ordering::AcqRel);
         }
         lapsed
     }
@@ -60,6 +60,35 @@ impl Node {
     /// How often leases ran out.
     pub fn lapses(&self) -> u64 {
         self.context.lapses.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a keyspace might be served when something was done, and how often leases had run out before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseMark {
+    leased: bool,
+    lapses: u64,
+}
+
+impl Shard {
+    /// What [`lapsed_since`](Self::lapsed_since) compares with: to be taken before an operation is carried out.
+    pub fn lease_mark(&self, now: Nanos) -> LeaseMark {
+        LeaseMark {
+            leased: self.is_leased(now),
+            lapses: self.context.lapses.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whether the lease that held at `mark` has run out since, if only for a moment: then others may have served the
+    /// keys, and what was read or written here then is not known to be true.
+    pub fn lapsed_since(&self, mark: LeaseMark, now: Nanos) -> bool {
+        let lapsed = || self.context.lapses.load(Ordering::Acquire) != mark.lapses;
+        mark.leased && self.is_bounded() && (!self.is_leased(now) || lapsed())
+    }
+
+    /// Whether it is served for as long as a lease lasts, and not for ever.
+    fn is_bounded(&self) -> bool {
+        self.lease.load(Ordering::Relaxed) != 0
     }
 }
 

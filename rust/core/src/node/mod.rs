@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 pub use crate::log::Wake;
 pub use following::{FollowError, FollowSpec, FollowStream, Followed};
+pub use lease::LeaseMark;
 pub use observe::{Counters, PartitionLoad};
 pub use refusal::Refusal;
 pub use replication::{LogReader, Next, SnapshotPlan, SourceState};
