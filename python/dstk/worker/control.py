@@ -1,7 +1,7 @@
 """What the operator's actions do to the node.
 
-The node itself refuses old epochs, under the partition's lock, and old terms. Here the incarnation that an action is
-meant for is checked, before anything else.
+The node itself refuses old epochs, under the partition's lock. Here the incarnation that an action is meant for is
+checked, before anything else, and the operator's term, as one step with the action.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dstk.control.commands import Request
 from dstk.control.views import DiskView, Load, LoadReport, PartitionView, Role, Room, Status
 from dstk.span import Span
 from dstk.wire import Meant, check_meant
+from dstk.worker.terms import TermGate
 
 
 class Control:
@@ -25,6 +26,7 @@ class Control:
 
     def __init__(self, node: Node, name: str, incarnation: str, data_address: str, pod_uid: str = "") -> None:
         self._node = node
+        self._terms = TermGate(node.see_term)
         self._name = name
         self._pod_uid = pod_uid
         self._cluster = ""
@@ -58,9 +60,17 @@ class Control:
         name = commands.name_of(request.command)
         await faults.reach(f"worker.before-{name}", request.partition)
         loop = asyncio.get_running_loop()
-        states = await loop.run_in_executor(self._threads, carry_out, self._node, request)
+        states = await loop.run_in_executor(self._threads, self._carry_out, request)
         await faults.reach(f"worker.after-{name}", request.partition)
         return {state.partition: view(state) for state in states}
+
+    def _carry_out(self, request: Request) -> list[PartitionState]:
+        if isinstance(request.command, commands.AwaitApplied):
+            # It changes nothing, and may wait for long: no later operator waits for it.
+            self._terms.see(request.term)
+            return carry_out(self._node, request)
+        with self._terms.acting(request.term):
+            return carry_out(self._node, request)
 
     async def status(self, partitions: Sequence[str] | None) -> Status:
         """What the worker is, and what it holds of `partitions` (None: all)."""
@@ -110,7 +120,7 @@ class Control:
         """Take a routing update from the operator of `term`, which heard what was `said` at that time."""
         if term != self._routes_term:
             # It is waited for until it is on disk. Later pushes need no thread, which actions may all have.
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._node.see_term, term)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._terms.see, term)
             self._routes_term = term
         self._node.see_term(term)
         if said is not None:
@@ -128,8 +138,7 @@ class Control:
 
 
 def carry_out(node: Node, request: Request) -> list[PartitionState]:
-    """One action on the node, unless its operator's term is over; the partitions it names, afterwards."""
-    node.see_term(request.term)
+    """One action on the node; the partitions it names, afterwards."""
     keyspace, partition, epoch = request.keyspace, request.partition, request.epoch
     match request.command:
         case commands.Serve(start, end, key_length, durable, lease_seconds):
