@@ -179,6 +179,7 @@ CHANGES = {
     "a new owner in the same epoch": (OWNED, partition(primary="w-1", epoch=3), "needs a higher epoch"),
     "an owner again in the same epoch": (partition(epoch=3), OWNED, "needs a higher epoch"),
     "an older epoch": (OWNED, partition(primary="w-0", epoch=2), "epoch never decreases"),
+    "a far later epoch": (OWNED, partition(primary="w-0", epoch=3 + 65_537), "epoch grows by at most 65536 at a time"),
     "another range": (OWNED, partition("a", "p", primary="w-0", epoch=3), "range cannot change"),
     "another keyspace": (OWNED, partition(primary="w-0", epoch=3, keyspace="other"), "keyspace cannot change"),
     "another key length": (keyspace(), keyspace(keyLength=17), "keyLength cannot change"),

@@ -16,6 +16,11 @@ from dstk.api.model import COUNT_MAX, Model, Rule, immutable
 __all__ = ["KeyRange", "Partition", "PartitionPhase", "PartitionSpec", "PartitionStatus"]
 
 
+EPOCH_JUMP: Final = 65_536
+"""By so much an epoch may grow in one write. An operator needs far less, also where an object was set back and it goes
+on above what workers hold. Versions grow with the epoch for 2^23 epochs, which is far more."""
+
+
 class PartitionPhase(StrEnum):
     """What clients can expect of a partition."""
 
@@ -117,6 +122,11 @@ class PartitionSpec(Model, frozen=True, kw_only=True):
         immutable("range"),
         immutable("keyspace"),
         Rule(rule="self.epoch >= oldSelf.epoch", message="epoch never decreases", field=".epoch"),
+        Rule(
+            rule=f"self.epoch <= oldSelf.epoch + {EPOCH_JUMP}",
+            message=f"epoch grows by at most {EPOCH_JUMP} at a time",
+            field=".epoch",
+        ),
         Rule(
             rule="!has(self.primary) || (has(oldSelf.primary) && self.primary == oldSelf.primary) || "
             "self.epoch > oldSelf.epoch",

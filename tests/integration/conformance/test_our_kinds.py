@@ -105,6 +105,17 @@ async def test_every_rule_has_an_object_that_it_refuses_and_one_that_it_lets_pas
     assert passes
 
 
+async def test_an_epoch_that_jumps_is_refused_and_one_that_grows_is_not(ours: Api) -> None:
+    owned = resource("Partition", {"range": {"start": "a", "end": "o"}, "primary": "w-0", "epoch": 7}, name="p")
+    await ours.create(path(ours, "Partition"), owned)
+    where = f"{path(ours, 'Partition')}/p"
+    for epoch in (7 + 65_537, 2**53 - 1):
+        answer = await ours.patch(where, {"spec": {"epoch": epoch}})
+        assert (answer.code, causes(answer)) == (422, {"spec.epoch": causes(answer)["spec.epoch"]})
+        assert "at most 65536 at a time" in answer.message
+    assert (await ours.patch(where, {"spec": {"epoch": 7 + 65_536}})).body["spec"]["epoch"] == 7 + 65_536
+
+
 async def test_a_lower_epoch_is_refused_however_it_is_written(ours: Api) -> None:
     owned = resource("Partition", {"range": {"start": "a", "end": "o"}, "primary": "w-0", "epoch": 7}, name="p")
     await ours.create(path(ours, "Partition"), owned)
