@@ -110,7 +110,7 @@ class KopfThread:
             return await asyncio.wrap_future(future)
 
         @kopf.daemon(GROUP, VERSION, "assignments", id="drive", registry=registry, when=_is_to_run, backoff=1.0)
-        async def drive(name: str, uid: str, stopped: kopf.DaemonStopped, **_: Any) -> None:
+        async def drive(name: str, uid: str, **_: Any) -> None:
             future = asyncio.run_coroutine_threadsafe(self._reconciler.start(name, uid), self._home)
             try:
                 await asyncio.wrap_future(future)
@@ -118,9 +118,10 @@ class KopfThread:
                 if not future.cancelled():
                     future.cancel()
                     raise
-                if stopped and self._stop is not None:
-                    # The Reconciler stops, and the object is deleted. Ended now, this daemon would have kopf take the
-                    # finalizer away, though the operation has not come to its end: it outstays whoever would do that.
+                if self._stop is not None:
+                    # The Reconciler stops. Once this daemon has ended kopf takes the finalizer away from an object that
+                    # is deleted, also from one of which it hears that only now, though the operation has not come to
+                    # its end: the daemon outstays whoever would do that.
                     await self._stop.wait()
                     await asyncio.sleep(DRAIN_SECONDS + 0.2)
 
