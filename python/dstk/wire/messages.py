@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from dstk import errors
 from dstk.control import commands
-from dstk.control.commands import Request
+from dstk.control.commands import Command, MergePart, Request
 from dstk.control.views import DiskView, Load, LoadReport, PartitionView, Role, Room, Status
 from dstk.span import Span
 from dstk.wire.v1 import control_pb2 as pb
@@ -97,6 +97,15 @@ class RoutesUpdate:
     """Further routes."""
 
 
+_BOUNDS = ("start", "end")
+_SECONDS, _MILLISECONDS = "_seconds", "_ms"
+_KINDS: Mapping[str, type[Command]] = {commands.name_of(kind).replace("-", "_"): kind for kind in commands.COMMANDS}
+"""Commands by the name that they have in the ``oneof`` of dstk.v1.Action.
+
+A message has the fields of its command, by the same names, but for two: bounds are a Range, seconds are milliseconds.
+"""
+
+
 def encode_request(request: Request) -> pb.Action:
     """The protobuf message of `request`."""
     message = pb.Action(
@@ -106,80 +115,39 @@ def encode_request(request: Request) -> pb.Action:
         partition=request.partition,
         epoch=request.epoch,
     )
-    match request.command:
-        case commands.Serve() as serve:
-            message.serve.CopyFrom(
-                pb.Serve(
-                    range=pb.Range(start=serve.start, end=serve.end),
-                    key_length=serve.key_length,
-                    durable=serve.durable,
-                    lease_ms=round(serve.lease_seconds * 1e3),
-                )
-            )
-        case commands.Follow() as follow:
-            message.follow.CopyFrom(
-                pb.Follow(
-                    range=pb.Range(start=follow.start, end=follow.end),
-                    key_length=follow.key_length,
-                    source=follow.source,
-                    source_address=follow.source_address,
-                    source_incarnation=follow.source_incarnation,
-                    durable=follow.durable,
-                    lease_ms=round(follow.lease_seconds * 1e3),
-                    size=follow.size,
-                )
-            )
-        case commands.Fence(token):
-            message.fence.CopyFrom(pb.Fence(token=token))
-        case commands.Unfence(token):
-            message.unfence.CopyFrom(pb.Unfence(token=token))
-        case commands.AwaitApplied(sequence, seconds):
-            message.await_applied.CopyFrom(pb.AwaitApplied(sequence=sequence, timeout_ms=round(seconds * 1e3)))
-        case commands.Promote(sequence, digest):
-            message.promote.CopyFrom(pb.Promote(sequence=sequence, digest=digest))
-        case commands.Proxy(to, to_address):
-            message.proxy.CopyFrom(pb.Proxy(to=to, to_address=to_address))
-        case commands.Release():
-            message.release.SetInParent()
-        case commands.Drop():
-            message.drop.SetInParent()
-        case commands.Split(parent_epoch, keys, names):
-            message.split.CopyFrom(pb.Split(parent_epoch=parent_epoch, keys=keys, names=names))
-        case commands.Merge(parts, start, end):
-            message.merge.CopyFrom(
-                pb.Merge(
-                    parts=[pb.Part(partition=part.partition, epoch=part.epoch) for part in parts],
-                    range=pb.Range(start=start, end=end),
-                )
-            )
+    encoded = getattr(message, commands.name_of(request.command).replace("-", "_"))
+    encoded.SetInParent()
+    for field in fields(request.command):
+        _encode_field(encoded, field.name, getattr(request.command, field.name))
     return message
 
 
-_COMMANDS: dict[str, Callable[[Any], commands.Command]] = {
-    "serve": lambda m: commands.Serve(m.range.start, m.range.end, m.key_length, m.durable, m.lease_ms / 1e3),
-    "follow": lambda m: commands.Follow(
-        m.range.start,
-        m.range.end,
-        m.key_length,
-        m.source,
-        m.source_address,
-        m.source_incarnation,
-        m.durable,
-        m.lease_ms / 1e3,
-        m.size,
-    ),
-    "fence": lambda m: commands.Fence(m.token),
-    "unfence": lambda m: commands.Unfence(m.token),
-    "await_applied": lambda m: commands.AwaitApplied(m.sequence, m.timeout_ms / 1e3),
-    "promote": lambda m: commands.Promote(m.sequence, m.digest),
-    "proxy": lambda m: commands.Proxy(m.to, m.to_address),
-    "release": lambda m: commands.Release(),
-    "drop": lambda m: commands.Drop(),
-    "split": lambda m: commands.Split(m.parent_epoch, tuple(m.keys), tuple(m.names)),
-    "merge": lambda m: commands.Merge(
-        tuple(commands.MergePart(part.partition, part.epoch) for part in m.parts), m.range.start, m.range.end
-    ),
-}
+def _encode_field(message: Any, name: str, value: Any) -> None:
+    if name in _BOUNDS:
+        message.range.SetInParent()
+        setattr(message.range, name, value)
+    elif name.endswith(_SECONDS):
+        setattr(message, name.removesuffix(_SECONDS) + _MILLISECONDS, round(value * 1e3))
+    elif isinstance(value, tuple):
+        repeated = getattr(message, name)
+        for each in value:
+            if isinstance(each, MergePart):
+                repeated.add(partition=each.partition, epoch=each.epoch)
+            else:
+                repeated.append(each)
+    else:
+        setattr(message, name, value)
+
+
+def _decode_field(message: Any, name: str) -> Any:
+    if name in _BOUNDS:
+        return getattr(message.range, name)
+    if name.endswith(_SECONDS):
+        return getattr(message, name.removesuffix(_SECONDS) + _MILLISECONDS) / 1e3
+    value = getattr(message, name)
+    if message.DESCRIPTOR.fields_by_name[name].is_repeated:
+        return tuple(MergePart(each.partition, each.epoch) if isinstance(each, pb.Part) else each for each in value)
+    return value
 
 
 def decode_request(message: pb.Action) -> Request:
@@ -187,13 +155,14 @@ def decode_request(message: pb.Action) -> Request:
     which = message.WhichOneof("action")
     if which is None:
         raise errors.InvalidRequest("the action names nothing to do; this worker may be older than the operator")
+    encoded, kind = getattr(message, which), _KINDS[which]
     return Request(
         incarnation=message.incarnation,
         term=message.term,
         keyspace=message.keyspace,
         partition=message.partition,
         epoch=message.epoch,
-        command=_COMMANDS[which](getattr(message, which)),
+        command=kind(*(_decode_field(encoded, field.name) for field in fields(kind))),
     )
 
 
