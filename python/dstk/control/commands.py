@@ -145,7 +145,12 @@ class Merge:
     end: bytes
 
 
-Command: TypeAlias = Serve | Follow | Fence | Unfence | AwaitApplied | Promote | Proxy | Release | Drop | Split | Merge
+# fmt: off
+Command: TypeAlias = (
+    Serve | Follow | Fence | Unfence | AwaitApplied | Promote | Proxy | Release | Drop | Split
+    | Merge
+)
+# fmt: on
 
 
 COMMANDS: tuple[type[Command], ...] = get_args(Command)
