@@ -1,4 +1,7 @@
-"""InterWorkerMove: a partition goes to another worker: it follows there, ownership flips, the source proxies."""
+"""InterWorkerMove: a partition goes to another worker: it follows there, ownership flips, the source proxies.
+
+Longer than 400 lines: an operation is read as one table, with the guards and effects that it names.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,22 +13,18 @@ from msgspec.structs import replace
 from dstk.api import (
     PROPOSED_LABEL,
     Assignment,
-    Condition,
-    ConditionStatus,
     Keyspace,
     Partition,
     PartitionPhase,
-    PartitionStatus,
     standing,
     to_dict,
 )
 from dstk.api.conditions import with_condition
-from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError, DstkError
-from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference, is_not_found
-from dstk.operator import lines
-from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PARTITIONS, PRIMARY, Cluster, reference
+from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference
+from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
 from dstk.operator.earlier import Bare, held_before, misfits, obstacle_of, says
+from dstk.operator.marks import PartitionMarks, condition
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
 from dstk.operator.reconciler import FINALIZER
@@ -37,7 +32,7 @@ from dstk.operator.sets import REVISION_LABEL, owner_of, worker_set
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLinks
-from dstk.operator.writes import difference, write_status
+from dstk.operator.writes import difference
 from dstk.plan import Cluster as Seen
 from dstk.plan import Load, Plan, Restart, Worker, plan
 
@@ -66,7 +61,6 @@ class Assigner:
     ) -> None:
         self._cluster = cluster
         self._workers = workers
-        self._spans = spans
         self._metrics = metrics
         self._interval = settings.plan_interval
         self._writes = asyncio.Semaphore(settings.max_writes)
@@ -74,7 +68,7 @@ class Assigner:
         self._now = self._moments.now
         self._absent: dict[str, float] = {}
         self._silent: dict[str, float] = {}
-        self._checked: set[str] = set()
+        self._marks = PartitionMarks(cluster, spans, self._writes, self._now)
         self._bare = Bare(cluster, workers, self._now)
         self._stuck: dict[str, str] = {}
         self._full: dict[str, str] = {}
@@ -105,7 +99,7 @@ class Assigner:
 
     async def step(self) -> None:
         """Look once, plan once, create what is planned, and say on the Keyspaces how it stands."""
-        await self._validate()
+        await self._all(self._marks.changed())
         orphaned = held_before(self._cluster, self._workers)
         unfit = misfits(self._cluster.keyspaces, self._workers)
         kept = {*orphaned, *unfit}
@@ -278,50 +272,6 @@ class Assigner:
         self._cluster.events.record(reference(ASSIGNMENTS, created), "Normal", "Planned", created.spec.reason)
         log.info("created assignment %s: %s", created.metadata.name, created.spec.reason)
 
-    async def _validate(self) -> None:
-        """Mark Partitions that nobody can serve as they stand, and take the mark off when what was wrong is gone."""
-        cluster = self._cluster
-        changed: list[tuple[Partition, Refusal | None]] = []
-        for partition in list(cluster.partitions.by(PRIMARY, "").values()):
-            invalid = partition.status.phase is PartitionPhase.INVALID
-            if partition.metadata.uid in self._checked and not invalid:
-                continue
-            refusal = check_partition(
-                partition, cluster.keyspaces.items, self._spans.overlapping, cluster.partitions.items
-            )
-            if refusal is None:
-                self._checked.add(partition.metadata.uid)
-            if (refusal is not None) != invalid:
-                changed.append((partition, refusal))
-        if len(self._checked) > 2 * len(cluster.partitions) + 1000:
-            self._checked &= {partition.metadata.uid for partition in cluster.partitions}
-        await self._all(self._mark(partition, refusal) for partition, refusal in changed)
-
-    async def _mark(self, partition: Partition, refusal: Refusal | None) -> None:
-        phase = PartitionPhase.UNASSIGNED if refusal is None else PartitionPhase.INVALID
-        condition = self._condition(
-            Partition.INVALID,
-            refusal is not None,
-            "Valid" if refusal is None else refusal.reason,
-            "" if refusal is None else refusal.message,
-            partition.metadata.generation,
-        )
-
-        def change(old: PartitionStatus) -> PartitionStatus:
-            conditions = with_condition(old.conditions, condition)
-            conditions = standing.of_partition(conditions, phase, condition.last_transition_time)
-            return replace(old, phase=phase, conditions=conditions)
-
-        try:
-            marked = await write_status(self._cluster.partitions, partition, change, self._writes)
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
-            return
-        if refusal is not None:
-            self._cluster.events.record(reference(PARTITIONS, marked), "Warning", refusal.reason, refusal.message)
-            log.warning(lines.of_partition(marked, Partition.INVALID, refusal.reason, refusal.message))
-
     async def _report(
         self,
         cut: Sequence[str],
@@ -339,25 +289,27 @@ class Assigner:
             generation = keyspace.metadata.generation
             if name in cut:
                 # Once for all generations.
-                done = self._condition(Keyspace.CUT, True, "Created", "the initial Partitions exist", generation=0)
+                done = condition(
+                    self._now(), Keyspace.CUT, True, "Created", "the initial Partitions exist", generation=0
+                )
                 conditions = with_condition(conditions, done)
             elif bare.get(name) == "":
                 message = "no Partition was left and no worker held any; it is cut again, from empty"
-                undone = self._condition(Keyspace.CUT, False, "Uncovered", message, generation=0)
+                undone = condition(self._now(), Keyspace.CUT, False, "Uncovered", message, generation=0)
                 conditions = with_condition(conditions, undone)
                 self._cluster.events.record(reference(KEYSPACES, keyspace), "Warning", "CutAgain", message)
             if (obstacle := obstacle_of(name, unfit, bare, {} if name in orphaned else refused)) is not None:
-                state = self._condition(standing.READY, False, *obstacle, generation)
+                state = condition(self._now(), standing.READY, False, *obstacle, generation)
                 if not says(conditions, state):
                     self._cluster.events.record(reference(KEYSPACES, keyspace), "Warning", *obstacle)
             elif name in orphaned:
                 message = "workers have partitions of an earlier Keyspace of this name; those get their objects back"
-                state = self._condition(standing.READY, False, "RowsHeld", message, generation)
+                state = condition(self._now(), standing.READY, False, "RowsHeld", message, generation)
             elif partitions and ready == sum(not partition.spec.merged_away for partition in partitions):
-                state = self._condition(standing.READY, True, "Served", "every partition is served", generation)
+                state = condition(self._now(), standing.READY, True, "Served", "every partition is served", generation)
             else:
                 message = f"{ready} of {len(partitions)} partitions are served"
-                state = self._condition(standing.READY, False, "NotServed", message, generation)
+                state = condition(self._now(), standing.READY, False, "NotServed", message, generation)
             conditions = with_condition(conditions, state)
             status = replace(
                 keyspace.status,
@@ -381,16 +333,6 @@ class Assigner:
                 return
             raise
         self._cluster.keyspaces.learn(written)
-
-    def _condition(self, type_: str, holds: bool, reason: str, message: str, generation: int) -> Condition:
-        return Condition(
-            type=type_,
-            status=ConditionStatus.TRUE if holds else ConditionStatus.FALSE,
-            last_transition_time=datetime.fromtimestamp(int(self._now()), UTC),
-            reason=reason,
-            message=message,
-            observed_generation=generation,
-        )
 
     async def _all(self, work: Iterable[Awaitable[None]]) -> None:
         """Await all of it; what is new is to be looked at. Raises the first failure when everything has ended."""

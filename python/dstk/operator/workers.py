@@ -7,16 +7,17 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from dstk.api import CORDONED_ANNOTATION
 from dstk.control.commands import Request
-from dstk.control.views import DiskFloor, DiskView, Load, PartitionView, Room, Status, WorkerView
+from dstk.control.views import DiskFloor, DiskView, PartitionView, Status, WorkerView
 from dstk.errors import DstkError, Misdirected, Unavailable
 from dstk.kube import Backoff, Cache, Pod
 from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
 from dstk.lifecycle.disks import life_of
 from dstk.operator.disks import DiskFloors
+from dstk.operator.link import WorkerLink
 from dstk.operator.pulse import pulse
 from dstk.operator.settings import OperatorSettings
 from dstk.wire import ControlClient, Meant
@@ -30,46 +31,6 @@ SILENT_TIMEOUT = 2.0
 
 CONTROL_PORT = "control"
 DATA_PORT = "data"
-
-
-@dataclass(slots=True)
-class WorkerLink:
-    """One worker pod and the channel to it."""
-
-    name: str
-    uid: str
-    control_address: str
-    data_address: str
-    client: ControlClient
-    labels: Mapping[str, str]
-    cordoned: bool = False
-    incarnation: str = ""
-    """Of the life last heard; empty until the first answer."""
-    term: int = 0
-    reachable: bool = False
-    draining: bool = False
-    heard: float = 0.0
-    """When it last took note of this operator, by the monotonic clock; 0: not yet."""
-    loads: dict[str, Load] = field(default_factory=dict)
-    """By partition name."""
-    room: Room | None = None
-    """What its rows may take, as it last said."""
-    misdirected: str = ""
-    """Why it does not take this operator for its own, if so."""
-    introduced: bool = False
-    """Whether it has said once what it holds, or has not answered."""
-    tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
-    spoke: float = field(default_factory=time.monotonic)
-    """When something came from it last, by the monotonic clock; when the link was made, as long as nothing has."""
-    calls: set[asyncio.Timeout] = field(default_factory=set)
-    """Of the calls under way, which end when it turns silent."""
-
-    def lose(self) -> None:
-        """It does not answer: nobody waits for it any longer."""
-        self.reachable = False
-        for call in self.calls:
-            if not call.expired():
-                call.reschedule(asyncio.get_running_loop().time())
 
 
 class WorkerLinks:

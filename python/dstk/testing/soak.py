@@ -6,6 +6,8 @@ nothing was violated, every Assignment has ended (or says Stalled and why) and e
 
 In order: the cluster starts and rows are loaded; for so many seconds faults strike; then nothing strikes any more and
 all has to heal within a bound, still under load; then everything is read once more and judged.
+
+Longer than 400 lines: one run from its beginning to its judgement.
 """
 
 from __future__ import annotations

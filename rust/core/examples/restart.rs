@@ -56,7 +56,7 @@ fn fill(dir: &Path, rows: u64, partitions: u64) -> Result<(), Box<dyn Error>> {
         let (start, end) = (bound(part), bound(part + 1));
         node.serve(KEYSPACE, &name, 1, KEY_LENGTH, &start, &end, true, 0)?;
     }
-    let shard = node.keyspace(KEYSPACE).ok_or("no keyspace")?;
+    let store = node.keyspace(KEYSPACE).ok_or("no keyspace")?;
     for step in 0..rows {
         // In an order that jumps about.
         let number = step.wrapping_mul(0x9e37_79b1) % rows;
@@ -66,7 +66,7 @@ fn fill(dir: &Path, rows: u64, partitions: u64) -> Result<(), Box<dyn Error>> {
             value: vec![number as u8; VALUE_BYTES].into(),
             condition: 0,
         };
-        let after = match shard.execute(op, 0, || Box::new(Nobody)) {
+        let after = match store.execute(op, 0, || Box::new(Nobody)) {
             dstk_core::node::Outcome::Done(reply) if reply.after > 0 => reply.after,
             other => return Err(format!("{other:?}").into()),
         };

@@ -1,4 +1,6 @@
 //! What a data directory holds after a crash: all that was on disk, and a prefix of what was not; and damage is refused.
+//!
+//! Longer than 600 lines: one test a kind of crash or damage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,8 +41,8 @@ fn shut(node: Arc<Node>) {
 }
 
 fn execute(node: &Node, op: Op<'_>) -> Reply {
-    let shard = node.keyspace(KS).unwrap();
-    match shard.execute(op, 0, || Box::new(Nobody)) {
+    let store = node.keyspace(KS).unwrap();
+    match store.execute(op, 0, || Box::new(Nobody)) {
         Outcome::Done(reply) => reply,
         other => panic!("{other:?}"),
     }
@@ -133,8 +135,8 @@ fn a_restarted_primary_serves_nothing_until_it_is_told_to() {
     serve(&node);
     shut(node);
     let node = open(dir.path());
-    let shard = node.keyspace(KS).unwrap();
-    let read = shard.execute(Op::Get { key: &[0; 4] }, 0, || Box::new(Nobody));
+    let store = node.keyspace(KS).unwrap();
+    let read = store.execute(Op::Get { key: &[0; 4] }, 0, || Box::new(Nobody));
     assert!(matches!(read, Outcome::Parked), "{read:?}");
 }
 

@@ -110,13 +110,13 @@ fn put(node: &Node, key: u32, value: &[u8]) -> Result<(), String> {
 }
 
 fn put_now(node: &Node, key: u32, value: &[u8]) -> Result<(), String> {
-    let shard = node.keyspace(KS).unwrap();
+    let store = node.keyspace(KS).unwrap();
     let op = Op::Put {
         key: &key.to_be_bytes(),
         value: value.into(),
         condition: 0,
     };
-    let Outcome::Done(reply) = shard.execute(op, 0, || Box::new(Nobody)) else {
+    let Outcome::Done(reply) = store.execute(op, 0, || Box::new(Nobody)) else {
         panic!("it is served, and not fenced");
     };
     if reply.after == 0 {

@@ -56,7 +56,7 @@ fn a_start_takes_little_beside_the_rows_however_big_a_partition() {
     let dir = Scratch::new();
     let node = Node::open("w", "w/1", settings(), dir.path()).unwrap();
     node.serve("ks", "p", 1, 4, b"", b"", true, 0).unwrap();
-    let shard = node.keyspace("ks").unwrap();
+    let store = node.keyspace("ks").unwrap();
     for key in 0..ROWS {
         let reply = loop {
             let op = Op::Put {
@@ -64,7 +64,7 @@ fn a_start_takes_little_beside_the_rows_however_big_a_partition() {
                 value: vec![7; VALUE_BYTES].into(),
                 condition: 0,
             };
-            match shard.execute(op, 0, || Box::new(Nobody)) {
+            match store.execute(op, 0, || Box::new(Nobody)) {
                 Outcome::Done(reply) if reply.code == Code::Ok => break reply,
                 // The log's next file is being made.
                 Outcome::Done(reply) if reply.code == Code::Limit => std::thread::yield_now(),
@@ -80,7 +80,7 @@ fn a_start_takes_little_beside_the_rows_however_big_a_partition() {
     }
     node.checkpoint().unwrap();
     node.close();
-    drop((shard, node));
+    drop((store, node));
     let before = NOW.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
     let node = Node::open("w", "w/2", settings(), dir.path()).unwrap();

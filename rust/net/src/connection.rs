@@ -1,11 +1,14 @@
 //! One bidirectional stream to a worker: what waits leaves as one message, answers come back by id.
 
+mod call;
+mod deadlines;
+mod pending;
+mod queue;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dstk_core::faults::Point;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
@@ -13,16 +16,16 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
+use self::deadlines::{useless, watch_deadlines};
+use self::pending::{Pending, is_get};
 use crate::codec::{BatchWriter, read_replies};
 use crate::faults::reach;
 use crate::identity::{Failed, Home};
-use crate::operation::{Operation, Reply, Verb};
 use crate::settings::ConnectionSettings;
 use crate::wire::data_client::DataClient;
 use crate::wire::{Batch, Hint};
 
-/// How often deadlines are looked at: an operation may overrun its own by this much.
-const DEADLINE_CHECK: Duration = Duration::from_millis(25);
+pub use self::call::{Call, CallResult, Cause};
 
 /// Messages that may wait between the stream and the transport; what is in them counts as sent.
 const MESSAGES_AHEAD: usize = 2;
@@ -30,65 +33,6 @@ const MESSAGES_AHEAD: usize = 2;
 /// HTTP/2 windows of data connections, in bytes. Replication has larger ones of its own.
 pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
-
-/// An operation under way, and who wants to know how it ends.
-pub trait Call: Send + 'static {
-    /// What is reached when such calls have left, and when answers have come and nobody has been told; none: nothing.
-    const POINTS: Option<[Point; 2]> = None;
-    /// What is asked.
-    fn operation(&self) -> &Operation;
-    /// Of which keyspace.
-    fn keyspace(&self) -> &Arc<str>;
-    /// The worker that is meant; none: any of the cluster.
-    fn meant(&self) -> Option<&Arc<str>>;
-    /// Workers that have passed it on already.
-    fn hops(&self) -> u32;
-    /// When an answer is of no use any more.
-    fn deadline(&self) -> Instant;
-    /// Whether nobody wants to know any more: it is not sent if it was not, and its answer is not waited for.
-    fn is_given_up(&self) -> bool {
-        false
-    }
-    /// Lets go of what it holds for a repetition, once it was sent and given up.
-    fn shed(&mut self) {}
-    /// How it ended; called once, from the connection's task or from [`Connection::submit`]. Must not block.
-    fn complete(self, ended: Ended);
-}
-
-/// How a [`Call`] ended.
-#[derive(Debug, Clone)]
-pub enum Ended {
-    /// The worker answered.
-    Answered {
-        /// Its answer.
-        reply: Reply,
-        /// Where keys of the same message live now, if the worker thinks that we should know.
-        hints: Option<Arc<[Hint]>>,
-    },
-    /// The worker has not taken it: it was not applied.
-    NotSent(Cause),
-    /// It left and no answer came: a write may or may not have been applied.
-    Unanswered(Cause),
-}
-
-/// Why a call ended without an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// The connection could not be made, or broke: why.
-    Broken(Arc<str>),
-    /// Another worker than the one that was meant is at the address: who.
-    Stranger(Arc<str>),
-    /// Its deadline passed.
-    Deadline,
-    /// More operations are open on the connection than may be.
-    Full(usize),
-    /// Their keys and values are more bytes than may be.
-    FullBytes(usize),
-    /// Who had the connection closed it.
-    Closed,
-    /// Nobody wants to know any more.
-    GivenUp,
-}
 
 /// One stream to one worker. Clones share it; it closes with the last of them.
 pub struct Connection<C: Call> {
@@ -304,7 +248,7 @@ impl<C: Call> Connection<C> {
             }
         };
         drop(queue);
-        call.complete(Ended::NotSent(cause));
+        call.complete(CallResult::NotSent(cause));
     }
 
     /// The plain methods over the same connection, once it is made.
@@ -390,13 +334,13 @@ async fn drive<C: Call>(shared: Arc<Shared<C>>) {
     for call in pending.into_inner().into_calls() {
         let cause = end.cause.clone();
         call.complete(if end.orderly {
-            Ended::NotSent(cause)
+            CallResult::NotSent(cause)
         } else {
-            Ended::Unanswered(cause)
+            CallResult::Unanswered(cause)
         });
     }
     for call in calls {
-        call.complete(Ended::NotSent(end.cause.clone()));
+        call.complete(CallResult::NotSent(end.cause.clone()));
     }
 }
 
@@ -434,7 +378,7 @@ async fn until_closed<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) 
     };
     shared.ended(not_sent.iter(), false);
     for call in not_sent {
-        call.complete(Ended::NotSent(Cause::Closed));
+        call.complete(CallResult::NotSent(Cause::Closed));
     }
     let_go(shared, pending);
     let answered = async {
@@ -455,7 +399,7 @@ fn let_go<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) {
     let given_up = pending.lock().take_where(C::is_given_up);
     shared.ended(given_up.iter(), true);
     for call in given_up {
-        call.complete(Ended::Unanswered(Cause::GivenUp));
+        call.complete(CallResult::Unanswered(Cause::GivenUp));
     }
 }
 
@@ -500,7 +444,7 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
             shared.ended(strangers.iter(), false);
             for call in strangers {
                 let cause = stranger(address, who.worker.as_ref(), &call);
-                call.complete(Ended::NotSent(cause));
+                call.complete(CallResult::NotSent(cause));
             }
         }
         Err(who) => return SessionEnd::stranger(who),
@@ -545,7 +489,7 @@ async fn session<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> Se
             let hints: Option<Arc<[Hint]>> =
                 (!replies.hints.is_empty()).then(|| replies.hints.into());
             for (call, reply) in answered.drain(..) {
-                call.complete(Ended::Answered {
+                call.complete(CallResult::Answered {
                     reply,
                     hints: hints.clone(),
                 });
@@ -597,7 +541,7 @@ async fn send<C: Call>(
             for call in calls.drain(..) {
                 if let Some(cause) = useless(&call, now) {
                     shared.ended(std::iter::once(&call), false);
-                    call.complete(Ended::NotSent(cause));
+                    call.complete(CallResult::NotSent(cause));
                     continue;
                 }
                 sent += 1;
@@ -624,170 +568,4 @@ fn stranger<C: Call>(address: &str, found: Option<&Arc<str>>, call: &C) -> Cause
         call.meant().map_or("", |name| name),
     );
     Cause::Stranger(format!("{address} is worker {found}, not {meant}").into())
-}
-
-/// Why a call need not be sent any more, if so.
-fn useless<C: Call>(call: &C, now: Instant) -> Option<Cause> {
-    if call.is_given_up() {
-        Some(Cause::GivenUp)
-    } else {
-        (call.deadline() <= now).then_some(Cause::Deadline)
-    }
-}
-
-impl<C: Call> Queue<C> {
-    /// Whether the worker at the other end is known to be another than `call` means.
-    fn is_stranger(&self, call: &C) -> bool {
-        match (&self.found, call.meant()) {
-            (Some(found), Some(meant)) => found != meant,
-            _ => false,
-        }
-    }
-
-    /// Learns who is at the other end. The calls that are not for it leave the queue.
-    fn meet(&mut self, found: Option<Arc<str>>) -> VecDeque<C> {
-        self.found = found;
-        let calls = std::mem::take(&mut self.calls);
-        let (strangers, calls): (VecDeque<C>, _) =
-            calls.into_iter().partition(|call| self.is_stranger(call));
-        self.calls = calls;
-        strangers
-    }
-
-    /// Moves the calls of the next message to `message`: those that share keyspace and hops with the first, within the
-    /// limits. Few at a time while few wait, so that both ends are busy; more as more wait, so that none starves.
-    fn take_message(&mut self, settings: &ConnectionSettings, message: &mut Vec<C>) {
-        let most = settings.batch_operations.max(self.calls.len() / 4);
-        let Some(first) = self.calls.front() else {
-            return;
-        };
-        let mut bytes = 0;
-        let fits = |call: &&C| {
-            bytes += bytes_of(*call);
-            call.hops() == first.hops()
-                && call.keyspace() == first.keyspace()
-                && bytes <= settings.batch_limit
-        };
-        let count = self.calls.iter().take(most).take_while(fits).count().max(1);
-        message.extend(self.calls.drain(..count));
-    }
-}
-
-/// Ends calls whose deadline has passed, sent or not, and takes out what nobody wants any more.
-async fn watch_deadlines<C: Call>(shared: &Shared<C>, pending: &Mutex<Pending<C>>) -> SessionEnd {
-    let mut tick = tokio::time::interval(DEADLINE_CHECK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let now = tick.tick().await;
-        let (over, closed) = {
-            let mut queue = shared.queue.lock();
-            let mut over = VecDeque::new();
-            if queue.calls.iter().any(|call| useless(call, now).is_some()) {
-                let calls = std::mem::take(&mut queue.calls);
-                (over, queue.calls) = calls
-                    .into_iter()
-                    .partition(|call| useless(call, now).is_some());
-            }
-            (over, queue.closed.is_some())
-        };
-        shared.ended(over.iter(), false);
-        for call in over {
-            let cause = useless(&call, now).unwrap_or(Cause::Deadline);
-            call.complete(Ended::NotSent(cause));
-        }
-        let unanswered = {
-            let mut pending = pending.lock();
-            let shed = pending.shed();
-            shared.queue.lock().open.bytes -= shed;
-            pending.take_where(|call| call.deadline() <= now)
-        };
-        shared.ended(unanswered.iter(), true);
-        for call in unanswered {
-            call.complete(Ended::Unanswered(Cause::Deadline));
-        }
-        if closed {
-            let_go(shared, pending);
-        }
-    }
-}
-
-/// Calls that wait for their answer, by id: `generation << 32 | slot << 1 | whether it is a get`. A slot's generation
-/// grows with each use, so that the answer to a call given up finds nobody.
-struct Pending<C> {
-    slots: Vec<Slot<C>>,
-    free: Vec<u32>,
-}
-
-struct Slot<C> {
-    generation: u32,
-    call: Option<C>,
-}
-
-fn is_get(id: u64) -> bool {
-    id & 1 == 1
-}
-
-impl<C: Call> Pending<C> {
-    fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    fn next_id(&mut self, verb: Verb) -> u64 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                call: None,
-            });
-            self.slots.len() as u32 - 1
-        });
-        let generation = self.slots[slot as usize].generation;
-        u64::from(generation) << 32 | u64::from(slot) << 1 | u64::from(verb == Verb::Get)
-    }
-
-    fn insert(&mut self, id: u64, call: C) {
-        self.slots[(id as u32 >> 1) as usize].call = Some(call);
-    }
-
-    fn take(&mut self, id: u64) -> Option<C> {
-        let index = id as u32 >> 1;
-        let slot = self.slots.get_mut(index as usize)?;
-        if slot.generation != (id >> 32) as u32 {
-            return None;
-        }
-        let call = slot.call.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index);
-        Some(call)
-    }
-
-    /// Has those that were given up let go of what they hold; how many bytes that was.
-    fn shed(&mut self) -> usize {
-        let calls = self.slots.iter_mut().filter_map(|slot| slot.call.as_mut());
-        let shed = |call: &mut C| {
-            let before = bytes_of(call);
-            call.shed();
-            before - bytes_of(call)
-        };
-        calls.filter(|call| call.is_given_up()).map(shed).sum()
-    }
-
-    fn take_where(&mut self, is_taken: impl Fn(&C) -> bool) -> Vec<C> {
-        let taken = |slot: &Slot<C>| slot.call.as_ref().is_some_and(&is_taken);
-        let ids = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| taken(slot));
-        let ids: Vec<u64> = ids
-            .map(|(index, slot)| u64::from(slot.generation) << 32 | (index as u64) << 1)
-            .collect();
-        ids.into_iter().filter_map(|id| self.take(id)).collect()
-    }
-
-    fn into_calls(self) -> impl Iterator<Item = C> {
-        self.slots.into_iter().filter_map(|slot| slot.call)
-    }
 }

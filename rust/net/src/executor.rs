@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dstk_core::faults::Point;
-use dstk_core::node::{LeaseMark, Node, Outcome, Shard};
+use dstk_core::node::{KeyspaceStore, LeaseMark, Node, Outcome};
 use dstk_core::partition::{
     Code as CoreCode, Nanos, Op, Reply as CoreReply, Target, Verdict, Waiter,
 };
@@ -13,18 +13,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::codec::{BatchItem, RepliesWriter, hint_covers};
-use crate::connection::{Call, Cause, Ended};
+use crate::connection::{Call, CallResult, Cause};
 use crate::operation::{Operation, Reply, Verb};
 use crate::peers::Peers;
 use crate::settings::WorkerSettings;
 use crate::wire::{Code, Hint, Route};
 
 /// Where an operation that did not end at once reports to.
-pub type LateSender = mpsc::UnboundedSender<Late>;
+pub type DeferredSender = mpsc::UnboundedSender<DeferredReply>;
 
 /// What becomes of an operation later.
 #[derive(Debug)]
-pub enum Late {
+pub enum DeferredReply {
     /// It ended.
     Reply {
         /// The sender's id.
@@ -37,31 +37,31 @@ pub enum Late {
         here: Option<Here>,
     },
     /// It has to be carried out anew.
-    Retry(Box<Asked>),
+    Retry(Box<PendingOp>),
 }
 
 /// Of what was carried out here: in which keyspace, and that its lease held.
 #[derive(Clone)]
 pub struct Here {
-    shard: Arc<Shard>,
+    store: Arc<KeyspaceStore>,
     mark: LeaseMark,
 }
 
 impl Here {
     /// For what is carried out from `now` on.
-    pub fn new(shard: &Arc<Shard>, now: Nanos) -> Self {
-        let (shard, mark) = (Arc::clone(shard), shard.lease_mark(now));
-        Self { shard, mark }
+    pub fn new(store: &Arc<KeyspaceStore>, now: Nanos) -> Self {
+        let (store, mark) = (Arc::clone(store), store.lease_mark(now));
+        Self { store, mark }
     }
 
     /// The keyspace.
-    pub fn shard(&self) -> &Arc<Shard> {
-        &self.shard
+    pub fn store(&self) -> &Arc<KeyspaceStore> {
+        &self.store
     }
 
     /// Whether the lease has run out since: what was done then may be told to nobody.
     pub fn has_lapsed(&self, now: Nanos) -> bool {
-        self.shard.lapsed_since(self.mark, now)
+        self.store.lapsed_since(self.mark, now)
     }
 }
 
@@ -79,7 +79,7 @@ pub const LAPSED: &str = "the worker's lease ran out while it was asked";
 
 /// An operation with what belongs to it, independent of the message it came in.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct PendingOp {
     /// The sender's id.
     pub id: u64,
     /// Of which keyspace.
@@ -106,7 +106,7 @@ pub struct ExecutorCounters {
 /// Carries out operations on one node.
 pub struct Executor {
     node: Arc<Node>,
-    peers: Arc<Peers<Passed>>,
+    peers: Arc<Peers<ForwardedOp>>,
     settings: WorkerSettings,
     started: Instant,
     stopping: AtomicBool,
@@ -115,7 +115,7 @@ pub struct Executor {
 
 impl Executor {
     /// Carries operations out on `node`, and passes on over `peers`.
-    pub fn new(node: Arc<Node>, peers: Arc<Peers<Passed>>, settings: WorkerSettings) -> Self {
+    pub fn new(node: Arc<Node>, peers: Arc<Peers<ForwardedOp>>, settings: WorkerSettings) -> Self {
         let counters = Arc::default();
         Self {
             node,
@@ -133,7 +133,7 @@ impl Executor {
     }
 
     /// Connections to other workers.
-    pub fn peers(&self) -> &Arc<Peers<Passed>> {
+    pub fn peers(&self) -> &Arc<Peers<ForwardedOp>> {
         &self.peers
     }
 
@@ -192,7 +192,7 @@ impl Executor {
         item: BatchItem<'_>,
         hops: u32,
         now: Nanos,
-        late: &LateSender,
+        late: &DeferredSender,
         replies: &mut RepliesWriter,
     ) -> bool {
         if self.is_stopping() {
@@ -211,22 +211,22 @@ impl Executor {
                 condition: item.condition.0,
             },
         };
-        let shard = here.shard();
-        let asked = || Asked {
+        let store = here.store();
+        let asked = || PendingOp {
             id: item.id,
-            keyspace: Arc::clone(shard.name()),
+            keyspace: Arc::clone(store.name()),
             hops,
             operation: item.to_operation(),
         };
         let park = || -> Box<dyn Waiter> {
-            Box::new(Held {
+            Box::new(ParkedOp {
                 asked: asked(),
-                shard: Arc::clone(shard),
+                store: Arc::clone(store),
                 executor: Arc::clone(self),
                 late: late.clone(),
             })
         };
-        match shard.execute(operation, now, park) {
+        match store.execute(operation, now, park) {
             Outcome::Done(reply) => {
                 self.counters.answered.fetch_add(1, Ordering::Relaxed);
                 if self.node.is_durable(reply.after) {
@@ -247,7 +247,7 @@ impl Executor {
             }
             Outcome::NotHere => {
                 self.counters.unowned.fetch_add(1, Ordering::Relaxed);
-                replies.ended(item.id, Code::Unavailable, 0, &nobody_owns(shard, item.key));
+                replies.ended(item.id, Code::Unavailable, 0, &nobody_owns(store, item.key));
                 false
             }
         }
@@ -260,7 +260,7 @@ impl Executor {
         verb: Verb,
         reply: CoreReply,
         here: Here,
-        late: LateSender,
+        late: DeferredSender,
     ) {
         let after = reply.after;
         let answer = move |synced: Result<(), Arc<str>>| {
@@ -269,7 +269,7 @@ impl Executor {
                 Err(reason) => not_durable(verb, &reason),
             };
             // A sender whose stream has ended waits for nothing.
-            let _ = late.send(Late::Reply {
+            let _ = late.send(DeferredReply::Reply {
                 id,
                 reply,
                 hint: None,
@@ -280,11 +280,11 @@ impl Executor {
     }
 
     /// Passes an operation on to where its key is served, in the order of the calls; the answer goes to `late`.
-    fn pass_on(self: &Arc<Self>, asked: Asked, target: Target, late: LateSender) {
+    fn pass_on(self: &Arc<Self>, asked: PendingOp, target: Target, late: DeferredSender) {
         let refusal = self.may_pass_on(asked.hops, &target).err();
         let address = Arc::clone(&target.address);
         let deadline = Instant::now() + self.settings.forward_timeout;
-        let passed = Passed {
+        let passed = ForwardedOp {
             hops: asked.hops.saturating_add(1),
             asked,
             target,
@@ -325,11 +325,11 @@ impl Executor {
 }
 
 /// Says that a key has no owner.
-pub fn nobody_owns(shard: &Shard, key: &[u8]) -> String {
+pub fn nobody_owns(store: &KeyspaceStore, key: &[u8]) -> String {
     format!(
         "nobody owns key {} of keyspace {:?}",
         dstk_core::key::readable(key),
-        &**shard.name()
+        &**store.name()
     )
 }
 
@@ -384,27 +384,27 @@ fn not_durable(verb: Verb, reason: &str) -> Reply {
 }
 
 /// An operation behind a fence.
-struct Held {
-    asked: Asked,
-    shard: Arc<Shard>,
+struct ParkedOp {
+    asked: PendingOp,
+    store: Arc<KeyspaceStore>,
     executor: Arc<Executor>,
-    late: LateSender,
+    late: DeferredSender,
 }
 
-impl Waiter for Held {
+impl Waiter for ParkedOp {
     fn resume(self: Box<Self>, verdict: Verdict) {
         let id = self.asked.id;
         let reply = match verdict {
             Verdict::Done(reply) => {
                 let verb = self.asked.operation.verb;
-                let here = Here::new(&self.shard, self.executor.now());
+                let here = Here::new(&self.store, self.executor.now());
                 return self
                     .executor
                     .answer_once_durable(id, verb, reply, here, self.late);
             }
             Verdict::Unavailable(reason) => Reply::failed(Code::Unavailable, reason),
             Verdict::Retry => {
-                let _ = self.late.send(Late::Retry(Box::new(self.asked)));
+                let _ = self.late.send(DeferredReply::Retry(Box::new(self.asked)));
                 return;
             }
             // From here and not from the stream's task, so that nothing that comes later overtakes it.
@@ -413,7 +413,7 @@ impl Waiter for Held {
             }
         };
         // A sender whose stream has ended waits for nothing.
-        let _ = self.late.send(Late::Reply {
+        let _ = self.late.send(DeferredReply::Reply {
             id,
             reply,
             hint: None,
@@ -423,18 +423,18 @@ impl Waiter for Held {
 }
 
 /// An operation passed on to another worker.
-pub struct Passed {
-    asked: Asked,
+pub struct ForwardedOp {
+    asked: PendingOp,
     hops: u32,
     target: Target,
     deadline: Instant,
-    late: LateSender,
+    late: DeferredSender,
 }
 
-impl Passed {
+impl ForwardedOp {
     fn answer(self, reply: Reply, hint: Option<Hint>) {
         let hint = hint.map(Box::new);
-        let _ = self.late.send(Late::Reply {
+        let _ = self.late.send(DeferredReply::Reply {
             id: self.asked.id,
             reply,
             hint,
@@ -465,7 +465,7 @@ impl Passed {
     }
 }
 
-impl Call for Passed {
+impl Call for ForwardedOp {
     const POINTS: Option<[Point; 2]> = Some([Point::AfterPassOn, Point::BeforePassBack]);
 
     fn operation(&self) -> &Operation {
@@ -488,9 +488,9 @@ impl Call for Passed {
         self.deadline
     }
 
-    fn complete(self, ended: Ended) {
+    fn complete(self, ended: CallResult) {
         match ended {
-            Ended::Answered { reply, hints } => match reply.code {
+            CallResult::Answered { reply, hints } => match reply.code {
                 Code::Ok | Code::NoRow | Code::VersionMismatch => {
                     let key = &self.asked.operation.key;
                     // Where the worker asked has passed it on itself, its news are newer.
@@ -510,14 +510,14 @@ impl Call for Passed {
                 ),
                 _ => self.answer(reply, None),
             },
-            Ended::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
+            CallResult::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
                 self.failed(Code::Limit, &cause)
             }
-            Ended::NotSent(cause) => self.failed(Code::Unavailable, &cause),
-            Ended::Unanswered(cause) if self.asked.operation.verb == Verb::Get => {
+            CallResult::NotSent(cause) => self.failed(Code::Unavailable, &cause),
+            CallResult::Unanswered(cause) if self.asked.operation.verb == Verb::Get => {
                 self.failed(Code::Unavailable, &cause)
             }
-            Ended::Unanswered(cause) => self.failed(Code::OutcomeUnknown, &cause),
+            CallResult::Unanswered(cause) => self.failed(Code::OutcomeUnknown, &cause),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dstk_core::key::readable;
-use dstk_core::node::{Page, Scan, ScanOutcome, Shard};
+use dstk_core::node::{KeyspaceStore, Page, Scan, ScanOutcome};
 use dstk_core::partition::{Verdict, Waiter};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{BatchItem, RepliesWriter};
 use crate::connection::Cause;
-use crate::executor::{Executor, Here, LAPSED, Late, nobody_owns, wire_code};
+use crate::executor::{DeferredReply, Executor, Here, LAPSED, nobody_owns, wire_code};
 use crate::identity::{Admission, Host};
 use crate::operation::{Condition, Verb};
 use crate::replicate::{self, ReplicationCounters};
@@ -112,8 +112,8 @@ pub struct DataService {
 
 impl DataService {
     /// The keyspace of that name, or what to tell who asked for it.
-    pub(crate) fn shard(&self, keyspace: &str) -> Result<Arc<Shard>, (Code, String)> {
-        find_shard(&self.executor, keyspace)
+    pub(crate) fn store(&self, keyspace: &str) -> Result<Arc<KeyspaceStore>, (Code, String)> {
+        find_store(&self.executor, keyspace)
     }
 
     async fn single(
@@ -124,8 +124,8 @@ impl DataService {
         value: &[u8],
         condition: u64,
     ) -> RowReply {
-        let shard = match self.shard(keyspace) {
-            Ok(shard) => shard,
+        let store = match self.store(keyspace) {
+            Ok(store) => store,
             Err((code, message)) => {
                 return RowReply {
                     code: code.into(),
@@ -134,12 +134,12 @@ impl DataService {
                 };
             }
         };
-        if key.len() != shard.key_length() {
+        if key.len() != store.key_length() {
             let message = format!(
                 "key {} is {} bytes; keyspace {keyspace:?} takes {} (dstk.keys.text pads)",
                 readable(key),
                 key.len(),
-                shard.key_length(),
+                store.key_length(),
             );
             return RowReply {
                 code: Code::Invalid.into(),
@@ -158,7 +158,7 @@ impl DataService {
         loop {
             let mut replies = RepliesWriter::default();
             let now = self.executor.now();
-            let here = Here::new(&shard, now);
+            let here = Here::new(&store, now);
             let waits = self
                 .executor
                 .execute(&here, item, 0, now, &late, &mut replies);
@@ -186,12 +186,12 @@ impl DataService {
                 };
             }
             match ended.recv().await {
-                Some(Late::Reply {
+                Some(DeferredReply::Reply {
                     here: Some(here), ..
                 }) if here.has_lapsed(self.executor.now()) => {
                     return lapsed_row(verb);
                 }
-                Some(Late::Reply { reply, .. }) => {
+                Some(DeferredReply::Reply { reply, .. }) => {
                     return RowReply {
                         code: reply.code.into(),
                         version: reply.version,
@@ -199,7 +199,7 @@ impl DataService {
                         message: reply.message.into(),
                     };
                 }
-                Some(Late::Retry(_)) => {}
+                Some(DeferredReply::Retry(_)) => {}
                 None => {
                     return RowReply {
                         code: Code::Unavailable.into(),
@@ -211,8 +211,8 @@ impl DataService {
     }
 
     async fn page(&self, mut request: ScanRequest) -> ScanReply {
-        let shard = match self.shard(&request.keyspace) {
-            Ok(shard) => shard,
+        let store = match self.store(&request.keyspace) {
+            Ok(store) => store,
             Err((code, message)) => return failed_scan(code, message),
         };
         if request.limit == 0 {
@@ -235,8 +235,8 @@ impl DataService {
             };
             let (verdict, resumed) = oneshot::channel();
             let now = self.executor.now();
-            let here = Here::new(&shard, now);
-            let outcome = shard.scan(&scan, now, || Box::new(HeldScan(verdict)));
+            let here = Here::new(&store, now);
+            let outcome = store.scan(&scan, now, || Box::new(HeldScan(verdict)));
             let target = match outcome {
                 ScanOutcome::Page(page) => {
                     return match self.executor.wait_durable(page.after).await {
@@ -259,7 +259,7 @@ impl DataService {
                     } else {
                         &request.start
                     };
-                    return failed_scan(Code::Unavailable, nobody_owns(&shard, key));
+                    return failed_scan(Code::Unavailable, nobody_owns(&store, key));
                 }
                 ScanOutcome::Forward(target) => target,
                 ScanOutcome::Parked => match resumed.await {
@@ -320,10 +320,10 @@ impl DataService {
 }
 
 /// The keyspace of that name on the executor's node, or what to tell who asked for it.
-pub(crate) fn find_shard(
+pub(crate) fn find_store(
     executor: &Executor,
     keyspace: &str,
-) -> Result<Arc<Shard>, (Code, String)> {
+) -> Result<Arc<KeyspaceStore>, (Code, String)> {
     let node = executor.node();
     node.keyspace(keyspace).ok_or_else(|| {
         if node.routes_version() == 0 {
@@ -466,11 +466,11 @@ impl Data for DataService {
         let key_length = if keyspace.is_empty() {
             0
         } else {
-            let shard = self.shard(&keyspace).map_err(|(code, text)| match code {
+            let store = self.store(&keyspace).map_err(|(code, text)| match code {
                 Code::UnknownKeyspace => Status::not_found(text),
                 _ => Status::unavailable(text),
             })?;
-            shard.key_length()
+            store.key_length()
         };
         let (updates, outgoing) = mpsc::channel(MESSAGES_AHEAD);
         let (executor, stopping) = (Arc::clone(&self.executor), self.stopping.clone());

@@ -4,15 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use dstk_core::node::Shard;
+use dstk_core::node::KeyspaceStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use crate::codec::{BatchItem, CodecError, RepliesWriter, read_batch};
-use crate::executor::{Asked, Executor, Here, LAPSED, Late, LateSender};
+use crate::executor::{DeferredReply, DeferredSender, Executor, Here, LAPSED, PendingOp};
 use crate::identity::Admission;
-use crate::server::{Stopping, find_shard};
+use crate::server::{Stopping, find_store};
 use crate::wire::{Batch, Code, Replies};
 
 /// Bytes of values after which a message of replies leaves.
@@ -24,7 +24,7 @@ const REPLY_COUNT: usize = 4096;
 /// Operations after which other streams have their turn.
 const TURN: usize = 256;
 
-/// Late answers taken into one message.
+/// Deferred answers taken into one message.
 const LATE_AT_ONCE: usize = 1024;
 
 /// Refusals of one message that carry a text; the text is the same for all of them.
@@ -34,10 +34,10 @@ struct Session {
     executor: Arc<Executor>,
     replies: mpsc::Sender<Result<Replies, Status>>,
     writer: RepliesWriter,
-    late: LateSender,
+    late: DeferredSender,
     /// Operations held or passed on, whose answers are still to come.
     open: usize,
-    shard: Option<Arc<Shard>>,
+    store: Option<Arc<KeyspaceStore>>,
     /// What the answers in `writer` were made under.
     here: Vec<Here>,
 }
@@ -114,7 +114,7 @@ pub(crate) async fn serve(
         writer,
         late,
         open: 0,
-        shard: None,
+        store: None,
         here: Vec::new(),
     };
     let mut stop = std::pin::pin!(stopping.stopped());
@@ -164,14 +164,15 @@ pub(crate) async fn serve(
 impl Session {
     /// Carries out the operations of a message.
     async fn take(&mut self, batch: &Batch) -> Result<(), Gone> {
-        let named =
-            |shard: &Arc<Shard>| batch.keyspace.is_empty() || **shard.name() == *batch.keyspace;
-        let shard = match self.shard.clone().filter(named) {
-            Some(shard) => shard,
-            None => match find_shard(&self.executor, &batch.keyspace) {
-                Ok(shard) => Arc::clone(self.shard.insert(shard)),
+        let named = |store: &Arc<KeyspaceStore>| {
+            batch.keyspace.is_empty() || **store.name() == *batch.keyspace
+        };
+        let store = match self.store.clone().filter(named) {
+            Some(store) => store,
+            None => match find_store(&self.executor, &batch.keyspace) {
+                Ok(store) => Arc::clone(self.store.insert(store)),
                 Err((code, text)) => {
-                    self.shard = None;
+                    self.store = None;
                     return self.refuse(batch, code, &text).await;
                 }
             },
@@ -184,7 +185,7 @@ impl Session {
             );
             return self.refuse(batch, Code::TooLarge, &text).await;
         }
-        let items = match read_batch(batch, shard.name(), shard.key_length()) {
+        let items = match read_batch(batch, store.name(), store.key_length()) {
             Ok(items) => items,
             Err(error @ CodecError::KeyLength { .. }) => {
                 return self.refuse(batch, Code::Invalid, &error.to_string()).await;
@@ -198,13 +199,13 @@ impl Session {
             }
         };
         let now = self.executor.now();
-        let mut here = Here::new(&shard, now);
+        let mut here = Here::new(&store, now);
         for (index, item) in items.enumerate() {
             self.start(&here, item, batch.hops, now);
             if self.writer.bytes() >= REPLY_BYTES || self.writer.len() >= REPLY_COUNT {
                 self.here.push(here);
                 self.flush().await?;
-                here = Here::new(&shard, now);
+                here = Here::new(&store, now);
             }
             if index % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
@@ -231,10 +232,10 @@ impl Session {
         }
     }
 
-    fn finish(&mut self, late: Late) {
+    fn finish(&mut self, late: DeferredReply) {
         self.open -= 1;
         match late {
-            Late::Reply {
+            DeferredReply::Reply {
                 id,
                 reply,
                 hint,
@@ -246,15 +247,15 @@ impl Session {
                     self.writer.hint(*hint);
                 }
             }
-            Late::Retry(asked) => {
-                let Asked {
+            DeferredReply::Retry(asked) => {
+                let PendingOp {
                     id,
                     keyspace,
                     hops,
                     operation,
                 } = *asked;
-                match find_shard(&self.executor, &keyspace) {
-                    Ok(shard) => {
+                match find_store(&self.executor, &keyspace) {
+                    Ok(store) => {
                         let item = BatchItem {
                             id,
                             verb: operation.verb,
@@ -263,7 +264,7 @@ impl Session {
                             condition: operation.condition,
                         };
                         let now = self.executor.now();
-                        let here = Here::new(&shard, now);
+                        let here = Here::new(&store, now);
                         self.start(&here, item, hops, now);
                         self.here.push(here);
                     }

@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod keys_in;
 mod node;
+mod partition_state;
 mod range_index;
 mod routing_table;
 mod wake;
@@ -21,7 +22,9 @@ mod _core {
     #[pymodule_export]
     use crate::faults::{fault_points, set_fault_hook};
     #[pymodule_export]
-    use crate::node::{PyNode, PyPartitionState, check_data};
+    use crate::node::{PyNode, check_data};
+    #[pymodule_export]
+    use crate::partition_state::PyPartitionState;
     #[pymodule_export]
     use crate::range_index::PyRangeIndex;
     #[pymodule_export]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
-use super::cell::Cell;
 use super::following::{FollowSpec, Followed};
+use super::keyspace_store::{Holding, KeyspaceStore, not_here};
+use super::place::{Named, opened};
 use super::refusal::Refusal;
-use super::shard::{Holding, Shard, not_here};
-use crate::disk::{Disk, Journal, Position, Record};
+use super::slot::PartitionSlot;
+use crate::disk::{Position, Record};
 use crate::faults::{Point, reach};
 use crate::key::Bounds;
 use crate::partition::{
@@ -40,19 +41,19 @@ impl Node {
     ) -> Result<PartitionState, Refusal> {
         let bounds = bounds(key_length, start, end)?;
         let disk = self.context.disk_for(durable)?;
-        let shard = self.keyspace_of(keyspace, key_length)?;
+        let store = self.keyspace_of(keyspace, key_length)?;
         let (state, settled) = {
-            let mut holding = shard.holding.lock();
-            let cell = match holding.names.get(partition) {
-                Some(cell) => Arc::clone(cell),
+            let mut holding = store.holding.lock();
+            let slot = match holding.names.get(partition) {
+                Some(slot) => Arc::clone(slot),
                 None => {
-                    refuse_late(&shard, &holding, partition, &bounds, epoch)?;
-                    shard.add(&mut holding, partition, bounds.clone(), |cell| {
+                    refuse_late(&store, &holding, partition, &bounds, epoch)?;
+                    store.add(&mut holding, partition, bounds.clone(), |slot| {
                         let tree = Tree::new(key_length);
                         let load = Load::new(now, Rates::default());
                         let (sequence, log) = (sequence_before(epoch), self.context.log());
                         let journal =
-                            disk.map(|disk| opened(disk, cell, Role::Primary, epoch, sequence, ""));
+                            disk.map(|disk| opened(disk, slot, Role::Primary, epoch, sequence, ""));
                         let room = &self.context.room;
                         let held =
                             Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
@@ -60,17 +61,17 @@ impl Node {
                     })?
                 }
             };
-            let mut held = cell.partition.lock();
-            cell.refuse_older(held.epoch, epoch)?;
+            let mut held = slot.partition.lock();
+            slot.refuse_older(held.epoch, epoch)?;
             if held.role != Role::Primary {
-                return Err(cell.wrong_role(held.role, "promote it, or drop or release it first"));
+                return Err(slot.wrong_role(held.role, "promote it, or drop or release it first"));
             }
-            refuse_other_bounds(&cell, &bounds)?;
-            refuse_other_durability(&cell, &held, durable)?;
+            refuse_other_bounds(&slot, &bounds)?;
+            refuse_other_durability(&slot, &held, durable)?;
             if held.epoch != epoch {
                 held.confirm(epoch);
             }
-            (cell.state(&held, now), held.settled_at())
+            (slot.state(&held, now), held.settled_at())
         };
         self.settle(partition, settled)?;
         Ok(state)
@@ -104,33 +105,33 @@ impl Node {
             return Err(Refusal::Invalid(text));
         }
         let disk = self.context.disk_for(durable)?;
-        let shard = self.keyspace_of(keyspace, key_length)?;
-        let mut holding = shard.holding.lock();
-        let cell = match holding.names.get(partition) {
-            Some(cell) => Arc::clone(cell),
-            None => shard.add(&mut holding, partition, bounds.clone(), |cell| {
+        let store = self.keyspace_of(keyspace, key_length)?;
+        let mut holding = store.holding.lock();
+        let slot = match holding.names.get(partition) {
+            Some(slot) => Arc::clone(slot),
+            None => store.add(&mut holding, partition, bounds.clone(), |slot| {
                 let tree = Tree::new(key_length);
                 let load = Load::new(now, Rates::default());
                 let (log, room) = (self.context.log(), &self.context.room);
                 let mut held = Partition::new(Role::Loading, epoch, 0, tree, log, load, room);
                 held.share.promise(size).map_err(Refusal::Limit)?;
-                let journal = disk.map(|disk| opened(disk, cell, Role::Loading, epoch, 0, source));
+                let journal = disk.map(|disk| opened(disk, slot, Role::Loading, epoch, 0, source));
                 Ok(held.journaled(journal))
             })?,
         };
-        let mut held = cell.partition.lock();
-        cell.refuse_older(held.epoch, epoch)?;
+        let mut held = slot.partition.lock();
+        slot.refuse_older(held.epoch, epoch)?;
         if held.role == Role::Primary {
-            return Err(cell.wrong_role(held.role, "it has nothing to follow"));
+            return Err(slot.wrong_role(held.role, "it has nothing to follow"));
         }
-        refuse_other_bounds(&cell, &bounds)?;
-        refuse_other_durability(&cell, &held, durable)?;
+        refuse_other_bounds(&slot, &bounds)?;
+        refuse_other_durability(&slot, &held, durable)?;
         let runs = held
             .following
             .as_ref()
             .is_some_and(|following| following.is_from(source, source_address, source_incarnation));
         if runs && held.epoch == epoch {
-            let (state, settled) = (cell.state(&held, now), held.settled_at());
+            let (state, settled) = (slot.state(&held, now), held.settled_at());
             drop((held, holding));
             self.settle(partition, settled)?;
             return Ok(Followed { state, start: None });
@@ -145,9 +146,9 @@ impl Node {
             let (id, disk) = (journal.id, Arc::clone(&journal.disk));
             journal.turn(&Record::Gone { id });
             let named = Named {
-                keyspace: &cell.keyspace,
-                name: &cell.name,
-                bounds: &cell.bounds,
+                keyspace: &slot.keyspace,
+                name: &slot.name,
+                bounds: &slot.bounds,
             };
             held.journal = Some(opened(&disk, &named, Role::Loading, epoch, 0, source));
             held.sequence = 0;
@@ -156,10 +157,10 @@ impl Node {
         held.following = Some(following);
         held.proxying = None;
         held.write_turn(source, "");
-        cell.changed.notify_all();
+        slot.changed.notify_all();
         let start = FollowSpec {
-            keyspace: Arc::clone(&cell.keyspace),
-            partition: Arc::clone(&cell.name),
+            keyspace: Arc::clone(&slot.keyspace),
+            partition: Arc::clone(&slot.name),
             epoch,
             key_length,
             source: source.into(),
@@ -167,7 +168,7 @@ impl Node {
             source_incarnation: source_incarnation.into(),
             generation,
         };
-        let (state, settled) = (cell.state(&held, now), held.settled_at());
+        let (state, settled) = (slot.state(&held, now), held.settled_at());
         drop((held, holding));
         self.settle(partition, settled)?;
         Ok(Followed {
@@ -190,12 +191,12 @@ impl Node {
         token: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
-        self.with(keyspace, partition, |cell, held| {
-            refuse_all_but_primary(cell, held, epoch)?;
+        self.with(keyspace, partition, |slot, held| {
+            refuse_all_but_primary(slot, held, epoch)?;
             if token <= held.fence_token {
                 let text = format!(
                     "fence token {token} of partition {} is not above {}, which was granted already: look again",
-                    cell.name, held.fence_token
+                    slot.name, held.fence_token
                 );
                 return Err(Refusal::Stale(text));
             }
@@ -204,7 +205,7 @@ impl Node {
                 held.log.wake();
             }
             held.fence_token = token;
-            Ok(cell.state(held, now))
+            Ok(slot.state(held, now))
         })
     }
 
@@ -221,15 +222,15 @@ impl Node {
         token: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
-        self.with(keyspace, partition, |cell, held| {
-            refuse_all_but_primary(cell, held, epoch)?;
+        self.with(keyspace, partition, |slot, held| {
+            refuse_all_but_primary(slot, held, epoch)?;
             if token == 0 {
-                return Ok(cell.state(held, now));
+                return Ok(slot.state(held, now));
             }
             if held.fenced.is_some() && token < held.fence_token {
                 let text = format!(
                     "fence {} of partition {} stands, which is later than {token}",
-                    held.fence_token, cell.name
+                    held.fence_token, slot.name
                 );
                 return Err(Refusal::Stale(text));
             }
@@ -239,7 +240,7 @@ impl Node {
                 self.context.resumed(held.run_held());
                 held.log.wake();
             }
-            Ok(cell.state(held, now))
+            Ok(slot.state(held, now))
         })
     }
 
@@ -256,23 +257,23 @@ impl Node {
         sequence: u64,
         timeout: Duration,
     ) -> Result<PartitionState, Refusal> {
-        let cell = Arc::clone(
-            self.shard(keyspace, partition)?
+        let slot = Arc::clone(
+            self.store(keyspace, partition)?
                 .holding
                 .lock()
                 .get(keyspace, partition)?,
         );
-        let mut held = cell.partition.lock();
-        cell.refuse_older(held.epoch, epoch)?;
+        let mut held = slot.partition.lock();
+        slot.refuse_older(held.epoch, epoch)?;
         let waits = |held: &mut Partition| match &held.following {
             Some(following) if following.progress.error.is_empty() => {
                 held.role == Role::Loading || held.sequence < sequence
             }
             _ => false,
         };
-        cell.changed.wait_while_for(&mut held, waits, timeout);
+        slot.changed.wait_while_for(&mut held, waits, timeout);
         let now = held.proxying.as_ref().map_or(0, |proxying| proxying.last);
-        let (state, settled) = (cell.state(&held, now), held.settled_at());
+        let (state, settled) = (slot.state(&held, now), held.settled_at());
         drop(held);
         self.settle(partition, settled)?;
         Ok(state)
@@ -292,17 +293,17 @@ impl Node {
         digest: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
-        let state = self.with(keyspace, partition, |cell, held| {
-            cell.refuse_older(held.epoch, epoch)?;
+        let state = self.with(keyspace, partition, |slot, held| {
+            slot.refuse_older(held.epoch, epoch)?;
             let following = match (held.role, &held.following) {
-                (Role::Primary, _) if held.epoch == epoch => return Ok(cell.state(held, now)),
+                (Role::Primary, _) if held.epoch == epoch => return Ok(slot.state(held, now)),
                 (Role::Loading | Role::Following, Some(following)) => following,
-                (role, _) => return Err(cell.wrong_role(role, "only a follower can be promoted")),
+                (role, _) => return Err(slot.wrong_role(role, "only a follower can be promoted")),
             };
             if epoch == held.epoch {
                 let text = format!(
                     "epoch {epoch} is the one that partition {} follows its source in: promote it at a higher one",
-                    cell.name
+                    slot.name
                 );
                 return Err(Refusal::Stale(text));
             }
@@ -310,7 +311,7 @@ impl Node {
             if !following.progress.caught_up || held.sequence != sequence || held_digest != digest {
                 let text = format!(
                     "partition {} is {} with {} applied and digest {held_digest:016x}, not yet {sequence} with {digest:016x}",
-                    cell.name, held.role, held.sequence
+                    slot.name, held.role, held.sequence
                 );
                 return Err(Refusal::NotReady(text));
             }
@@ -319,8 +320,8 @@ impl Node {
             held.share.end_promise();
             held.write_turn("", "");
             self.context.resumed(held.run_held());
-            cell.changed.notify_all();
-            Ok(cell.state(held, now))
+            slot.changed.notify_all();
+            Ok(slot.state(held, now))
         })?;
         self.publish_own(&state, &self.context.name);
         Ok(state)
@@ -344,20 +345,20 @@ impl Node {
             return Err(Refusal::Invalid(text));
         }
         let mut rows = None;
-        let state = self.with(keyspace, partition, |cell, held| {
-            cell.refuse_older(held.epoch, epoch)?;
+        let state = self.with(keyspace, partition, |slot, held| {
+            slot.refuse_older(held.epoch, epoch)?;
             match held.role {
                 Role::Primary if epoch == held.epoch => {
                     return Err(
-                        cell.wrong_role(held.role, "it becomes proxy at a higher epoch only")
+                        slot.wrong_role(held.role, "it becomes proxy at a higher epoch only")
                     );
                 }
                 Role::Primary | Role::Proxy => {}
-                role => return Err(cell.wrong_role(role, "only a primary becomes proxy")),
+                role => return Err(slot.wrong_role(role, "only a primary becomes proxy")),
             }
             let last = held.proxying.as_ref().map_or(now, |proxying| proxying.last);
             let (to, address) = (Arc::<str>::from(to), Arc::<str>::from(to_address));
-            let target = cell.target(epoch, &to, &address);
+            let target = slot.target(epoch, &to, &address);
             (held.role, held.epoch) = (Role::Proxy, epoch);
             held.write_turn(&to, &address);
             held.proxying = Some(Proxying { to, address, last });
@@ -367,10 +368,10 @@ impl Node {
             held.log.end("the partition has moved");
             self.context
                 .resumed(held.resume_held(&Verdict::Forward(target)));
-            let empty = Tree::new(cell.bounds.key_length());
+            let empty = Tree::new(slot.bounds.key_length());
             rows = Some(std::mem::replace(&mut held.tree, empty));
             held.count();
-            Ok(cell.state(held, now))
+            Ok(slot.state(held, now))
         })?;
         rows.into_iter().for_each(drop_in_background);
         self.publish_own(&state, &state.proxy_to);
@@ -419,32 +420,32 @@ impl Node {
         roles: &[Role],
         rule: &str,
     ) -> Result<(), Refusal> {
-        let Some(shard) = self.keyspace(keyspace) else {
+        let Some(store) = self.keyspace(keyspace) else {
             return Ok(());
         };
-        let mut holding = shard.holding.lock();
-        let Some(cell) = holding.names.get(partition).cloned() else {
+        let mut holding = store.holding.lock();
+        let Some(slot) = holding.names.get(partition).cloned() else {
             return Ok(());
         };
-        let mut held = cell.partition.lock();
-        cell.refuse_older(held.epoch, epoch)?;
+        let mut held = slot.partition.lock();
+        slot.refuse_older(held.epoch, epoch)?;
         if !roles.contains(&held.role) {
-            return Err(cell.wrong_role(held.role, rule));
+            return Err(slot.wrong_role(held.role, rule));
         }
-        let next = shard.replaced(&[&cell], &[])?;
+        let next = store.replaced(&[&slot], &[])?;
         if let Some(journal) = &mut held.journal {
             let id = journal.id;
             journal.turn(&Record::Gone { id });
         }
         let settled = held.settled_at();
-        shard.cells.store(next);
+        store.slots.store(next);
         holding.names.remove(partition);
-        holding.leave(&cell.name, epoch);
+        holding.leave(&slot.name, epoch);
         holding.retired += held.load.counts;
         self.context
             .resumed(held.disconnect("the partition is no longer held"));
-        let rows = std::mem::replace(&mut held.tree, Tree::new(shard.key_length));
-        cell.changed.notify_all();
+        let rows = std::mem::replace(&mut held.tree, Tree::new(store.key_length));
+        slot.changed.notify_all();
         drop((held, holding));
         drop_in_background(rows);
         self.settle(partition, settled)
@@ -466,86 +467,27 @@ impl Node {
         &self,
         keyspace: &str,
         partition: &str,
-        act: impl FnOnce(&Cell, &mut Partition) -> Result<T, Refusal>,
+        act: impl FnOnce(&PartitionSlot, &mut Partition) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let shard = self.shard(keyspace, partition)?;
+        let store = self.store(keyspace, partition)?;
         let (done, settled) = {
-            let holding = shard.holding.lock();
-            let cell = holding.get(keyspace, partition)?;
-            let mut held = cell.partition.lock();
-            (act(cell, &mut held)?, held.settled_at())
+            let holding = store.holding.lock();
+            let slot = holding.get(keyspace, partition)?;
+            let mut held = slot.partition.lock();
+            (act(slot, &mut held)?, held.settled_at())
         };
         self.settle(partition, settled)?;
         Ok(done)
     }
 
-    pub(super) fn shard(&self, keyspace: &str, partition: &str) -> Result<Arc<Shard>, Refusal> {
+    pub(super) fn store(
+        &self,
+        keyspace: &str,
+        partition: &str,
+    ) -> Result<Arc<KeyspaceStore>, Refusal> {
         self.keyspace(keyspace)
             .ok_or_else(|| not_here(keyspace, partition))
     }
-}
-
-impl Shard {
-    /// Holds another partition: the one that `partition` makes, once it is certain that there is a place for it.
-    pub(super) fn add(
-        &self,
-        holding: &mut Holding,
-        name: &str,
-        bounds: Bounds,
-        partition: impl FnOnce(&Named<'_>) -> Result<Partition, Refusal>,
-    ) -> Result<Arc<Cell>, Refusal> {
-        let cells = self.cells.load_full();
-        let overlapping = cells.overlapping(&bounds.start, bounds.end());
-        if let Some(other) = cells.range(overlapping).next() {
-            let other = other.value;
-            let role = other.partition.lock().role;
-            let text = format!(
-                "range {bounds} of partition {name} overlaps {}, {} here with {}: have that one gone first",
-                other.name, role, other.bounds
-            );
-            return Err(Refusal::WrongRole(text));
-        }
-        let named = Named {
-            keyspace: &self.name,
-            name,
-            bounds: &bounds,
-        };
-        let partition = partition(&named)?;
-        let cell = Cell::new(&self.name, name, bounds, partition);
-        self.cells.store(self.replaced(&[], &[Arc::clone(&cell)])?);
-        holding
-            .names
-            .insert(Arc::clone(&cell.name), Arc::clone(&cell));
-        Ok(cell)
-    }
-}
-
-/// What a partition is called, before it is there.
-pub(super) struct Named<'a> {
-    keyspace: &'a str,
-    name: &'a str,
-    bounds: &'a Bounds,
-}
-
-fn opened(
-    disk: &Arc<Disk>,
-    named: &Named<'_>,
-    role: Role,
-    epoch: u64,
-    sequence: u64,
-    peer: &str,
-) -> Journal {
-    Journal::open(disk, |id| Record::Open {
-        id,
-        keyspace: named.keyspace,
-        name: named.name,
-        start: &named.bounds.start,
-        end: named.bounds.end().unwrap_or_default(),
-        role: role as u8,
-        epoch,
-        sequence,
-        peer,
-    })
 }
 
 impl Partition {
@@ -583,7 +525,7 @@ pub(super) fn bounds(key_length: usize, start: &[u8], end: &[u8]) -> Result<Boun
 
 /// A serve of what is not held, from empty, that was under way for so long that its time is over.
 fn refuse_late(
-    shard: &Shard,
+    store: &KeyspaceStore,
     holding: &Holding,
     partition: &str,
     bounds: &Bounds,
@@ -595,7 +537,7 @@ fn refuse_late(
         );
         return Err(Refusal::Stale(text));
     }
-    if let Some(route) = shard
+    if let Some(route) = store
         .route(&bounds.start)
         .filter(|route| route.epoch > epoch)
     {
@@ -608,13 +550,17 @@ fn refuse_late(
     Ok(())
 }
 
-fn refuse_other_durability(cell: &Cell, held: &Partition, durable: bool) -> Result<(), Refusal> {
+fn refuse_other_durability(
+    slot: &PartitionSlot,
+    held: &Partition,
+    durable: bool,
+) -> Result<(), Refusal> {
     if held.journal.is_some() == durable {
         return Ok(());
     }
     let text = format!(
         "partition {} is {} here: the durability of a keyspace never changes",
-        cell.name,
+        slot.name,
         if durable {
             "in memory alone"
         } else {
@@ -624,25 +570,25 @@ fn refuse_other_durability(cell: &Cell, held: &Partition, durable: bool) -> Resu
     Err(Refusal::Invalid(text))
 }
 
-fn refuse_other_bounds(cell: &Cell, bounds: &Bounds) -> Result<(), Refusal> {
-    if *cell.bounds == *bounds {
+fn refuse_other_bounds(slot: &PartitionSlot, bounds: &Bounds) -> Result<(), Refusal> {
+    if *slot.bounds == *bounds {
         return Ok(());
     }
     let text = format!(
         "partition {} covers {} here, not {bounds}: ranges never change",
-        cell.name, cell.bounds
+        slot.name, slot.bounds
     );
     Err(Refusal::Invalid(text))
 }
 
 pub(super) fn refuse_all_but_primary(
-    cell: &Cell,
+    slot: &PartitionSlot,
     held: &Partition,
     epoch: u64,
 ) -> Result<(), Refusal> {
-    cell.refuse_older(held.epoch, epoch)?;
+    slot.refuse_older(held.epoch, epoch)?;
     if held.role != Role::Primary {
-        return Err(cell.wrong_role(held.role, "this takes a primary"));
+        return Err(slot.wrong_role(held.role, "this takes a primary"));
     }
-    cell.refuse_other(held.epoch, epoch)
+    slot.refuse_other(held.epoch, epoch)
 }

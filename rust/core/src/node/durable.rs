@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Node;
-use super::cell::Cell;
 use super::context::Context;
+use super::keyspace_store::KeyspaceStore;
 use super::membership::Membership;
 use super::refusal::Refusal;
 use super::settings::Settings;
-use super::shard::Shard;
+use super::slot::PartitionSlot;
 use crate::disk::{
     CheckpointPart, Description, Disk, DiskError, DiskSettings, Held, Origin, Position, Record,
     Synced,
@@ -78,7 +78,7 @@ impl Node {
 
     fn resume(&self, found: Held) -> Result<(), Refusal> {
         let about = found.about;
-        let shard = self.keyspace_of(&about.keyspace, about.bounds.key_length())?;
+        let store = self.keyspace_of(&about.keyspace, about.bounds.key_length())?;
         let disk = self.context.disk_for(true)?;
         let journal = disk.map(|disk| disk.journal(found.id, found.opened, found.position));
         let load = Load::new(0, Rates::default());
@@ -109,9 +109,9 @@ impl Node {
             }
             Role::Disconnected => return Ok(()),
         }
-        let mut holding = shard.holding.lock();
+        let mut holding = store.holding.lock();
         let bounds = (*about.bounds).clone();
-        shard
+        store
             .add(&mut holding, &about.name, bounds, |_| Ok(held))
             .map(drop)
     }
@@ -128,13 +128,13 @@ impl Node {
         // No keyspace comes, no action runs and no term is noted meanwhile, so what is listed is of one moment. Rows are
         // written on.
         let adding = self.adding.lock();
-        let shards: Vec<Arc<Shard>> = self.shards.load().values().cloned().collect();
-        let holdings: Vec<_> = shards.iter().map(|shard| shard.holding.lock()).collect();
+        let stores: Vec<Arc<KeyspaceStore>> = self.stores.load().values().cloned().collect();
+        let holdings: Vec<_> = stores.iter().map(|store| store.holding.lock()).collect();
         let seen = self.context.term.lock();
         let (now, next_id, term) = (disk.wal.appended(), disk.next_id(), seen.0);
         drop((seen, adding));
-        let cells = holdings.iter().flat_map(|holding| holding.names.values());
-        let parts = cells.filter_map(saved).collect();
+        let slots = holdings.iter().flat_map(|holding| holding.names.values());
+        let parts = slots.filter_map(saved).collect();
         drop(holdings);
         disk.checkpointer.save(parts, next_id, term, now)?;
         self.checkpoints.made.fetch_add(1, Ordering::Relaxed);
@@ -236,8 +236,8 @@ impl Node {
     }
 }
 
-fn saved(cell: &Arc<Cell>) -> Option<CheckpointPart> {
-    let held = cell.partition.lock();
+fn saved(slot: &Arc<PartitionSlot>) -> Option<CheckpointPart> {
+    let held = slot.partition.lock();
     let journal = held.journal.as_ref()?;
     let (peer, address) = match (&held.following, &held.proxying) {
         (Some(following), _) => (following.progress.source.clone(), String::new()),
@@ -248,9 +248,9 @@ fn saved(cell: &Arc<Cell>) -> Option<CheckpointPart> {
     Some(CheckpointPart {
         id: journal.id,
         about: Description {
-            keyspace: Arc::clone(&cell.keyspace),
-            name: Arc::clone(&cell.name),
-            bounds: Arc::clone(&cell.bounds),
+            keyspace: Arc::clone(&slot.keyspace),
+            name: Arc::clone(&slot.name),
+            bounds: Arc::clone(&slot.bounds),
             role: held.role,
             epoch: held.epoch,
             sequence: held.sequence,

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::Node;
 use super::action::bounds;
-use super::cell::Cell;
+use super::slot::PartitionSlot;
 use crate::digest::{encode, range_digests, rows_a_range};
 use crate::log::Effect;
 use crate::partition::{Partition, PartitionState, ROW_BYTES};
@@ -63,7 +63,7 @@ pub enum FollowError {
 /// What does not fit ends the stream: it is noted as the partition's `error`, and the network may start anew with
 /// [`Node::follow_stream`], which sends only what differs.
 pub struct FollowStream {
-    cell: Arc<Cell>,
+    slot: Arc<PartitionSlot>,
     generation: u64,
 }
 
@@ -74,8 +74,8 @@ impl Node {
     /// `Superseded` when the partition does not want this stream any more.
     pub fn follow_stream(&self, spec: &FollowSpec) -> Result<FollowStream, FollowError> {
         let gone = || FollowError::Superseded(spec.partition.to_string());
-        let shard = self.keyspace(&spec.keyspace).ok_or_else(gone)?;
-        let cell = shard
+        let store = self.keyspace(&spec.keyspace).ok_or_else(gone)?;
+        let slot = store
             .holding
             .lock()
             .names
@@ -83,7 +83,7 @@ impl Node {
             .cloned()
             .ok_or_else(gone)?;
         let stream = FollowStream {
-            cell,
+            slot,
             generation: spec.generation,
         };
         stream.with(|partition| {
@@ -103,9 +103,9 @@ impl FollowStream {
         if held.is_empty() {
             return Ok(Vec::new());
         }
-        let key_length = self.cell.bounds.key_length();
+        let key_length = self.slot.bounds.key_length();
         let target_rows = rows_a_range(held.rows(), key_length);
-        let digests = range_digests(&held, &self.cell.bounds, target_rows);
+        let digests = range_digests(&held, &self.slot.bounds, target_rows);
         drop_in_background(held);
         Ok(encode(&digests, key_length))
     }
@@ -124,14 +124,14 @@ impl FollowStream {
 
     /// DropRange: rows of `[start, end)` come anew. `end` empty: no end.
     pub fn drop_range(&self, start: &[u8], end: &[u8]) -> Result<(), FollowError> {
-        let key_length = self.cell.bounds.key_length();
+        let key_length = self.slot.bounds.key_length();
         let range = bounds(key_length, start, end).map_err(|refusal| refusal.to_string());
         let old = self.with(|partition| {
             let range = range?;
-            if self.cell.bounds.covers(&range) {
+            if self.slot.bounds.covers(&range) {
                 partition.drop_range(range)
             } else {
-                Err(format!("range {range} is not inside {}", self.cell.bounds))
+                Err(format!("range {range} is not inside {}", self.slot.bounds))
             }
         })?;
         drop_in_background(old);
@@ -146,7 +146,7 @@ impl FollowStream {
     /// SnapshotEnd: verifies rows and digest; the partition is following from here on.
     pub fn end_snapshot(&self, sequence: u64, rows: u64, digest: u64) -> Result<(), FollowError> {
         self.with(|partition| partition.end_snapshot(sequence, rows, digest))?;
-        self.cell.changed.notify_all();
+        self.slot.changed.notify_all();
         Ok(())
     }
 
@@ -157,10 +157,10 @@ impl FollowStream {
         effects: impl IntoIterator<Item = Effect>,
     ) -> Result<u64, FollowError> {
         let applied = self.with(|partition| {
-            partition.apply_all(first, &self.cell.bounds, effects)?;
+            partition.apply_all(first, &self.slot.bounds, effects)?;
             Ok(partition.sequence)
         })?;
-        self.cell.changed.notify_all();
+        self.slot.changed.notify_all();
         Ok(applied)
     }
 
@@ -179,13 +179,13 @@ impl FollowStream {
         &self,
         act: impl FnOnce(&mut Partition) -> Result<T, String>,
     ) -> Result<T, FollowError> {
-        let mut partition = self.cell.partition.lock();
+        let mut partition = self.slot.partition.lock();
         let generation = partition
             .following
             .as_ref()
             .map(|following| following.generation);
         if generation != Some(self.generation) {
-            return Err(FollowError::Superseded(self.cell.name.to_string()));
+            return Err(FollowError::Superseded(self.slot.name.to_string()));
         }
         if let Some(following) = &partition.following
             && following.progress.no_room
@@ -193,13 +193,13 @@ impl FollowStream {
             return Err(FollowError::NoRoom(following.progress.error.clone()));
         }
         act(&mut partition).map_err(|error| {
-            self.cell.changed.notify_all();
+            self.slot.changed.notify_all();
             let no_room = |partition: &Partition| {
                 let following = partition.following.as_ref();
                 following.is_some_and(|following| following.progress.no_room)
             };
             if no_room(&partition) {
-                let rows = partition.yield_room(&self.cell.bounds, &error);
+                let rows = partition.yield_room(&self.slot.bounds, &error);
                 rows.into_iter().for_each(drop_in_background);
                 return FollowError::NoRoom(error);
             }

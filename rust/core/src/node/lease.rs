@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::cell::Cell;
 use super::refusal::Refusal;
-use super::{Node, Shard};
+use super::slot::PartitionSlot;
+use super::{KeyspaceStore, Node};
 use crate::partition::{Nanos, Role};
 use crate::sync::atomic::Ordering;
 
@@ -20,8 +20,8 @@ impl Node {
         key_length: usize,
         lease: Nanos,
     ) -> Result<(), Refusal> {
-        let shard = self.keyspace_of(keyspace, key_length)?;
-        shard.lease.store(lease, Ordering::Relaxed);
+        let store = self.keyspace_of(keyspace, key_length)?;
+        store.lease.store(lease, Ordering::Relaxed);
         Ok(())
     }
 
@@ -45,10 +45,10 @@ impl Node {
 
     fn fence_lapsed(&self, now: Nanos) -> usize {
         let mut lapsed = 0;
-        for shard in self.shards.load().values() {
-            if !shard.is_leased(now) {
-                let cells = shard.cells.load_full();
-                lapsed += cells.iter().filter(|piece| fence(piece.value, now)).count();
+        for store in self.stores.load().values() {
+            if !store.is_leased(now) {
+                let slots = store.slots.load_full();
+                lapsed += slots.iter().filter(|piece| fence(piece.value, now)).count();
             }
         }
         if lapsed > 0 {
@@ -70,7 +70,7 @@ pub struct LeaseMark {
     lapses: u64,
 }
 
-impl Shard {
+impl KeyspaceStore {
     /// What [`lapsed_since`](Self::lapsed_since) compares with: to be taken before an operation is carried out.
     pub fn lease_mark(&self, now: Nanos) -> LeaseMark {
         LeaseMark {
@@ -93,8 +93,8 @@ impl Shard {
 }
 
 /// Whether it served until now.
-fn fence(cell: &Arc<Cell>, now: Nanos) -> bool {
-    let mut held = cell.partition.lock();
+fn fence(slot: &Arc<PartitionSlot>, now: Nanos) -> bool {
+    let mut held = slot.partition.lock();
     if held.role != Role::Primary || held.fenced.is_some() {
         return false;
     }

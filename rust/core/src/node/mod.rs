@@ -5,26 +5,28 @@
 //! the operator's term. Requests take one partition's lock and nothing else.
 
 mod action;
-mod cell;
 mod context;
 mod durable;
-mod flip;
 mod following;
+mod keyspace_store;
 mod lease;
 mod membership;
 mod observe;
+mod place;
 mod refusal;
 mod replication;
+mod reshape;
 mod routes;
 mod scan;
 mod settings;
-mod shard;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use crate::log::Wake;
 pub use following::{FollowError, FollowSpec, FollowStream, Followed};
+pub use keyspace_store::{KeyspaceStore, Outcome};
 pub use lease::LeaseMark;
 pub use observe::{Counters, PartitionLoad};
 pub use refusal::Refusal;
@@ -32,7 +34,6 @@ pub use replication::{LogReader, Next, SnapshotPlan, SourceState};
 pub use routes::{KeyspaceRoutes, Loss, Route, RoutesUpdate, RoutesWake, RoutesWatch};
 pub use scan::{Page, Scan, ScanOutcome};
 pub use settings::{SettingError, Settings};
-pub use shard::{Outcome, Shard};
 
 use context::Context;
 use membership::Membership;
@@ -45,7 +46,7 @@ use crate::sync::{ArcSwap, Mutex};
 /// What a worker holds.
 pub struct Node {
     context: Arc<Context>,
-    shards: ArcSwap<BTreeMap<Arc<str>, Arc<Shard>>>,
+    stores: ArcSwap<BTreeMap<Arc<str>, Arc<KeyspaceStore>>>,
     /// Taken to add a keyspace.
     adding: Mutex<()>,
     routes: Routes,
@@ -67,7 +68,7 @@ impl Node {
     fn with_context(context: Arc<Context>, membership: Membership) -> Self {
         Self {
             context,
-            shards: ArcSwap::default(),
+            stores: ArcSwap::default(),
             adding: Mutex::default(),
             routes: Routes::default(),
             splits: AtomicU64::new(0),
@@ -103,34 +104,34 @@ impl Node {
     }
 
     /// A keyspace that this node holds a partition of, or has routes for.
-    pub fn keyspace(&self, name: &str) -> Option<Arc<Shard>> {
-        self.shards.load().get(name).cloned()
+    pub fn keyspace(&self, name: &str) -> Option<Arc<KeyspaceStore>> {
+        self.stores.load().get(name).cloned()
     }
 
     /// The same, made if it is not there.
-    fn keyspace_of(&self, name: &str, key_length: usize) -> Result<Arc<Shard>, Refusal> {
+    fn keyspace_of(&self, name: &str, key_length: usize) -> Result<Arc<KeyspaceStore>, Refusal> {
         let _adding = self.adding.lock();
-        if let Some(shard) = self.keyspace(name) {
-            if shard.key_length == key_length {
-                return Ok(shard);
+        if let Some(store) = self.keyspace(name) {
+            if store.key_length == key_length {
+                return Ok(store);
             }
-            if shard.holds_any() {
+            if store.holds_any() {
                 let text = format!(
                     "worker {} holds partitions of an earlier keyspace {name} with keys of {} bytes, not {key_length}: \
                      a key length never changes",
                     self.name(),
-                    shard.key_length
+                    store.key_length
                 );
                 return Err(Refusal::Invalid(text));
             }
             // Nothing is left of a keyspace of this name that was deleted.
         }
-        let cells =
+        let slots =
             RangeMap::new(key_length).map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let shard = Arc::new(Shard::new(&self.context, name, key_length, cells));
-        let mut shards = BTreeMap::clone(&self.shards.load());
-        shards.insert(Arc::clone(&shard.name), Arc::clone(&shard));
-        self.shards.store(Arc::new(shards));
-        Ok(shard)
+        let store = Arc::new(KeyspaceStore::new(&self.context, name, key_length, slots));
+        let mut stores = BTreeMap::clone(&self.stores.load());
+        stores.insert(Arc::clone(&store.name), Arc::clone(&store));
+        self.stores.store(Arc::new(stores));
+        Ok(store)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Node;
-use super::cell::Cell;
+use super::keyspace_store::{Holding, KeyspaceStore};
 use super::refusal::Refusal;
-use super::shard::{Holding, Shard};
+use super::slot::PartitionSlot;
 use crate::partition::{Counts, Nanos, Partition, PartitionState, ROW_BYTES, Role, Verdict};
 use crate::sync::atomic::Ordering;
 use crate::tree::drop_in_background;
@@ -56,13 +56,13 @@ impl Node {
         now: Nanos,
     ) -> Result<Vec<PartitionState>, Refusal> {
         let mut settled = 0;
-        let mut state = |cell: &Arc<Cell>| {
-            let held = cell.partition.lock();
+        let mut state = |slot: &Arc<PartitionSlot>| {
+            let held = slot.partition.lock();
             settled = held.settled_at().max(settled);
-            (held.role != Role::Disconnected).then(|| cell.state(&held, now))
+            (held.role != Role::Disconnected).then(|| slot.state(&held, now))
         };
         let states = match partitions {
-            None => self.cells().iter().filter_map(state).collect(),
+            None => self.slots().iter().filter_map(state).collect(),
             Some(names) => self.states_of(names, &mut state),
         };
         self.context.settle(settled)?;
@@ -72,11 +72,11 @@ impl Node {
     fn states_of(
         &self,
         names: &[&str],
-        mut state: impl FnMut(&Arc<Cell>) -> Option<PartitionState>,
+        mut state: impl FnMut(&Arc<PartitionSlot>) -> Option<PartitionState>,
     ) -> Vec<PartitionState> {
         let mut states = Vec::with_capacity(names.len());
-        for shard in self.shards.load().values() {
-            let holding = shard.holding.lock();
+        for store in self.stores.load().values() {
+            let holding = store.holding.lock();
             states.extend(
                 names
                     .iter()
@@ -90,8 +90,8 @@ impl Node {
     /// What every partition costs.
     pub fn loads(&self, now: Nanos) -> Vec<PartitionLoad> {
         let half_life = self.context.settings.load_half_life_seconds;
-        let load = |cell: &Arc<Cell>| {
-            let mut held = cell.partition.lock();
+        let load = |slot: &Arc<PartitionSlot>| {
+            let mut held = slot.partition.lock();
             let rates = held.load.rates(now, half_life);
             let total = held.tree.total();
             let sequence = held.sequence;
@@ -101,8 +101,8 @@ impl Node {
             };
             let halves = (total.rows >= 2).then(|| held.tree.key_at(total.rows / 2));
             (held.role != Role::Disconnected).then(|| PartitionLoad {
-                keyspace: Arc::clone(&cell.keyspace),
-                partition: Arc::clone(&cell.name),
+                keyspace: Arc::clone(&slot.keyspace),
+                partition: Arc::clone(&slot.name),
                 epoch: held.epoch,
                 rows: total.rows,
                 bytes: total.bytes,
@@ -111,12 +111,12 @@ impl Node {
                 bytes_per_second: rates.bytes,
                 median_key: halves.flatten(),
                 role: held.role,
-                key_length: cell.bounds.key_length(),
+                key_length: slot.bounds.key_length(),
                 durable: held.journal.is_some(),
                 sequence,
             })
         };
-        self.cells().iter().filter_map(load).collect()
+        self.slots().iter().filter_map(load).collect()
     }
 
     /// Bytes that rows may take (0: no bound), take, copies included, and that copies on their way are still to take.
@@ -132,11 +132,11 @@ impl Node {
         if !room.was_short() && room.excess().is_none() {
             return false;
         }
-        let bytes = |cell: &Arc<Cell>| copied(&cell.partition.lock());
-        let Some(cell) = self.cells().into_iter().max_by_key(bytes) else {
+        let bytes = |slot: &Arc<PartitionSlot>| copied(&slot.partition.lock());
+        let Some(slot) = self.slots().into_iter().max_by_key(bytes) else {
             return false;
         };
-        let mut held = cell.partition.lock();
+        let mut held = slot.partition.lock();
         let bytes = copied(&held);
         if bytes == 0 {
             return false;
@@ -145,8 +145,8 @@ impl Node {
             "rows that are served have taken the room of this copy of {bytes} bytes: {}",
             room.refusal(ROW_BYTES)
         );
-        let rows = held.yield_room(&cell.bounds, &why);
-        cell.changed.notify_all();
+        let rows = held.yield_room(&slot.bounds, &why);
+        slot.changed.notify_all();
         drop(held);
         rows.into_iter().for_each(drop_in_background);
         true
@@ -164,8 +164,8 @@ impl Node {
         let seconds = self.context.settings.hold_seconds;
         let reason =
             format!("held for {seconds} s while its partition was about to move: try again");
-        let expire = |cell: &Arc<Cell>| cell.partition.lock().expire_held(latest, &reason);
-        let expired = self.cells().iter().map(expire).sum();
+        let expire = |slot: &Arc<PartitionSlot>| slot.partition.lock().expire_held(latest, &reason);
+        let expired = self.slots().iter().map(expire).sum();
         self.context.resumed(expired);
         expired
     }
@@ -173,8 +173,8 @@ impl Node {
     /// Gives [`Verdict::Unavailable`] to all held requests: the worker stops. How many they were.
     pub fn refuse_held(&self, reason: &str) -> usize {
         let verdict = Verdict::Unavailable(reason.into());
-        let refuse = |cell: &Arc<Cell>| cell.partition.lock().resume_held(&verdict);
-        let refused = self.cells().iter().map(refuse).sum();
+        let refuse = |slot: &Arc<PartitionSlot>| slot.partition.lock().resume_held(&verdict);
+        let refused = self.slots().iter().map(refuse).sum();
         self.context.resumed(refused);
         refused
     }
@@ -182,8 +182,8 @@ impl Node {
     /// Monotonic counters (`…_total`) and gauges by name, for /metrics; those of partitions over all keyspaces.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut tally = Tally::default();
-        for shard in self.shards.load().values() {
-            tally.add(&shard.holding.lock());
+        for store in self.stores.load().values() {
+            tally.add(&store.holding.lock());
         }
         let mut counters = tally.counters();
         counters.extend([
@@ -207,22 +207,22 @@ impl Node {
 
     /// Of [`Node::counters`] those of partitions, each keyspace's own.
     pub fn keyspace_counters(&self) -> Vec<(Arc<str>, Counters)> {
-        let of_shard = |(keyspace, shard): (&Arc<str>, &Arc<Shard>)| {
+        let of_shard = |(keyspace, store): (&Arc<str>, &Arc<KeyspaceStore>)| {
             let mut tally = Tally::default();
-            tally.add(&shard.holding.lock());
+            tally.add(&store.holding.lock());
             (Arc::clone(keyspace), tally.counters())
         };
-        self.shards.load().iter().map(of_shard).collect()
+        self.stores.load().iter().map(of_shard).collect()
     }
 
-    fn cells(&self) -> Vec<Arc<Cell>> {
-        let shards = self.shards.load();
-        let cells = |cells: &crate::index::RangeMap<Arc<Cell>>| -> Vec<_> {
-            cells.iter().map(|piece| Arc::clone(piece.value)).collect()
+    fn slots(&self) -> Vec<Arc<PartitionSlot>> {
+        let stores = self.stores.load();
+        let slots = |slots: &crate::index::RangeMap<Arc<PartitionSlot>>| -> Vec<_> {
+            slots.iter().map(|piece| Arc::clone(piece.value)).collect()
         };
-        shards
+        stores
             .values()
-            .flat_map(|shard| cells(&shard.cells.load()))
+            .flat_map(|store| slots(&store.slots.load()))
             .collect()
     }
 }
@@ -243,8 +243,8 @@ impl Tally {
     /// To be called with the lock, so that nothing is counted twice or not at all while it is replaced.
     fn add(&mut self, holding: &Holding) {
         self.counts += holding.retired;
-        for cell in holding.names.values() {
-            let held = cell.partition.lock();
+        for slot in holding.names.values() {
+            let held = slot.partition.lock();
             self.counts += held.load.counts;
             *self.roles.entry(held.role as u8).or_default() += 1;
             let total = held.tree.total();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Node;
 use super::action::refuse_all_but_primary;
-use super::cell::Cell;
 use super::context::Context;
 use super::refusal::Refusal;
+use super::slot::PartitionSlot;
 use crate::digest::{decode, differing};
 use crate::key::Bounds;
 use crate::log::{Effect, LogBatch, Read, ReaderId, Wake, prefix};
@@ -39,7 +39,7 @@ pub struct SnapshotPlan {
 /// The source's end of a stream. Dropped, it lets the log go.
 pub struct LogReader {
     context: Arc<Context>,
-    cell: Arc<Cell>,
+    slot: Arc<PartitionSlot>,
     id: ReaderId,
     /// Entries of a segment that was loaded, with the sequence of the first.
     loaded: VecDeque<Effect>,
@@ -80,44 +80,44 @@ impl Node {
         epoch: u64,
         digests: &[u8],
     ) -> Result<SnapshotPlan, Refusal> {
-        let shard = self.shard(keyspace, partition)?;
-        let cell = Arc::clone(shard.holding.lock().get(keyspace, partition)?);
+        let store = self.store(keyspace, partition)?;
+        let slot = Arc::clone(store.holding.lock().get(keyspace, partition)?);
         let theirs = match digests {
             [] => None,
             bytes => Some(
-                decode(bytes, shard.key_length)
+                decode(bytes, store.key_length)
                     .map_err(|error| Refusal::Invalid(error.to_string()))?,
             ),
         };
         let (snapshot, sequence, id) = {
-            let mut held = cell.partition.lock();
-            refuse_all_but_primary(&cell, &held, epoch)?;
+            let mut held = slot.partition.lock();
+            refuse_all_but_primary(&slot, &held, epoch)?;
             self.context.take_reader()?;
             let sequence = held.sequence;
             (held.tree.clone(), sequence, held.log.open(sequence))
         };
         let reader = LogReader {
             context: Arc::clone(&self.context),
-            cell: Arc::clone(&cell),
+            slot: Arc::clone(&slot),
             id,
             loaded: VecDeque::new(),
             first: sequence + 1,
         };
-        let mut ranges = vec![(*cell.bounds).clone()];
+        let mut ranges = vec![(*slot.bounds).clone()];
         if let Some(theirs) = theirs {
             let covers = theirs
                 .first()
-                .is_some_and(|first| first.start == cell.bounds.start)
+                .is_some_and(|first| first.start == slot.bounds.start)
                 && theirs
                     .last()
-                    .is_some_and(|last| last.end == cell.bounds.end)
+                    .is_some_and(|last| last.end == slot.bounds.end)
                 && theirs
                     .windows(2)
                     .all(|pair| pair[0].end.as_ref() == Some(&pair[1].start));
             if !covers {
                 let text = format!(
                     "the follower's range digests do not cover {} without gaps",
-                    cell.bounds
+                    slot.bounds
                 );
                 return Err(Refusal::Invalid(text));
             }
@@ -165,7 +165,7 @@ impl Context {
 impl LogReader {
     /// Sets what is called when there is something new after [`Next::Empty`]; called once at once.
     pub fn set_wake(&mut self, wake: Wake) {
-        self.cell.partition.lock().log.set_wake(self.id, wake);
+        self.slot.partition.lock().log.set_wake(self.id, wake);
     }
 
     /// The next effects, about `max_bytes` of them and at least one. May read from the spill file: not under a lock.
@@ -174,7 +174,7 @@ impl LogReader {
             return self.next_loaded(max_bytes);
         }
         let (read, garbage) = {
-            let mut held = self.cell.partition.lock();
+            let mut held = self.slot.partition.lock();
             (held.log.read(self.id, max_bytes), held.log.take_garbage())
         };
         drop(garbage);
@@ -184,7 +184,7 @@ impl LogReader {
             Read::Ended(reason) => Next::Ended(reason),
             Read::Segment(segment, from) => match segment.load(from) {
                 Ok(effects) => {
-                    self.cell
+                    self.slot
                         .partition
                         .lock()
                         .log
@@ -210,7 +210,7 @@ impl LogReader {
 
     /// The follower has applied up to `sequence`.
     pub fn acknowledge(&mut self, sequence: u64) {
-        self.cell
+        self.slot
             .partition
             .lock()
             .log
@@ -219,7 +219,7 @@ impl LogReader {
 
     /// Where the source is now; none when it is no longer primary.
     pub fn source_state(&self) -> Option<SourceState> {
-        let held = self.cell.partition.lock();
+        let held = self.slot.partition.lock();
         (held.role == Role::Primary).then_some(SourceState {
             sequence: held.sequence,
             fenced: held.fenced.is_some(),
@@ -228,7 +228,7 @@ impl LogReader {
 
     fn close(&self) {
         let garbage = {
-            let mut held = self.cell.partition.lock();
+            let mut held = self.slot.partition.lock();
             held.log.close(self.id);
             held.log.take_garbage()
         };

@@ -132,12 +132,12 @@ impl Node {
     pub fn apply_routes(&self, update: &RoutesUpdate) -> Result<(), Refusal> {
         let holds_another = |routes: &&KeyspaceRoutes| {
             self.keyspace(&routes.keyspace)
-                .is_some_and(|shard| shard.key_length != routes.key_length && shard.holds_any())
+                .is_some_and(|store| store.key_length != routes.key_length && store.holds_any())
         };
         let others: Vec<_> = update.keyspaces.iter().filter(holds_another).collect();
         for other in &others {
-            if let Some(shard) = self.keyspace(&other.keyspace) {
-                shard.routes.store(None);
+            if let Some(store) = self.keyspace(&other.keyspace) {
+                store.routes.store(None);
             }
         }
         self.change_routes(|known| {
@@ -182,9 +182,9 @@ impl Node {
 
     /// A partition that has no route any more was deleted: one that is made anew under its name begins at epoch 1.
     fn forget_left(&self) {
-        for shard in self.shards.load().values() {
-            let mut holding = shard.holding.lock();
-            if let Some(routes) = shard
+        for store in self.stores.load().values() {
+            let mut holding = store.holding.lock();
+            if let Some(routes) = store
                 .routes
                 .load_full()
                 .filter(|_| !holding.left.is_empty())
@@ -273,15 +273,15 @@ impl Node {
             if changed.is_empty() && as_many && same && version != 0 {
                 return Ok(());
             }
-            let shards = changed
+            let stores = changed
                 .iter()
                 .map(|(name, table)| self.keyspace_of(name, table.key_length()));
-            let shards = shards.collect::<Result<Vec<_>, _>>()?;
+            let stores = stores.collect::<Result<Vec<_>, _>>()?;
             self.context
                 .addresses
                 .store(Arc::new(new.addresses.clone()));
-            for (shard, (_, table)) in shards.iter().zip(&changed) {
-                shard.routes.store(Some(Arc::new((*table).clone())));
+            for (store, (_, table)) in stores.iter().zip(&changed) {
+                store.routes.store(Some(Arc::new((*table).clone())));
             }
             if versions.len() == KEPT_VERSIONS {
                 versions.pop_front();

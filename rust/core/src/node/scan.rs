@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::cell::Cell;
-use super::shard::{BUSY, Found, LOOKUPS, Shard};
+use super::keyspace_store::{BUSY, Found, KeyspaceStore, LOOKUPS};
+use super::slot::PartitionSlot;
 use crate::disk::{Journal, Position};
 use crate::index::RangeMap;
 use crate::key::{KeyError, pad, readable};
@@ -65,8 +65,8 @@ struct Span {
     bytes: usize,
 }
 
-impl Shard {
-    /// One page of rows; `park` as in [`Shard::execute`].
+impl KeyspaceStore {
+    /// One page of rows; `park` as in [`KeyspaceStore::execute`].
     pub fn scan(
         &self,
         scan: &Scan<'_>,
@@ -85,16 +85,16 @@ impl Shard {
         };
         let mut park = Some(park);
         for _ in 0..LOOKUPS {
-            let cells = self.cells.load_full();
-            let Some((_, cell)) = cells.find(&first) else {
-                return self.pass_gap(&span, &first, &cells);
+            let slots = self.slots.load_full();
+            let Some((_, slot)) = slots.find(&first) else {
+                return self.pass_gap(&span, &first, &slots);
             };
-            match self.find(cell, &first, None, now, &mut park) {
+            match self.find(slot, &first, None, now, &mut park) {
                 Found::Serving(mut partition) => {
                     let snapshot = partition.tree.clone();
                     let after = partition.journal.as_mut().map_or(0, Journal::after_all);
                     drop(partition);
-                    let page = read(cell, snapshot, &span);
+                    let page = read(slot, snapshot, &span);
                     return ScanOutcome::Page(Page { after, ..page });
                 }
                 Found::Held(Ok(())) => return ScanOutcome::Parked,
@@ -150,7 +150,12 @@ impl Shard {
     }
 
     /// What to answer when no partition here has `first`: who else has it, or where the next range begins.
-    fn pass_gap(&self, span: &Span, first: &[u8], cells: &RangeMap<Arc<Cell>>) -> ScanOutcome {
+    fn pass_gap(
+        &self,
+        span: &Span,
+        first: &[u8],
+        slots: &RangeMap<Arc<PartitionSlot>>,
+    ) -> ScanOutcome {
         let routes = self.routes.load_full();
         let Some(routes) = routes else {
             return ScanOutcome::NotHere;
@@ -161,7 +166,7 @@ impl Shard {
                 None => ScanOutcome::NotHere,
             };
         }
-        let inside = cells.overlapping(&span.start, span.end.as_deref());
+        let inside = slots.overlapping(&span.start, span.end.as_deref());
         let mut routed = routes.overlapping(&span.start, span.end.as_deref());
         let cursor: Option<Box<[u8]>> = if span.reverse {
             let held = inside
@@ -169,12 +174,12 @@ impl Shard {
                 .checked_sub(1)
                 .filter(|last| inside.contains(last));
             let held = held
-                .and_then(|last| cells.get(last))
+                .and_then(|last| slots.get(last))
                 .and_then(|piece| piece.end);
             let known = routed.last().and_then(|entry| entry.end.as_deref());
             held.max(known).map(Into::into)
         } else {
-            let held = cells.range(inside).next().map(|piece| piece.start);
+            let held = slots.range(inside).next().map(|piece| piece.start);
             let known = routed.next().map(|entry| &*entry.start);
             match (held, known) {
                 (Some(held), Some(known)) => Some(held.min(known).into()),
@@ -189,9 +194,9 @@ impl Shard {
 }
 
 /// The page of a partition's snapshot, read without its lock.
-fn read(cell: &Cell, snapshot: Tree, span: &Span) -> Page {
-    let start = (&*span.start).max(&*cell.bounds.start);
-    let end = match (span.end.as_deref(), cell.bounds.end()) {
+fn read(slot: &PartitionSlot, snapshot: Tree, span: &Span) -> Page {
+    let start = (&*span.start).max(&*slot.bounds.start);
+    let end = match (span.end.as_deref(), slot.bounds.end()) {
         (Some(asked), Some(held)) => Some(asked.min(held)),
         (one, other) => one.or(other),
     };
@@ -212,7 +217,7 @@ fn read(cell: &Cell, snapshot: Tree, span: &Span) -> Page {
                 .map(Into::into)
         };
     }
-    let mut partition = cell.partition.lock();
+    let mut partition = slot.partition.lock();
     partition.load.counts.scans += 1;
     let bytes = page.keys.len() + page.values.iter().map(|value| value.len()).sum::<usize>();
     partition.load.counts.bytes_read += bytes as u64;

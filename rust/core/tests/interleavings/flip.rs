@@ -168,7 +168,7 @@ fn a_fence_and_a_split_exclude_each_other() {
 
 /// Versions of all rows.
 fn scanned(node: &Node) -> Vec<u64> {
-    let shard = node.keyspace(KS).unwrap();
+    let store = node.keyspace(KS).unwrap();
     let (mut start, mut versions) = (Vec::new(), Vec::new());
     loop {
         let scan = Scan {
@@ -178,7 +178,7 @@ fn scanned(node: &Node) -> Vec<u64> {
             limit: 10,
             max_bytes: 0,
         };
-        let ScanOutcome::Page(page) = shard.scan(&scan, 0, || panic!("held")) else {
+        let ScanOutcome::Page(page) = store.scan(&scan, 0, || panic!("held")) else {
             panic!("no page");
         };
         versions.extend(page.versions);

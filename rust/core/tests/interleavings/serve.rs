@@ -90,13 +90,13 @@ fn what_ran_out_is_served_no_more_though_an_operator_is_heard_at_that_moment() {
         let writer = {
             let node = Arc::clone(&node);
             runs(move || {
-                let shard = node.keyspace(KS).unwrap();
+                let store = node.keyspace(KS).unwrap();
                 let op = Op::Put {
                     key: &key(7),
                     value: "x".as_bytes().into(),
                     condition: 0,
                 };
-                let outcome = shard.execute(op, 2 * SECOND, || requests.waiter(0));
+                let outcome = store.execute(op, 2 * SECOND, || requests.waiter(0));
                 assert!(matches!(outcome, Outcome::Parked | Outcome::NotHere));
             })
         };

@@ -122,8 +122,8 @@ impl Requests {
     }
 
     fn ask(&self, node: &Node, number: usize, op: Op<'_>, now: Nanos) {
-        let shard = node.keyspace(KS).unwrap();
-        let outcome = shard.execute(op, now, || self.waiter(number));
+        let store = node.keyspace(KS).unwrap();
+        let outcome = store.execute(op, now, || self.waiter(number));
         let mut asked = self.0.lock();
         if let Outcome::Forward(_) = outcome {
             let passed_on = asked.verdicts.len();
@@ -217,7 +217,7 @@ pub fn carry(nodes: &[Arc<Node>], op: &Op<'_>) -> Reply {
         let named = |worker: &str| nodes.iter().position(|node| **node.name() == *worker);
         let next = match nodes[at].keyspace(KS) {
             None => None,
-            Some(shard) => match shard.execute(op.clone(), 0, || Box::new(Sending(sender))) {
+            Some(store) => match store.execute(op.clone(), 0, || Box::new(Sending(sender))) {
                 Outcome::Done(reply) => return reply,
                 Outcome::Forward(target) => named(&target.worker),
                 Outcome::NotHere => None,

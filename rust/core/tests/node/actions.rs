@@ -553,8 +553,8 @@ fn what_was_told_before_anybody_was_known_to_hear_has_to_be_told_again() {
 
 fn get_at(node: &Node, now: u64) -> Outcome {
     let key = key(1);
-    let shard = node.keyspace(KS).unwrap();
-    shard.execute(Op::Get { key: &key }, now, || Box::new(Nobody))
+    let store = node.keyspace(KS).unwrap();
+    store.execute(Op::Get { key: &key }, now, || Box::new(Nobody))
 }
 
 struct Nobody;

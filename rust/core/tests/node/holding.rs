@@ -188,8 +188,8 @@ fn wrong_keys_and_values_are_answered_not_applied() {
     let node = node_with("a", settings);
     node.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0)
         .unwrap();
-    let shard = node.keyspace(KS).unwrap();
-    let long = done(shard.execute(Op::Get { key: b"abc" }, 0, || panic!("held")));
+    let store = node.keyspace(KS).unwrap();
+    let long = done(store.execute(Op::Get { key: b"abc" }, 0, || panic!("held")));
     assert_eq!(long.code, Code::Invalid);
     assert!(long.message.unwrap().contains("takes exactly 2"));
     let big = put(&node, 1, "12345");

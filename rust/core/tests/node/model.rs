@@ -4,6 +4,8 @@
 //! The test is client, network and operator. Every reply is predicted to the letter, versions included; every action
 //! is done twice at random; streams break; moves are aborted or carried through; held requests are carried out or
 //! passed on in the order in which they came.
+//!
+//! Longer than 600 lines: one model, which knows every action.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -323,11 +325,11 @@ impl World {
                 },
             };
             let number = self.asked;
-            let Some(shard) = self.node(at).keyspace(KS) else {
+            let Some(store) = self.node(at).keyspace(KS) else {
                 at = 1 - at;
                 continue;
             };
-            match shard.execute(op, 0, || self.verdicts.waiter(number)) {
+            match store.execute(op, 0, || self.verdicts.waiter(number)) {
                 Outcome::Done(reply) => return self.settle(&asked, &reply),
                 Outcome::Forward(target) => at = usize::from(*target.worker == *"b"),
                 Outcome::NotHere => at = 1 - at,

@@ -71,7 +71,7 @@ fn a_move_takes_every_write_along() {
 fn a_broken_stream_resumes_with_what_is_missing() {
     let (a, b) = (node("a"), node("b"));
     a.serve(KS, "p", 1, KEY_LENGTH, b"", b"", false, 0).unwrap();
-    let shard = a.keyspace(KS).unwrap();
+    let store = a.keyspace(KS).unwrap();
     // Several digests' worth, so that a part of it can be told from the rest.
     for number in 0..5_000_u16 {
         let op = Op::Put {
@@ -79,7 +79,7 @@ fn a_broken_stream_resumes_with_what_is_missing() {
             value: b"value".as_slice().into(),
             condition: 0,
         };
-        done(shard.execute(op, 0, || panic!("held")));
+        done(store.execute(op, 0, || panic!("held")));
     }
     let spec = follow(&b, "p", 1, b"", b"", &a);
     let (broken, complete) = Stream::open_until(&a, &b, &spec, 500).unwrap();
@@ -93,7 +93,7 @@ fn a_broken_stream_resumes_with_what_is_missing() {
         broken.rows_sent
     );
     drop(broken);
-    done(shard.execute(
+    done(store.execute(
         Op::Delete {
             key: &7_u16.to_be_bytes(),
             condition: 0,

@@ -108,14 +108,14 @@ fn writers_at_the_same_time_take_no_more_than_there_is() {
         for part in 0..4_u8 {
             let node = &node;
             scope.spawn(move || {
-                let shard = node.keyspace(KS).unwrap();
+                let store = node.keyspace(KS).unwrap();
                 for round in 0..200_u8 {
                     let op = Op::Put {
                         key: &[part * 60 + round % 60, round],
                         value: vec![0; VALUE].into(),
                         condition: 0,
                     };
-                    shard.execute(op, 0, || unreachable!("nothing is fenced"));
+                    store.execute(op, 0, || unreachable!("nothing is fenced"));
                 }
             });
         }

@@ -86,8 +86,8 @@ fn what_the_worker_did_shows_at_once() {
     assert_eq!(told.keyspaces[0].routes, [route("p", &[0, 0], b"", 2, "b")]);
     b.split(KS, "p", 2, 3, &[&key(9)], &["l", "r"], &clock)
         .unwrap();
-    let shard = b.keyspace(KS).unwrap();
-    assert_eq!(&*shard.route(&key(10)).unwrap().partition, "r");
+    let store = b.keyspace(KS).unwrap();
+    assert_eq!(&*store.route(&key(10)).unwrap().partition, "r");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn routes_of_another_key_length_replace_the_old_unless_partitions_of_those_are_h
         let (_, routes) = node.routes_after(0);
         let known = routes.keyspaces.iter().map(|routes| routes.key_length);
         (
-            node.keyspace(KS).map(|shard| shard.key_length()),
+            node.keyspace(KS).map(|store| store.key_length()),
             known.collect::<Vec<_>>(),
         )
     };

@@ -30,11 +30,11 @@ fn carry(nodes: &[Arc<Node>; 2], first: usize, op: &Op<'_>) -> Reply {
     };
     for _ in 0..10_000 {
         let (sender, verdict) = channel();
-        let Some(shard) = nodes[at].keyspace(KS) else {
+        let Some(store) = nodes[at].keyspace(KS) else {
             at = 1 - at;
             continue;
         };
-        match shard.execute(op.clone(), 0, || Box::new(Sending(sender))) {
+        match store.execute(op.clone(), 0, || Box::new(Sending(sender))) {
             Outcome::Done(reply) => return reply,
             Outcome::Forward(target) => at = other(&target.worker),
             Outcome::NotHere => at = 1 - at,

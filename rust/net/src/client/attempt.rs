@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::asker::Asker;
 use super::life::{Stop, Verdict, decide, stop};
 use super::{Inner, OpResult};
-use crate::connection::{Call, Cause, Ended};
+use crate::connection::{Call, CallResult, Cause};
 use crate::error::ClientError;
 use crate::operation::Operation;
 
@@ -58,7 +58,7 @@ impl Attempt {
 
     fn send(mut self: Box<Self>) {
         if self.is_given_up() {
-            return self.complete(Ended::NotSent(Cause::GivenUp));
+            return self.complete(CallResult::NotSent(Cause::GivenUp));
         }
         if let Err(error) = self.client.served(&self.operation.key) {
             let error = match self.doubtful {
@@ -105,7 +105,7 @@ impl Attempt {
                 () = self.asker.given_up() => Some(Cause::GivenUp),
             };
             match ended {
-                Some(cause) => self.complete(Ended::NotSent(cause)),
+                Some(cause) => self.complete(CallResult::NotSent(cause)),
                 None => self.send(),
             }
         });
@@ -141,8 +141,8 @@ impl Call for Box<Attempt> {
         self.operation.value = Bytes::new();
     }
 
-    fn complete(mut self, ended: Ended) {
-        if let Ended::Answered {
+    fn complete(mut self, ended: CallResult) {
+        if let CallResult::Answered {
             hints: Some(hints), ..
         } = &ended
             && self.client.table.learn(hints, &self.operation.key)
@@ -150,7 +150,7 @@ impl Call for Box<Attempt> {
             self.client.counters.hints.fetch_add(1, Ordering::Relaxed);
         }
         let ended = if self.is_given_up() {
-            Ended::NotSent(Cause::GivenUp)
+            CallResult::NotSent(Cause::GivenUp)
         } else {
             ended
         };

@@ -22,7 +22,7 @@
 //! exactly once. [`decide`] and [`stop`] are all of this; [`Attempt`](super::attempt::Attempt) does what they say.
 
 use super::{OpResult, Row};
-use crate::connection::{Cause, Ended};
+use crate::connection::{CallResult, Cause};
 use crate::error::ClientError;
 use crate::operation::{Operation, Reply, Verb};
 use crate::wire::Code;
@@ -43,7 +43,7 @@ pub(super) enum Verdict {
 /// What to do now that a try has `ended`; `doubtful` when an earlier one may have been applied.
 ///
 /// A write without a condition is never repeated unless it is certain that it was not applied.
-pub(super) fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Verdict {
+pub(super) fn decide(operation: &Operation, doubtful: bool, ended: CallResult) -> Verdict {
     let retry = |reason: String| Verdict::Retry {
         reason,
         doubtful: false,
@@ -59,7 +59,7 @@ pub(super) fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Ver
         _ => Verdict::End(Err(ClientError::OutcomeUnknown(reason))),
     };
     match ended {
-        Ended::Answered { reply, .. } => match reply.code {
+        CallResult::Answered { reply, .. } => match reply.code {
             Code::Unavailable | Code::UnknownKeyspace => retry(reply.message.into()),
             Code::Limit => Verdict::Retry {
                 reason: reply.message.into(),
@@ -69,10 +69,10 @@ pub(super) fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Ver
             Code::OutcomeUnknown => unknown(reply.message.into()),
             _ => Verdict::End(result(operation, doubtful, reply)),
         },
-        Ended::NotSent(Cause::Broken(reason) | Cause::Stranger(reason)) => {
+        CallResult::NotSent(Cause::Broken(reason) | Cause::Stranger(reason)) => {
             retry(reason.to_string())
         }
-        Ended::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
+        CallResult::NotSent(cause @ (Cause::Full(_) | Cause::FullBytes(_))) => {
             let reason = match cause {
                 Cause::FullBytes(most) => {
                     format!("{most} bytes are open on one connection already (open_bytes)")
@@ -86,34 +86,36 @@ pub(super) fn decide(operation: &Operation, doubtful: bool, ended: Ended) -> Ver
                 limit: true,
             }
         }
-        Ended::Unanswered(Cause::Broken(reason)) => unknown(reason.to_string()),
-        Ended::NotSent(Cause::GivenUp) | Ended::Unanswered(Cause::GivenUp) => Verdict::End(Err(
-            ClientError::Unavailable("the call was given up".into()),
-        )),
-        Ended::NotSent(Cause::Closed) if doubtful => {
+        CallResult::Unanswered(Cause::Broken(reason)) => unknown(reason.to_string()),
+        CallResult::NotSent(Cause::GivenUp) | CallResult::Unanswered(Cause::GivenUp) => {
+            Verdict::End(Err(ClientError::Unavailable(
+                "the call was given up".into(),
+            )))
+        }
+        CallResult::NotSent(Cause::Closed) if doubtful => {
             let text = "the client was closed; an earlier try may have been applied";
             Verdict::End(Err(ClientError::OutcomeUnknown(text.into())))
         }
-        Ended::NotSent(Cause::Closed) => Verdict::End(Err(ClientError::Unavailable(
+        CallResult::NotSent(Cause::Closed) => Verdict::End(Err(ClientError::Unavailable(
             "the client was closed; this was not sent".into(),
         ))),
-        Ended::Unanswered(Cause::Closed) if operation.verb == Verb::Get => {
+        CallResult::Unanswered(Cause::Closed) if operation.verb == Verb::Get => {
             let text = "the client was closed before there was an answer";
             Verdict::End(Err(ClientError::Unavailable(text.into())))
         }
-        Ended::Unanswered(Cause::Closed) => {
+        CallResult::Unanswered(Cause::Closed) => {
             let text = "the client was closed after the write was sent and before it was answered";
             Verdict::End(Err(ClientError::OutcomeUnknown(text.into())))
         }
-        Ended::Unanswered(_) if operation.verb != Verb::Get => {
+        CallResult::Unanswered(_) if operation.verb != Verb::Get => {
             let text = "the deadline passed after the write was sent and before it was answered";
             Verdict::End(Err(ClientError::OutcomeUnknown(text.into())))
         }
-        Ended::NotSent(Cause::Deadline) if doubtful => {
+        CallResult::NotSent(Cause::Deadline) if doubtful => {
             let text = "the deadline passed; an earlier try may have been applied";
             Verdict::End(Err(ClientError::OutcomeUnknown(text.into())))
         }
-        Ended::NotSent(Cause::Deadline) | Ended::Unanswered(_) => Verdict::End(Err(
+        CallResult::NotSent(Cause::Deadline) | CallResult::Unanswered(_) => Verdict::End(Err(
             ClientError::DeadlineExceeded("the deadline passed before there was an answer".into()),
         )),
     }
@@ -205,9 +207,9 @@ mod tests {
         Operation::put(&b"k"[..], &b"v"[..], Condition::version(7))
     }
 
-    fn answered(code: Code, version: u64) -> Ended {
+    fn answered(code: Code, version: u64) -> CallResult {
         let value = (code == Code::Ok).then(Bytes::new);
-        Ended::Answered {
+        CallResult::Answered {
             reply: Reply {
                 code,
                 version,
@@ -223,7 +225,7 @@ mod tests {
     }
 
     /// `retry`, `retry?` when it may have been applied, `retry!` at a limit, or the name of the error.
-    fn verdict(operation: &Operation, doubtful: bool, ended: Ended) -> &'static str {
+    fn verdict(operation: &Operation, doubtful: bool, ended: CallResult) -> &'static str {
         match decide(operation, doubtful, ended) {
             Verdict::Retry { doubtful: true, .. } => "retry?",
             Verdict::Retry { limit: true, .. } => "retry!",
@@ -240,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_follows_from_how_a_try_ended() {
-        type Case = (fn() -> Ended, [&'static str; 3]);
+        type Case = (fn() -> CallResult, [&'static str; 3]);
         let table: &[Case] = &[
             //                                               get      put        put with condition
             (|| answered(Code::Ok, 1), ["row", "row", "row"]),
@@ -264,34 +266,40 @@ mod tests {
             ),
             (|| answered(Code::Invalid, 0), ["wrong", "wrong", "wrong"]),
             (|| answered(Code::TooLarge, 0), ["wrong", "wrong", "wrong"]),
-            (|| Ended::NotSent(broken()), ["retry", "retry", "retry"]),
             (
-                || Ended::NotSent(Cause::FullBytes(1)),
+                || CallResult::NotSent(broken()),
+                ["retry", "retry", "retry"],
+            ),
+            (
+                || CallResult::NotSent(Cause::FullBytes(1)),
                 ["retry!", "retry!", "retry!"],
             ),
             (
-                || Ended::NotSent(Cause::Full(1)),
+                || CallResult::NotSent(Cause::Full(1)),
                 ["retry!", "retry!", "retry!"],
             ),
-            (|| Ended::NotSent(Cause::Deadline), ["late", "late", "late"]),
             (
-                || Ended::Unanswered(broken()),
+                || CallResult::NotSent(Cause::Deadline),
+                ["late", "late", "late"],
+            ),
+            (
+                || CallResult::Unanswered(broken()),
                 ["retry", "unknown", "retry?"],
             ),
             (
-                || Ended::Unanswered(Cause::Deadline),
+                || CallResult::Unanswered(Cause::Deadline),
                 ["late", "unknown", "unknown"],
             ),
             (
-                || Ended::NotSent(Cause::Closed),
+                || CallResult::NotSent(Cause::Closed),
                 ["not done", "not done", "not done"],
             ),
             (
-                || Ended::Unanswered(Cause::Closed),
+                || CallResult::Unanswered(Cause::Closed),
                 ["not done", "unknown", "unknown"],
             ),
             (
-                || Ended::NotSent(Cause::GivenUp),
+                || CallResult::NotSent(Cause::GivenUp),
                 ["not done", "not done", "not done"],
             ),
         ];
@@ -314,11 +322,11 @@ mod tests {
             "unknown"
         );
         assert_eq!(
-            verdict(&put_if(), true, Ended::NotSent(Cause::Deadline)),
+            verdict(&put_if(), true, CallResult::NotSent(Cause::Deadline)),
             "unknown"
         );
         assert_eq!(
-            verdict(&put_if(), true, Ended::NotSent(Cause::Closed)),
+            verdict(&put_if(), true, CallResult::NotSent(Cause::Closed)),
             "unknown"
         );
         assert_eq!(verdict(&put_if(), true, answered(Code::Ok, 9)), "row");

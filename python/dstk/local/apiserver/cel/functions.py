@@ -1,4 +1,7 @@
-"""The functions of expressions, by name: each takes evaluated arguments, the receiver first."""
+"""The functions of expressions, by name: each takes evaluated arguments, the receiver first.
+
+Longer than 400 lines: a list of small functions, in the order of the specification.
+"""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::cell::Cell;
 use super::context::Context;
-use super::flip::Flip;
 use super::refusal::Refusal;
+use super::reshape::Flip;
+use super::slot::PartitionSlot;
 use crate::index::{Edit, RangeMap};
 use crate::key::{Bounds, check_key, readable};
 use crate::partition::{Code, Counts, Nanos, Op, Partition, Reply, Role, Target, Waiter};
@@ -25,12 +25,12 @@ pub(crate) const BUSY: &str =
 pub(crate) const REMEMBERED: usize = 1024;
 
 /// One keyspace of a node.
-pub struct Shard {
+pub struct KeyspaceStore {
     pub(crate) context: Arc<Context>,
     pub(crate) name: Arc<str>,
     pub(crate) key_length: usize,
     /// From keys to partitions. A partition that is in it and disconnected has been replaced: look again.
-    pub(crate) cells: ArcSwap<RangeMap<Arc<Cell>>>,
+    pub(crate) slots: ArcSwap<RangeMap<Arc<PartitionSlot>>>,
     /// Taken by every action; before any partition's lock.
     pub(crate) holding: Mutex<Holding>,
     /// None until routes have been heard of.
@@ -42,7 +42,7 @@ pub struct Shard {
 /// The partitions by name, and what became of those that are gone.
 #[derive(Default)]
 pub(crate) struct Holding {
-    pub(crate) names: HashMap<Arc<str>, Arc<Cell>>,
+    pub(crate) names: HashMap<Arc<str>, Arc<PartitionSlot>>,
     /// The last splits and merges, so that a repeated one is recognized.
     pub(crate) flips: VecDeque<Flip>,
     /// What partitions that are gone had done.
@@ -76,18 +76,18 @@ pub(crate) enum Found<'a> {
     Replaced,
 }
 
-impl Shard {
+impl KeyspaceStore {
     pub(crate) fn new(
         context: &Arc<Context>,
         name: &str,
         key_length: usize,
-        cells: RangeMap<Arc<Cell>>,
+        slots: RangeMap<Arc<PartitionSlot>>,
     ) -> Self {
         Self {
             context: Arc::clone(context),
             name: name.into(),
             key_length,
-            cells: ArcSwap::from_pointee(cells),
+            slots: ArcSwap::from_pointee(slots),
             holding: Mutex::default(),
             routes: ArcSwapOption::empty(),
             lease: AtomicU64::new(0),
@@ -133,9 +133,9 @@ impl Shard {
             return Outcome::Done(reply);
         }
         {
-            let cells = self.cells.load();
-            if let Some((_, cell)) = cells.find(op.key()) {
-                let mut partition = cell.partition.lock();
+            let slots = self.slots.load();
+            if let Some((_, slot)) = slots.find(op.key()) {
+                let mut partition = slot.partition.lock();
                 let serves = partition.role == Role::Primary && partition.fenced.is_none();
                 if serves && self.is_leased(now) {
                     return Outcome::Done(partition.execute(op));
@@ -155,12 +155,12 @@ impl Shard {
     ) -> Outcome {
         let mut park = Some(park);
         for _ in 0..LOOKUPS {
-            let cells = self.cells.load_full();
-            let Some((_, cell)) = cells.find(op.key()) else {
+            let slots = self.slots.load_full();
+            let Some((_, slot)) = slots.find(op.key()) else {
                 let target = self.route_elsewhere(op.key());
                 return target.map_or(Outcome::NotHere, Outcome::Forward);
             };
-            match self.find(cell, op.key(), Some(&op), now, &mut park) {
+            match self.find(slot, op.key(), Some(&op), now, &mut park) {
                 Found::Serving(mut partition) => return Outcome::Done(partition.execute(op)),
                 Found::Held(Ok(())) => return Outcome::Parked,
                 Found::Held(Err(full)) => return Outcome::Done(Reply::failed(Code::Limit, full)),
@@ -172,16 +172,16 @@ impl Shard {
         Outcome::Done(Reply::failed(Code::Unavailable, BUSY))
     }
 
-    /// Who answers for `key`, which lies in the range of `cell`; a request (none: a scan) that meets a fence is held.
+    /// Who answers for `key`, which lies in the range of `slot`; a request (none: a scan) that meets a fence is held.
     pub(crate) fn find<'a, F: FnOnce() -> Box<dyn Waiter>>(
         &self,
-        cell: &'a Cell,
+        slot: &'a PartitionSlot,
         key: &[u8],
         op: Option<&Op<'_>>,
         now: Nanos,
         park: &mut Option<F>,
     ) -> Found<'a> {
-        let mut partition = cell.partition.lock();
+        let mut partition = slot.partition.lock();
         let fenced = match partition.role {
             Role::Disconnected => return Found::Replaced,
             Role::Primary if !self.is_leased(now) => return Found::Elsewhere(None),
@@ -191,7 +191,7 @@ impl Shard {
                 let epoch = partition.epoch;
                 return Found::Elsewhere(partition.proxying.as_mut().map(|proxying| {
                     proxying.last = now;
-                    cell.target(epoch, &proxying.to, &proxying.address)
+                    slot.target(epoch, &proxying.to, &proxying.address)
                 }));
             }
             Role::Loading | Role::Following => {
@@ -211,7 +211,7 @@ impl Shard {
                         partition.load.counts.forwarded += 1;
                         let source = partition.following.as_ref().map(|following| {
                             let worker = following.progress.source.as_str().into();
-                            cell.target(partition.epoch, &worker, &following.source_address)
+                            slot.target(partition.epoch, &worker, &following.source_address)
                         });
                         return Found::Elsewhere(source);
                     }
@@ -282,18 +282,18 @@ impl Shard {
 
     /// Where the key is served as far as this worker can tell, from what it holds first, then from the routes.
     pub fn hint(&self, key: &[u8]) -> Option<Target> {
-        let cells = self.cells.load();
-        if let Some((_, cell)) = cells.find(key) {
-            let partition = cell.partition.lock();
+        let slots = self.slots.load();
+        if let Some((_, slot)) = slots.find(key) {
+            let partition = slot.partition.lock();
             let context = &self.context;
             match (&partition.proxying, partition.role) {
                 (_, Role::Primary) => {
                     let address = context.worker_address(&context.name);
                     let address = address.unwrap_or_else(|| "".into());
-                    return Some(cell.target(partition.epoch, &context.name, &address));
+                    return Some(slot.target(partition.epoch, &context.name, &address));
                 }
                 (Some(proxying), _) => {
-                    return Some(cell.target(partition.epoch, &proxying.to, &proxying.address));
+                    return Some(slot.target(partition.epoch, &proxying.to, &proxying.address));
                 }
                 _ => {}
             }
@@ -305,19 +305,23 @@ impl Shard {
     /// find those.
     pub(crate) fn replaced(
         &self,
-        gone: &[&Arc<Cell>],
-        come: &[Arc<Cell>],
-    ) -> Result<Arc<RangeMap<Arc<Cell>>>, Refusal> {
-        let gone = gone.iter().map(|cell| Edit::Remove(&cell.bounds.start));
-        let come = come.iter().map(|cell| Edit::Add(cell.piece()));
-        let next = self.cells.load().edit(gone.chain(come).collect());
+        gone: &[&Arc<PartitionSlot>],
+        come: &[Arc<PartitionSlot>],
+    ) -> Result<Arc<RangeMap<Arc<PartitionSlot>>>, Refusal> {
+        let gone = gone.iter().map(|slot| Edit::Remove(&slot.bounds.start));
+        let come = come.iter().map(|slot| Edit::Add(slot.piece()));
+        let next = self.slots.load().edit(gone.chain(come).collect());
         next.map(Arc::new)
             .map_err(|error| Refusal::Invalid(error.to_string()))
     }
 }
 
 impl Holding {
-    pub(crate) fn get(&self, keyspace: &str, partition: &str) -> Result<&Arc<Cell>, Refusal> {
+    pub(crate) fn get(
+        &self,
+        keyspace: &str,
+        partition: &str,
+    ) -> Result<&Arc<PartitionSlot>, Refusal> {
         self.names
             .get(partition)
             .ok_or_else(|| not_here(keyspace, partition))

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Node;
 use super::action::{bounds, refuse_all_but_primary};
-use super::cell::{Cell, disconnected};
+use super::keyspace_store::{Holding, KeyspaceStore, REMEMBERED, not_here};
 use super::refusal::Refusal;
-use super::shard::{Holding, REMEMBERED, Shard, not_here};
+use super::slot::{PartitionSlot, disconnected};
 use crate::disk::{Journal, Position, Record};
 use crate::key::{Bounds, pad};
 use crate::partition::{Load, Nanos, Partition, PartitionState, Rates, Role};
@@ -37,10 +37,10 @@ impl Node {
         names: &[&str],
         clock: &dyn Fn() -> Nanos,
     ) -> Result<Vec<PartitionState>, Refusal> {
-        let shard = self.shard(keyspace, partition)?;
-        let mut holding = shard.holding.lock();
+        let store = self.store(keyspace, partition)?;
+        let mut holding = store.holding.lock();
         if let Some(states) =
-            holding.repeated(&shard, &[(partition, parent_epoch)], names, epoch, clock())
+            holding.repeated(&store, &[(partition, parent_epoch)], names, epoch, clock())
         {
             drop(holding);
             return self.settled(partition, states);
@@ -82,10 +82,10 @@ impl Node {
                     let (room, sequence) = (&self.context.room, held.sequence);
                     let child =
                         Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
-                    Cell::new(&shard.name, name, bounds, child)
+                    PartitionSlot::new(&store.name, name, bounds, child)
                 })
                 .collect();
-            let next = shard.replaced(&[&parent], &children)?;
+            let next = store.replaced(&[&parent], &children)?;
             // Before anybody can write to the children, and after the last write to their parent.
             if let Some(journal) = &held.journal {
                 write_split(journal, epoch, &children);
@@ -93,9 +93,9 @@ impl Node {
             held.share.set(0);
             children
                 .iter()
-                .for_each(|cell| cell.partition.lock().count());
-            shard.cells.store(next);
-            held.tree = Tree::new(shard.key_length);
+                .for_each(|slot| slot.partition.lock().count());
+            store.slots.store(next);
+            held.tree = Tree::new(store.key_length);
             holding.retired += held.load.counts;
             self.context
                 .resumed(held.disconnect("the partition was split"));
@@ -131,21 +131,21 @@ impl Node {
         end: &[u8],
         clock: &dyn Fn() -> Nanos,
     ) -> Result<PartitionState, Refusal> {
-        let shard = self.shard(keyspace, partition)?;
-        let bounds = bounds(shard.key_length, start, end)?;
-        let mut holding = shard.holding.lock();
-        let repeated = holding.repeated(&shard, parts, &[partition], epoch, clock());
+        let store = self.store(keyspace, partition)?;
+        let bounds = bounds(store.key_length, start, end)?;
+        let mut holding = store.holding.lock();
+        let repeated = holding.repeated(&store, parts, &[partition], epoch, clock());
         if let Some(states) = repeated {
             drop(holding);
             let state = self.settled(partition, states)?.into_iter().next();
             return state.ok_or_else(|| not_here(keyspace, partition));
         }
-        let cells = parts
+        let slots = parts
             .iter()
             .map(|(name, _)| holding.get(keyspace, name).cloned())
             .collect::<Result<Vec<_>, _>>()?;
-        let cells: Vec<_> = cells.iter().collect();
-        refuse_unfit_parts(&shard, &cells, &bounds)?;
+        let slots: Vec<_> = slots.iter().collect();
+        refuse_unfit_parts(&store, &slots, &bounds)?;
         if let Some((name, high)) = parts.iter().find(|(_, part_epoch)| *part_epoch >= epoch) {
             let text =
                 format!("the whole needs an epoch above that of {name}, {high}; {epoch} is not");
@@ -154,14 +154,14 @@ impl Node {
         refuse_taken(&holding, &[partition])?;
         let whole = {
             // In key order, under the keyspace's lock: nobody else ever takes two.
-            let mut held: Vec<_> = cells.iter().map(|cell| cell.partition.lock()).collect();
-            for ((cell, part), (_, part_epoch)) in cells.iter().zip(&held).zip(parts) {
-                refuse_all_but_primary(cell, part, *part_epoch)?;
-                refuse_fenced(cell, part)?;
+            let mut held: Vec<_> = slots.iter().map(|slot| slot.partition.lock()).collect();
+            for ((slot, part), (_, part_epoch)) in slots.iter().zip(&held).zip(parts) {
+                refuse_all_but_primary(slot, part, *part_epoch)?;
+                refuse_fenced(slot, part)?;
             }
             let started = clock();
             let mut load = Load::new(started, Rates::default());
-            let mut tree = Tree::new(shard.key_length);
+            let mut tree = Tree::new(store.key_length);
             let mut sequence = 0;
             for part in &mut held {
                 load.add_rates(
@@ -185,25 +185,25 @@ impl Node {
                     "some of the parts are written down and some are not: they cannot be one";
                 return Err(Refusal::Invalid(text.into()));
             }
-            let whole = [Cell::new(&shard.name, partition, bounds, whole)];
-            let next = shard.replaced(&cells, &whole)?;
+            let whole = [PartitionSlot::new(&store.name, partition, bounds, whole)];
+            let next = store.replaced(&slots, &whole)?;
             // Before anybody can write to the whole, and after the last write to its parts.
             whole[0].partition.lock().journal = write_merge(&journals, partition, epoch, sequence);
             held.iter_mut().for_each(|part| part.share.set(0));
             whole[0].partition.lock().count();
-            shard.cells.store(next);
-            for (cell, part) in cells.iter().zip(&mut held) {
+            store.slots.store(next);
+            for (slot, part) in slots.iter().zip(&mut held) {
                 holding.retired += part.load.counts;
                 self.context
                     .resumed(part.disconnect("the partition was merged into another"));
-                part.tree = Tree::new(shard.key_length);
-                cell.changed.notify_all();
+                part.tree = Tree::new(store.key_length);
+                slot.changed.notify_all();
             }
             drop(held);
             note_pause(&whole, clock().saturating_sub(started));
             whole
         };
-        holding.replace(&cells, &whole);
+        holding.replace(&slots, &whole);
         holding.remember(Flip {
             epoch,
             gone: parts
@@ -222,10 +222,10 @@ impl Node {
     fn announce(
         &self,
         partition: &str,
-        cells: &[Arc<Cell>],
+        slots: &[Arc<PartitionSlot>],
         now: Nanos,
     ) -> Result<Vec<PartitionState>, Refusal> {
-        let states = cells.iter().map(|cell| cell.settling_state(now));
+        let states = slots.iter().map(|slot| slot.settling_state(now));
         let states = self.settled(partition, states.collect())?;
         for state in &states {
             // It may have gone on since: what it has become is told by whoever did that.
@@ -249,12 +249,12 @@ impl Node {
 }
 
 impl Holding {
-    fn replace(&mut self, gone: &[&Arc<Cell>], come: &[Arc<Cell>]) {
-        for cell in gone {
-            self.names.remove(&cell.name);
+    fn replace(&mut self, gone: &[&Arc<PartitionSlot>], come: &[Arc<PartitionSlot>]) {
+        for slot in gone {
+            self.names.remove(&slot.name);
         }
-        for cell in come {
-            self.names.insert(Arc::clone(&cell.name), Arc::clone(cell));
+        for slot in come {
+            self.names.insert(Arc::clone(&slot.name), Arc::clone(slot));
         }
     }
 
@@ -269,7 +269,7 @@ impl Holding {
     /// again are disconnected.
     fn repeated(
         &self,
-        shard: &Shard,
+        store: &KeyspaceStore,
         gone: &[(&str, u64)],
         come: &[&str],
         epoch: u64,
@@ -290,15 +290,15 @@ impl Holding {
         };
         let flip = self.flips.iter().rev().find(same)?;
         let state = |(name, bounds): &(Arc<str>, Arc<Bounds>)| match self.names.get(name) {
-            Some(cell) if cell.bounds == *bounds => cell.settling_state(now),
-            _ => (disconnected(&shard.name, name, bounds), 0),
+            Some(slot) if slot.bounds == *bounds => slot.settling_state(now),
+            _ => (disconnected(&store.name, name, bounds), 0),
         };
         Some(flip.come.iter().map(state).collect())
     }
 }
 
 /// Writes a split down, and gives the children what they write to from now on.
-fn write_split(parent: &Journal, epoch: u64, children: &[Arc<Cell>]) {
+fn write_split(parent: &Journal, epoch: u64, children: &[Arc<PartitionSlot>]) {
     let disk = &parent.disk;
     let ids: Vec<_> = children.iter().map(|_| disk.id()).collect();
     let named = children.iter().zip(&ids);
@@ -306,12 +306,12 @@ fn write_split(parent: &Journal, epoch: u64, children: &[Arc<Cell>]) {
         id: parent.id,
         epoch,
         children: named
-            .map(|(cell, id)| (*id, &*cell.name, &*cell.bounds.start))
+            .map(|(slot, id)| (*id, &*slot.name, &*slot.bounds.start))
             .collect(),
     };
     let position = disk.wal.append(&record);
-    for (cell, id) in children.iter().zip(ids) {
-        cell.partition.lock().journal = Some(Journal::born(disk, id, position));
+    for (slot, id) in children.iter().zip(ids) {
+        slot.partition.lock().journal = Some(Journal::born(disk, id, position));
     }
 }
 
@@ -329,16 +329,16 @@ fn write_merge(parts: &[&Journal], name: &str, epoch: u64, sequence: u64) -> Opt
     Some(Journal::born(disk, id, disk.wal.append(&record)))
 }
 
-fn outcome(cells: &[Arc<Cell>]) -> Vec<(Arc<str>, Arc<Bounds>)> {
-    cells
+fn outcome(slots: &[Arc<PartitionSlot>]) -> Vec<(Arc<str>, Arc<Bounds>)> {
+    slots
         .iter()
-        .map(|cell| (Arc::clone(&cell.name), Arc::clone(&cell.bounds)))
+        .map(|slot| (Arc::clone(&slot.name), Arc::clone(&slot.bounds)))
         .collect()
 }
 
-fn note_pause(cells: &[Arc<Cell>], pause: Nanos) {
-    for cell in cells {
-        cell.partition.lock().last_pause = pause;
+fn note_pause(slots: &[Arc<PartitionSlot>], pause: Nanos) {
+    for slot in slots {
+        slot.partition.lock().last_pause = pause;
     }
 }
 
@@ -376,15 +376,19 @@ fn refuse_taken(holding: &Holding, names: &[&str]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn refuse_fenced(cell: &Cell, held: &Partition) -> Result<(), Refusal> {
+fn refuse_fenced(slot: &PartitionSlot, held: &Partition) -> Result<(), Refusal> {
     if held.fenced.is_none() {
         return Ok(());
     }
-    Err(cell.wrong_role(held.role, "it is fenced for a move; unfence it first"))
+    Err(slot.wrong_role(held.role, "it is fenced for a move; unfence it first"))
 }
 
 /// The parts ascend, begin and end where the whole does, and nobody holds anything in the gaps between them.
-fn refuse_unfit_parts(shard: &Shard, parts: &[&Arc<Cell>], bounds: &Bounds) -> Result<(), Refusal> {
+fn refuse_unfit_parts(
+    store: &KeyspaceStore,
+    parts: &[&Arc<PartitionSlot>],
+    bounds: &Bounds,
+) -> Result<(), Refusal> {
     let invalid = |text: String| Err(Refusal::Invalid(text));
     if parts.len() < 2 {
         return invalid(format!(
@@ -407,8 +411,8 @@ fn refuse_unfit_parts(shard: &Shard, parts: &[&Arc<Cell>], bounds: &Bounds) -> R
             first.bounds, last.bounds
         ));
     }
-    let cells = shard.cells.load_full();
-    let inside = cells.range(cells.overlapping(&bounds.start, bounds.end()));
+    let slots = store.slots.load_full();
+    let inside = slots.range(slots.overlapping(&bounds.start, bounds.end()));
     for piece in inside {
         if !parts.iter().any(|part| Arc::ptr_eq(part, piece.value)) {
             return invalid(format!(

@@ -10,7 +10,7 @@ use crate::partition::{Nanos, Partition, PartitionState, Role, Target};
 use crate::sync::{Condvar, Mutex};
 
 /// One partition of a node.
-pub(crate) struct Cell {
+pub(crate) struct PartitionSlot {
     pub(crate) keyspace: Arc<str>,
     pub(crate) name: Arc<str>,
     pub(crate) bounds: Arc<Bounds>,
@@ -19,7 +19,7 @@ pub(crate) struct Cell {
     pub(crate) changed: Condvar,
 }
 
-impl Cell {
+impl PartitionSlot {
     pub(crate) fn new(
         keyspace: &Arc<str>,
         name: &str,
