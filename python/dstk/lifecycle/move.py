@@ -66,12 +66,12 @@ class Move(Operation):
         return (self.source, self.destination)
 
     @property
-    def there(self) -> PartitionView | None:
+    def source_part(self) -> PartitionView | None:
         """The partition at the source, when the source answers."""
         return self.source.parts.get(self.name) if self.source.reachable else None
 
     @property
-    def here(self) -> PartitionView | None:
+    def copy(self) -> PartitionView | None:
         """The partition at the destination, when the destination answers."""
         return self.destination.parts.get(self.name) if self.destination.reachable else None
 
@@ -87,21 +87,21 @@ class Move(Operation):
 
     def progress(self) -> Progress | None:
         old = self.assignment.status.progress or Progress()
-        here, there = self.here, self.there
+        copy, source_part = self.copy, self.source_part
         rows, done, total, lag = old.rows_copied, old.bytes_copied, old.bytes_total, old.lag
-        if here is not None and here.role in ("loading", "following"):
-            rows, done, total, lag = here.rows_copied, here.bytes_copied, here.bytes_total, here.lag
+        if copy is not None and copy.role in ("loading", "following"):
+            rows, done, total, lag = copy.rows_copied, copy.bytes_copied, copy.bytes_total, copy.lag
         pause = old.write_pause_ms
-        if there is not None and there.role == "proxy":
-            lag, pause = 0, there.last_pause_seconds * 1000
+        if source_part is not None and source_part.role == "proxy":
+            lag, pause = 0, source_part.last_pause_seconds * 1000
         return Progress(rows_copied=rows, bytes_copied=done, bytes_total=total, lag=lag, write_pause_ms=pause)
 
     def wait_seconds(self) -> float:
-        there = self.there
-        if there is not None and there.fenced:
+        source_part = self.source_part
+        if source_part is not None and source_part.fenced:
             return self.limits.fenced_wait_seconds
-        if self.step is Step.PROXYING and there is not None:
-            left = self.observed.keyspace.spec.proxy_seconds - there.quiet_seconds
+        if self.step is Step.PROXYING and source_part is not None:
+            left = self.observed.keyspace.spec.proxy_seconds - source_part.quiet_seconds
             return min(max(left, self.limits.fenced_wait_seconds), 10 * self.limits.wait_seconds)
         return self.limits.wait_seconds
 
@@ -123,16 +123,16 @@ class Move(Operation):
                 return reason, f"{to} has not answered for {limit}; {source} serves on: name another worker"
             case "NoRoom":
                 refused = self.observed.memory.refused
-                told = self.here.follow_error if self.here is not None and self.here.no_room else ""
+                told = self.copy.follow_error if self.copy is not None and self.copy.no_room else ""
                 return reason, f"{told or (refused.message if refused is not None else '')}; {source} serves on"
             case "WorkerRefused":
                 refused = self.observed.memory.refused
                 return reason, f"{refused.message if refused is not None else to}; {source} serves on"
             case "FollowFailed":
-                error = self.here.follow_error if self.here is not None else ""
+                error = self.copy.follow_error if self.copy is not None else ""
                 return reason, f"{to} could not follow {source} in {limits.follow_tries} tries; the last: {error}"
             case "FenceTimedOut":
-                error = self.here.follow_error if self.here is not None else ""
+                error = self.copy.follow_error if self.copy is not None else ""
                 why = f"its stream broke, the last time by: {error}"
                 if not error:
                     limit = f"fence_max_seconds ({limits.fence_max_seconds:g} s)"
@@ -164,34 +164,37 @@ def source_silent(m: Move) -> bool:
 
 @guard
 def source_serves(m: Move) -> bool:
-    return m.there is not None and m.there.role == "primary"
+    return m.source_part is not None and m.source_part.role == "primary"
 
 
 @guard
 def source_behind(m: Move) -> bool:
     """The source is primary of an older epoch than the object's."""
-    there, partition = m.there, m.partition
+    source_part, partition = m.source_part, m.partition
     return (
-        there is not None and partition is not None and there.role == "primary" and there.epoch < partition.spec.epoch
+        source_part is not None
+        and partition is not None
+        and source_part.role == "primary"
+        and source_part.epoch < partition.spec.epoch
     )
 
 
 @guard
 def object_outdated(m: Move) -> bool:
     """A worker was told of a later epoch than the object shows, which was read before another operator's commit."""
-    parts = [part for part in (m.there, m.here) if part is not None]
+    parts = [part for part in (m.source_part, m.copy) if part is not None]
     return m.partition is not None and any(part.epoch > m.partition.spec.epoch for part in parts)
 
 
 @guard
 def source_open(m: Move) -> bool:
     """The source serves without a fence, which it does not after a commit of ours: somebody has set the owner."""
-    return m.there is not None and m.there.role == "primary" and not m.there.fenced
+    return m.source_part is not None and m.source_part.role == "primary" and not m.source_part.fenced
 
 
 @guard
 def source_proxies(m: Move) -> bool:
-    return m.there is not None and m.there.role == "proxy"
+    return m.source_part is not None and m.source_part.role == "proxy"
 
 
 @guard
@@ -210,7 +213,7 @@ def no_room(m: Move) -> bool:
     """The destination has refused to follow for want of room, or its copy has ended for that."""
     refused = m.observed.memory.refused
     told = refused is not None and refused.no_room and refused.command is Follow
-    return told or (m.here is not None and m.here.no_room)
+    return told or (m.copy is not None and m.copy.no_room)
 
 
 @guard
@@ -222,7 +225,7 @@ def follow_refused(m: Move) -> bool:
 
 @guard
 def destination_empty(m: Move) -> bool:
-    return m.destination.reachable and m.here is None
+    return m.destination.reachable and m.copy is None
 
 
 @guard
@@ -233,56 +236,61 @@ def destination_gone(m: Move) -> bool:
 @guard
 def destination_stale(m: Move) -> bool:
     """It holds something of an earlier operation."""
-    here = m.here
-    if here is None or m.partition is None:
+    copy = m.copy
+    if copy is None or m.partition is None:
         return False
-    return here.role not in ("loading", "following") or here.epoch != m.partition.spec.epoch
+    return copy.role not in ("loading", "following") or copy.epoch != m.partition.spec.epoch
 
 
 @guard
 def destination_serves(m: Move) -> bool:
-    here = m.here
-    return here is not None and here.role == "primary" and here.epoch == m.object.spec.epoch
+    copy = m.copy
+    return copy is not None and copy.role == "primary" and copy.epoch == m.object.spec.epoch
 
 
 @guard
 def destination_fenced(m: Move) -> bool:
     """It came back from its disk, and serves nothing before it is told that it may."""
-    here = m.here
-    return here is not None and here.role == "primary" and here.epoch == m.object.spec.epoch and here.fenced
+    copy = m.copy
+    return copy is not None and copy.role == "primary" and copy.epoch == m.object.spec.epoch and copy.fenced
 
 
 @guard
 def destination_follows(m: Move) -> bool:
-    return m.here is not None and m.here.role in ("loading", "following")
+    return m.copy is not None and m.copy.role in ("loading", "following")
 
 
 @guard
 def caught_up(m: Move) -> bool:
-    return m.here is not None and m.here.caught_up and not m.here.follow_error
+    return m.copy is not None and m.copy.caught_up and not m.copy.follow_error
 
 
 @guard
 def copy_complete(m: Move) -> bool:
     """It had caught up, whatever has come of the stream since."""
-    return m.here is not None and m.here.caught_up
+    return m.copy is not None and m.copy.caught_up
 
 
 @guard
 def copy_behind(m: Move) -> bool:
     """The source, which still serves, has writes that it has not."""
-    here, there = m.here, m.there
-    return here is not None and there is not None and there.role == "primary" and here.sequence < there.sequence
+    copy, source_part = m.copy, m.source_part
+    return (
+        copy is not None
+        and source_part is not None
+        and source_part.role == "primary"
+        and copy.sequence < source_part.sequence
+    )
 
 
 @guard
 def lag_small(m: Move) -> bool:
-    return m.here is not None and m.here.caught_up and m.here.lag <= m.limits.fence_lag_writes
+    return m.copy is not None and m.copy.caught_up and m.copy.lag <= m.limits.fence_lag_writes
 
 
 @guard
 def stream_broken(m: Move) -> bool:
-    return m.here is not None and bool(m.here.follow_error)
+    return m.copy is not None and bool(m.copy.follow_error)
 
 
 @guard
@@ -298,14 +306,14 @@ def stream_tries_used(m: Move) -> bool:
 
 @guard
 def fenced(m: Move) -> bool:
-    return m.there is not None and m.there.fenced
+    return m.source_part is not None and m.source_part.fenced
 
 
 @guard
 def fence_is_ours(m: Move) -> bool:
     """The source has granted it to this driver, and nobody has been granted another since."""
-    there, memory = m.there, m.observed.memory
-    granted = there is not None and there.fence_token == memory.fence_token
+    source_part, memory = m.source_part, m.observed.memory
+    granted = source_part is not None and source_part.fence_token == memory.fence_token
     return granted and m.sealed(m.source) and memory.fenced_at is not None
 
 
@@ -331,19 +339,19 @@ def fence_pause_over(m: Move) -> bool:
 
 @guard
 def same_sequence(m: Move) -> bool:
-    here, there = m.here, m.there
-    return here is not None and there is not None and here.caught_up and here.sequence == there.sequence
+    copy, source_part = m.copy, m.source_part
+    return copy is not None and source_part is not None and copy.caught_up and copy.sequence == source_part.sequence
 
 
 @guard
 def same_digest(m: Move) -> bool:
-    return m.here is not None and m.there is not None and m.here.digest == m.there.digest
+    return m.copy is not None and m.source_part is not None and m.copy.digest == m.source_part.digest
 
 
 @guard
 def quiet(m: Move) -> bool:
     """No stale client was passed on for keyspace.proxySeconds."""
-    return m.there is not None and m.there.quiet_seconds >= m.observed.keyspace.spec.proxy_seconds
+    return m.source_part is not None and m.source_part.quiet_seconds >= m.observed.keyspace.spec.proxy_seconds
 
 
 source_lost = (~source_silent & ~source_serves).named("source_lost")
@@ -371,7 +379,7 @@ def _follow(m: Move, epoch: int) -> Action:
         source.incarnation,
         m.durable,
         m.lease_seconds,
-        m.there.size if m.there is not None else 0,
+        m.source_part.size if m.source_part is not None else 0,
     )
     return m.tell(m.destination, m.name, epoch, command)
 
@@ -379,18 +387,18 @@ def _follow(m: Move, epoch: int) -> Action:
 @effect
 def follow_on(m: Move) -> Iterable[Action]:
     """After the commit, from the source as it stands fenced, in its epoch."""
-    assert m.there is not None
-    yield _follow(m, m.there.epoch)
+    assert m.source_part is not None
+    yield _follow(m, m.source_part.epoch)
 
 
 @effect
 def clear_destination(m: Move) -> Iterable[Action]:
-    here = m.here
-    assert here is not None
-    if here.role in ("loading", "following"):
-        yield m.tell(m.destination, m.name, here.epoch, Drop())
+    copy = m.copy
+    assert copy is not None
+    if copy.role in ("loading", "following"):
+        yield m.tell(m.destination, m.name, copy.epoch, Drop())
         return
-    if here.role == "primary":
+    if copy.role == "primary":
         # A primary of an older epoch, which nobody routes to: it steps down before it forgets.
         command = Proxy(m.source.name, m.source.address)
         yield m.tell(m.destination, m.name, m.object.spec.epoch, command)
@@ -399,15 +407,15 @@ def clear_destination(m: Move) -> Iterable[Action]:
 
 @effect
 def fence(m: Move) -> Iterable[Action]:
-    assert m.there is not None
-    yield m.tell(m.source, m.name, m.object.spec.epoch, Fence(m.there.fence_token + 1))
+    assert m.source_part is not None
+    yield m.tell(m.source, m.name, m.object.spec.epoch, Fence(m.source_part.fence_token + 1))
 
 
 @effect
 def await_applied(m: Move) -> Iterable[Action]:
-    assert m.there is not None
+    assert m.source_part is not None
     left = max(0.0, m.limits.fence_max_seconds - m.fence_age)
-    yield m.tell(m.destination, m.name, m.object.spec.epoch, AwaitApplied(m.there.sequence, left))
+    yield m.tell(m.destination, m.name, m.object.spec.epoch, AwaitApplied(m.source_part.sequence, left))
 
 
 @effect
@@ -418,20 +426,24 @@ def commit(m: Move) -> Iterable[Action]:
 
 @effect
 def promote(m: Move) -> Iterable[Action]:
-    here = m.here
-    assert here is not None
+    copy = m.copy
+    assert copy is not None
     # The source's word counts as long as it stands fenced; afterwards the copy is what was compared before
     # the commit.
-    truth = m.there if m.there is not None and m.there.role == "primary" and m.there.fenced else here
-    if here.sequence != truth.sequence:
+    truth = (
+        m.source_part
+        if m.source_part is not None and m.source_part.role == "primary" and m.source_part.fenced
+        else copy
+    )
+    if copy.sequence != truth.sequence:
         left = m.limits.fence_max_seconds
-        yield m.tell(m.destination, m.name, here.epoch, AwaitApplied(truth.sequence, left))
+        yield m.tell(m.destination, m.name, copy.epoch, AwaitApplied(truth.sequence, left))
     yield m.tell(m.destination, m.name, _epoch_after(m), Promote(truth.sequence, truth.digest))
 
 
 @effect
 def forward(m: Move) -> Iterable[Action]:
-    if m.there is not None and m.there.role == "primary":
+    if m.source_part is not None and m.source_part.role == "primary":
         command = Proxy(m.destination.name, m.destination.address)
         yield m.tell(m.source, m.name, _epoch_after(m), command)
 
@@ -450,8 +462,8 @@ def _epoch_after(m: Move) -> int:
 @effect
 def take_back(m: Move) -> Iterable[Action]:
     """The source is primary of the object's epoch first, still fenced: then a late call cannot make it a proxy."""
-    there, epoch = m.there, m.object.spec.epoch
-    if there is not None and there.epoch < epoch:
+    source_part, epoch = m.source_part, m.object.spec.epoch
+    if source_part is not None and source_part.epoch < epoch:
         yield m.serve(m.source, m.object, epoch)
     yield m.patch(m.object, primary=m.params.source, proxy="", epoch=epoch + 1, since=epoch)
 
@@ -461,7 +473,7 @@ def confirm_source(m: Move) -> Iterable[Action]:
     """The destination may have been told that it was primary, and have answered: nobody can know."""
     epoch, lost = m.object.spec.epoch, Partition.DATA_LOST
     yield m.serve(m.source, m.object, epoch)
-    yield from m.lift(m.source, replace(m.there, epoch=epoch) if m.there is not None else None, m.object)
+    yield from m.lift(m.source, replace(m.source_part, epoch=epoch) if m.source_part is not None else None, m.object)
     message = f"{m.params.to} lost its copy after the commit, and any write that it had acknowledged by then"
     message += f"; {m.params.source} serves on"
     yield SetPartitionStatus(m.name, PartitionPhase.READY, m.source.incarnation, lost, "DestinationLost", message)
@@ -470,20 +482,20 @@ def confirm_source(m: Move) -> Iterable[Action]:
 
 @effect
 def unfence(m: Move) -> Iterable[Action]:
-    return m.lift(m.source, m.there, m.object)
+    return m.lift(m.source, m.source_part, m.object)
 
 
 @effect
 def unfence_destination(m: Move) -> Iterable[Action]:
-    return m.lift(m.destination, m.here, m.object)
+    return m.lift(m.destination, m.copy, m.object)
 
 
 @effect
 def drop(m: Move) -> Iterable[Action]:
     """Where it cannot be told now, recovery drops it later."""
-    here = m.here
-    if here is not None and here.role in ("loading", "following"):
-        yield m.tell(m.destination, m.name, here.epoch, Drop())
+    copy = m.copy
+    if copy is not None and copy.role in ("loading", "following"):
+        yield m.tell(m.destination, m.name, copy.epoch, Drop())
 
 
 @effect
@@ -494,8 +506,8 @@ def touch(m: Move) -> Iterable[Action]:
 
 @effect
 def release(m: Move) -> Iterable[Action]:
-    if m.there is not None and m.there.role == "proxy":
-        yield m.tell(m.source, m.name, max(m.there.epoch, _epoch_of(m)), Release())
+    if m.source_part is not None and m.source_part.role == "proxy":
+        yield m.tell(m.source, m.name, max(m.source_part.epoch, _epoch_of(m)), Release())
 
 
 def _epoch_of(m: Move) -> int:

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 class WorkerReconciler:
     """Looks at a worker whenever it appears in a new life or on a new connection, until there is nothing left to do.
 
-    And once in a while: a call that arrives after everybody has given it up leaves a fence or a copy behind, and a
-    commit an owner that does not know of it.
+    It looks again from time to time: late calls may leave fences or copies, and a late commit may leave an owner that
+    does not know of it.
     """
 
     def __init__(

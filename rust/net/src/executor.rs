@@ -158,7 +158,7 @@ impl Executor {
         self.node.refuse_held(&self.stopping_text());
     }
 
-    /// Whether a page may be told: once what it shows is on disk; why not.
+    /// Waits until `position` is durable, or returns why it cannot be.
     pub async fn wait_durable(&self, position: u64) -> Result<(), String> {
         if self.node.is_durable(position) {
             return Ok(());

@@ -1,4 +1,4 @@
-"""Reviews: who is asking, and what he may do. Nobody is asked who he is here, and everybody may do everything."""
+"""Reviews: who asks, and what they may do. There is no authentication here, and everybody may do everything."""
 
 from __future__ import annotations
 
