@@ -23,6 +23,7 @@ from dstk.api.conditions import with_condition
 from dstk.errors import ApiError, DstkError
 from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
+from dstk.operator.coverage import Coverage
 from dstk.operator.earlier import Bare, held_before, misfits, obstacle_of, says
 from dstk.operator.marks import PartitionMarks, condition
 from dstk.operator.metrics import Metrics
@@ -70,6 +71,7 @@ class Assigner:
         self._silent: dict[str, float] = {}
         self._marks = PartitionMarks(cluster, spans, self._writes, self._now)
         self._bare = Bare(cluster, workers, self._now)
+        self._coverage = Coverage(cluster, spans, self._now)
         self._stuck: dict[str, str] = {}
         self._full: dict[str, str] = {}
         self._dirty = True
@@ -110,7 +112,9 @@ class Assigner:
         await self._create(planned)
         await self._restart(planned.restarts, planned.stuck)
         self._say_full(planned.stuck)
-        await self._report(planned.cut, orphaned, planned.refused, unfit, self._bare.look(kept))
+        await self._report(
+            planned.cut, orphaned, planned.refused, unfit, {**self._coverage.look(), **self._bare.look(kept)}
+        )
         await asyncio.sleep(max(0.0, took * PLANNING_SHARE - self._interval))
 
     def _on_change(self, old: object, new: object) -> None:

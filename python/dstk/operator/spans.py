@@ -10,6 +10,7 @@ from dstk.api import Keyspace, Partition
 from dstk.api.span import span_of
 from dstk.errors import InvalidRequest
 from dstk.kube import Cache
+from dstk.span import Span
 
 __all__ = ["KeyspaceSpans", "Spans"]
 
@@ -34,18 +35,22 @@ class KeyspaceSpans:
         self._reach: list[_End] = []
         self._recent: set[str] = set()
         self._changes = 0
+        self._gaps: list[Span] | None = None
+        """None: something has changed since they were looked for."""
 
     def put(self, name: str, start: bytes, end: bytes) -> None:
         """Note the range [start, end); an empty end is +∞."""
         self._by_name[name] = (start, (not end, end))
         self._recent.add(name)
         self._changes += 1
+        self._gaps = None
 
     def drop(self, name: str) -> None:
         """Forget the range of that name, if there is one."""
         if self._by_name.pop(name, None) is not None:
             self._recent.discard(name)
             self._changes += 1
+            self._gaps = None
 
     def overlapping(self, start: bytes, end: bytes) -> Iterator[str]:
         """Names of the ranges with a key in [start, end), in no order; an empty end is +∞."""
@@ -62,6 +67,19 @@ class KeyspaceSpans:
             first, last, name = self._sorted[i]
             if last > (False, start) and name not in self._recent and self._by_name.get(name) == (first, last):
                 yield name
+
+    def gaps(self, most: int) -> list[Span]:
+        """The first `most` ranges of keys that no range has; O(n log n) for n ranges after a change, else O(1)."""
+        if self._gaps is None:
+            gaps, reached = list[Span](), (False, b"")
+            for start, end in sorted(self._by_name.values()):
+                if reached < (False, start):
+                    gaps.append(Span(reached[1], start))
+                reached = max(reached, end)
+            if not reached[0]:
+                gaps.append(Span(reached[1]))
+            self._gaps = gaps
+        return self._gaps[:most]
 
     def _sort(self) -> None:
         self._sorted = sorted((start, end, name) for name, (start, end) in self._by_name.items())
@@ -84,6 +102,11 @@ class Spans:
         """Names of the Partitions of the keyspace with a key in [start, end); an empty end is +∞."""
         spans = self._spans.get(keyspace)
         return sorted(spans.overlapping(start, end)) if spans is not None else []
+
+    def gaps(self, keyspace: str, most: int = 3) -> list[Span]:
+        """The first ranges of its keys that no Partition has."""
+        spans = self._spans.get(keyspace)
+        return spans.gaps(most) if spans is not None else []
 
     def _on_keyspace(self, old: Keyspace | None, new: Keyspace | None) -> None:
         if new is None:

@@ -177,3 +177,26 @@ async def test_what_somebody_has_cut_by_hand_is_merged_only_once_its_mark_is_gon
         await cluster.gone("three")
         left = {item.metadata.name: item.spec.range for item in (await cluster.partitions.list_page()).items}
         assert (left["one"].start, left["one"].end) == ("a", "c")
+
+
+async def test_keys_that_no_partition_has_are_named_until_one_has_them() -> None:
+    async with world() as cluster, cluster.operating():
+        await cluster.keyspace(policy={"mode": "Auto"}, partitions={"bounds": ["g", "o"]})
+        await ready(cluster, "default", 3)
+        middle = next(each for each in await cluster.partitions.list_all() if each.spec.range.start == "g")
+        owner = middle.spec.primary
+        assert owner is not None
+        # The rows go first: else the worker would have its object back.
+        del cluster.workers[owner].held[middle.metadata.name]
+        await cluster.partitions.delete(middle.metadata.name)
+
+        def uncovered(keyspace: Keyspace) -> bool:
+            condition = find(keyspace.status.conditions, "Ready")
+            return condition is not None and condition.reason == "Uncovered"
+
+        keyspace = await cluster.until("default", uncovered)
+        condition = find(keyspace.status.conditions, "Ready")
+        assert condition is not None
+        assert condition.message.startswith("no Partition has the keys [g, o), ")
+        await cluster.partition("middle", "g", "o")
+        await cluster.until("default", lambda keyspace: keyspace.status.ready == 3 and not uncovered(keyspace))

@@ -18,7 +18,7 @@ def overlaps(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> bool:
 
 
 @given(st.lists(ranges, max_size=12), ranges)
-def test_meeting_finds_all_and_only_those_that_share_a_key(
+def test_overlapping_finds_all_and_only_those_that_share_a_key(
     found: list[tuple[bytes, bytes]], wanted: tuple[bytes, bytes]
 ) -> None:
     spans = KeyspaceSpans()
@@ -57,3 +57,26 @@ def test_whatever_has_changed_in_whatever_order(
             model[str(number)] = each
         found = list(spans.overlapping(*wanted))
         assert sorted(found) == sorted(name for name, held in model.items() if overlaps(held, wanted))
+
+
+# As bounds are: padded to one length, and none of zero bytes alone.
+padded = st.just(b"") | st.binary(min_size=2, max_size=2).filter(any)
+real = st.tuples(padded, padded).filter(lambda pair: not pair[1] or pair[0] < pair[1])
+
+
+@given(st.lists(real, max_size=12), st.lists(st.integers(0, 11), max_size=4))
+def test_gaps_are_the_keys_that_no_range_has(found: list[tuple[bytes, bytes]], gone: list[int]) -> None:
+    spans = KeyspaceSpans()
+    for number, (start, end) in enumerate(found):
+        spans.put(str(number), start, end)
+    spans.gaps(1)
+    for number in gone:
+        spans.drop(str(number))
+    left = [each for number, each in enumerate(found) if number not in gone]
+    gaps = spans.gaps(100)
+    assert spans.gaps(1) == gaps[:1]
+    for gap in gaps:
+        assert not any(overlaps(each, (gap.start, gap.end)) for each in left)
+    for key in [b"", *(bound + tail for each in left for bound in each for tail in (b"", b"\0"))]:
+        within = any(start <= key and (not end or key < end) for start, end in left)
+        assert within is not any(gap.start <= key and (not gap.end or key < gap.end) for gap in gaps)
