@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from dstk.local.files import poll
+from dstk.local.apiserver.files import poll
 
 T = TypeVar("T")
 

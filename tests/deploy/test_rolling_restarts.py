@@ -19,8 +19,8 @@ from statefulsets import Node
 import worlds
 from dstk import aio, kube
 from dstk.api import Assignment, AssignmentPhase, AssignmentType, Partition
+from dstk.local.apiserver.files import poll
 from dstk.local.cluster import LocalCluster
-from dstk.local.files import poll
 from dstk.operator.cluster import ASSIGNMENTS, PARTITIONS
 from dstk.testing.load import LoadSettings
 from verifying import verifying

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from dstk.lifecycle import actions, recovery
+from dstk.lifecycle import actions
 from dstk.lifecycle.merge import Merging
 from dstk.lifecycle.move import Move, caught_up, drained, stream_broken
 from dstk.lifecycle.move import fenced as fenced_
 from dstk.lifecycle.operation import Operation
+from dstk.lifecycle.recovery import facts, rules
+from dstk.lifecycle.recovery.facts import RecoveredPartition
 from dstk.lifecycle.transitions import Row, Transitions, always
 
 from . import recovery as recovery_module
@@ -168,7 +170,7 @@ def in_charge_while_there(self: Operator) -> Iterator[Any]:
 # Recovery
 
 
-def served_blindly(self: Any, object_: Any) -> list[Any]:
+def served_blindly(self: RecoveredPartition) -> list[Any]:
     """Recovery that does not ask what lies over a partition."""
     return []
 
@@ -224,9 +226,9 @@ GUARDS: tuple[Guard, ...] = (
           changes={"call_delayed": 0.4, "cancelled": 10, "worker_slow": 20}),
     Guard("life cycle: the fence is ours", rows(Move, any_fence), "two_moves", "rivals", "ABD",
           changes={"call_delayed": 0.4, "cancelled": 10, "worker_slow": 20}),
-    Guard("life cycle: no epoch is used twice after a loss", without(recovery, epoch_after_loss=lambda epoch: epoch),
+    Guard("life cycle: no epoch is used twice after a loss", both(without(facts, epoch_after_loss=lambda epoch: epoch), without(rules, epoch_after_loss=lambda epoch: epoch)),
           "there_and_back", "workers", "BF", 600),
-    Guard("recovery: what lies over a partition", without(recovery._Recovery, _outlived=served_blindly), "reshape",
+    Guard("recovery: what lies over a partition", without(RecoveredPartition, outlived=property(served_blindly)), "reshape",
           "everything", "ABCE"),
     Guard("operator: recovery keeps off",
           without(Operator, busy=lambda self: set(), taken=lambda self, partition: False), "there_and_back", "calls", "A"),

@@ -1,4 +1,4 @@
-"""Files can be read at once, and modules of the package do not import each other in circles."""
+"""How the package is built: files can be read at once, modules import each other in no circles and keep their places."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_no_file_is_longer_than_can_be_read_at_once(ending: str) -> None:
 
 
 def test_no_modules_import_each_other_in_circles() -> None:
-    graph = grimp.build_graph("dstk", exclude_type_checking_imports=True)
+    graph = grimp.build_graph("dstk", exclude_type_checking_imports=True, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     # What imports nothing that is left is in no circle, and goes.
     while free := [module for module, imported in imports.items() if not imported & imports.keys()]:
@@ -40,3 +40,11 @@ def test_no_modules_import_each_other_in_circles() -> None:
             del imports[module]
     circles = {module: sorted(imported & imports.keys()) for module, imported in imports.items()}
     assert not circles
+
+
+def test_the_embedded_api_server_needs_nothing_else_of_this_package() -> None:
+    graph = grimp.build_graph("dstk", cache_dir=None)
+    server = {"dstk.local.apiserver", *graph.find_descendants("dstk.local.apiserver")}
+    others = {imported for module in server for imported in graph.find_modules_directly_imported_by(module)} - server
+    assert len(server) > 20
+    assert not others

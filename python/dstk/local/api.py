@@ -12,7 +12,7 @@ from typing import Protocol
 import aiohttp
 
 from dstk.errors import ConfigError, Unavailable
-from dstk.local.files import poll
+from dstk.local.apiserver.files import poll
 from dstk.local.kubeconfig import write_kubeconfig
 from dstk.local.process import CrashBackoff, Supervised
 

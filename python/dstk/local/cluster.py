@@ -15,8 +15,8 @@ from dstk import kube
 from dstk.errors import ConfigError, DstkError, Unavailable
 from dstk.local import serving
 from dstk.local.api import ApiServer, EmbeddedApi, give_up
+from dstk.local.apiserver.files import poll
 from dstk.local.directory import Directory, Made
-from dstk.local.files import poll
 from dstk.local.operators import OperatorCommand, OperatorLife, operator_command
 from dstk.local.ports import HOST, RecordedPorts
 from dstk.local.process import CrashBackoff, Supervised

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dstk.errors import ConfigError
-from dstk.local.files import write_json, write_text
+from dstk.local.apiserver.files import write_json, write_text
 
 __all__ = ["Directory", "Made"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dstk.local.files import write_text
+from dstk.local.apiserver.files import write_text
 
 
 def write_kubeconfig(path: Path, server: str, namespace: str = "default") -> None:

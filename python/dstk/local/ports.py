@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from dstk.errors import ConfigError
-from dstk.local.files import write_json
+from dstk.local.apiserver.files import write_json
 
 log = logging.getLogger(__name__)
 

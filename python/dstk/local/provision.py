@@ -10,7 +10,7 @@ from typing import Any
 
 from dstk import api, kube
 from dstk.errors import ApiError, ConfigError
-from dstk.local.files import poll
+from dstk.local.apiserver.files import poll
 from dstk.local.keyspace import changes, new_keyspace
 
 __all__ = ["Provision"]

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from dstk import kube
 from dstk.errors import ApiError, DstkError, Unavailable
-from dstk.local.annotations import LOG_START, PREVIOUS_LOG_START
-from dstk.local.files import read_when_written
+from dstk.local.apiserver.annotations import LOG_START, PREVIOUS_LOG_START
+from dstk.local.apiserver.files import read_when_written
 from dstk.local.ports import HOST, PORTS, RecordedPorts, reserved_ports
 from dstk.local.process import Child, CrashBackoff
 

@@ -30,7 +30,7 @@ from typing import Any, Final, TypeVar
 
 from dstk import kube
 from dstk.errors import ConfigError, DstkError, Unavailable
-from dstk.local.files import poll, write_text
+from dstk.local.apiserver.files import poll, write_text
 from dstk.local.process import CrashBackoff, Supervised
 
 __all__ = ["BINARIES", "AuditEvent", "ControlPlane", "Tenant", "binaries"]

@@ -23,8 +23,8 @@ from typing import Any
 import dstk
 from dstk import aio, kube
 from dstk.api.span import span_of
+from dstk.local.apiserver.files import poll
 from dstk.local.cluster import ClusterSettings, LocalCluster
-from dstk.local.files import poll
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import WorkerSettings
 from dstk.span import Span

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from dstk.local.files import read_when_written, write_json
+from dstk.local.apiserver.files import read_when_written, write_json
 from dstk.local.ports import HOST
 from dstk.local.runner import Command, Life
 

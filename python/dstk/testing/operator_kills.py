@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dstk import aio, api, kube
-from dstk.local.files import poll
+from dstk.local.apiserver.files import poll
 from dstk.testing.invariants import Watcher, uncovered
 from dstk.testing.load import LoadSettings, VerifyingLoad
 from dstk.testing.nemesis import KINDS, RECONCILER_LEASE, CutLeader, Fault, OperatorKill, OperatorPause, Target

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from dstk import aio, api, errors, keys, kube
+from dstk.local.apiserver.files import poll
 from dstk.local.cluster import ClusterSettings, LocalCluster
-from dstk.local.files import poll
 from dstk.local.process import CrashBackoff
 from dstk.local.runner import Life, WorkerSettings, worker_command
 from dstk.testing.invariants import Owners, Watcher, uncovered

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dstk.local.files import read_when_written, write_json
+from dstk.local.apiserver.files import read_when_written, write_json
 from dstk.local.runner import Life
 from dstk.testing.network import Network
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dstk.local.annotations import LOG_START, PREVIOUS_LOG_START
+from dstk.local.apiserver.annotations import LOG_START, PREVIOUS_LOG_START
 from dstk.local.apiserver.podlogs import LogRequest, log_of, log_request, pieces, selected
 from dstk.local.apiserver.status import Refusal
 

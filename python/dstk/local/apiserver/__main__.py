@@ -8,8 +8,8 @@ import gc
 import signal
 from pathlib import Path
 
+from dstk.local.apiserver.files import write_json
 from dstk.local.apiserver.server import ApiServer, Settings
-from dstk.local.files import write_json
 
 
 async def _serve(arguments: argparse.Namespace) -> None:

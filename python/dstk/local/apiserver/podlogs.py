@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dstk.local.annotations import LOG_START, PREVIOUS_LOG_START
 from dstk.local.apiserver import status
+from dstk.local.apiserver.annotations import LOG_START, PREVIOUS_LOG_START
+from dstk.local.apiserver.files import poll
 from dstk.local.apiserver.resource import Object
-from dstk.local.files import poll
 
 _LOOK_SECONDS: Final = 0.2
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
