@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dstk_core::disk::scratch::Scratch;
 use dstk_core::disk::{DiskError, check};
@@ -126,6 +126,27 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(get(&node, 7).value.unwrap()[..], *b"newer");
     assert_eq!(get(&node, 8).value.unwrap()[..], *b"value 8");
     assert_eq!(put(&node, 7, b"newest").version, 1002);
+}
+
+#[test]
+fn the_last_segment_is_written_again_before_anything_of_it_counts() {
+    let dir = Scratch::new();
+    let node = open(dir.path());
+    serve(&node);
+    wait(&node, &put(&node, 1, b"one"));
+    shut(node);
+    shut(open(dir.path()));
+    let segment = last_segment(dir.path());
+    let held = fs::read(&segment).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let node = open(dir.path());
+    // Its pages may count as clean and be on no disk: a sync alone would write nothing.
+    let modified = fs::metadata(&segment).unwrap().modified().unwrap();
+    assert!(modified > SystemTime::UNIX_EPOCH);
+    assert_eq!(fs::read(&segment).unwrap(), held);
+    lift(&node, "p", 1);
+    assert_eq!(get(&node, 1).value.unwrap()[..], *b"one");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -208,16 +209,33 @@ pub(super) fn recover(dir: &Path, worker: Option<&str>) -> Result<Recovered, Dis
     })
 }
 
-/// Cuts a torn end off and removes what nothing needs.
+/// Bytes that are written again at once.
+const REWRITE_BYTES: u64 = 1 << 20;
+
+/// Cuts a torn end off, writes the last segment again, and removes what nothing needs.
+///
+/// After an fsync that failed, pages that never reached the disk may count as clean: they are read from memory, and a
+/// later fsync does not write them (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So
+/// what the last segment was read to hold is written and synced before anything of it is told. The segments before it
+/// were synced before the log went on.
 pub(super) fn cut(dir: &Path, segments: &Segments) -> io::Result<()> {
     for number in &segments.surplus {
         std::fs::remove_file(path(dir, *number))?;
     }
     if let Some((number, _)) = segments.positions.last() {
         let file = std::fs::OpenOptions::new()
+            .read(true)
             .write(true)
             .open(path(dir, *number))?;
-        file.set_len(segments.used)?;
+        if file.metadata()?.len() != segments.used {
+            file.set_len(segments.used)?;
+        }
+        let mut bytes = vec![0; segments.used.min(REWRITE_BYTES) as usize];
+        for at in (0..segments.used).step_by(REWRITE_BYTES as usize) {
+            let part = &mut bytes[..(segments.used - at).min(REWRITE_BYTES) as usize];
+            file.read_exact_at(part, at)?;
+            file.write_all_at(part, at)?;
+        }
         file.sync_all()?;
     }
     Ok(())
