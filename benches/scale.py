@@ -29,8 +29,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dstk import api, kube
 from dstk.control.commands import Request
+from dstk.local.apiserver.files import poll
 from dstk.local.cluster import ClusterSettings, LocalCluster
-from dstk.local.files import poll
 from dstk.operator.reconciler import FINALIZER
 from dstk.testing.control_plane import ControlPlane, binaries
 from dstk.wire.v1 import data_pb2
