@@ -108,6 +108,10 @@ class Machine:
         """Of a New: all workers, with all that they hold."""
         self._outcome = Outcome()
         self._fresh = False
+        """Whether nothing is known to have changed since it was looked at."""
+        self._undecided = False
+        """Whether nothing was decided since then: what changes while workers answer is looked at after that, so that an
+        object which changes all the time holds nothing up."""
         self._unread = False
         self._progress_written = 0.0
         self._last: Sequence[actions.Action] = ()
@@ -125,11 +129,12 @@ class Machine:
         deleted = current is None or current.metadata.uid != self.assignment.metadata.uid
         if current is not None and not deleted:
             self.assignment = current
-        if not self._fresh:
+        if not (self._fresh or self._undecided):
             if self._uncertain and not self._unread:
                 return ReadBack(tuple(sorted(self._uncertain)))
             self._unread = False
             return self._look(known)
+        self._undecided = False
         self._find_keyspace(known)
         cancelled = deleted or self.assignment.metadata.deletion_timestamp is not None
         refusal, keyspace = self._refusal(known), self._keyspace
@@ -194,7 +199,7 @@ class Machine:
 
     def look_anew(self) -> None:
         """Nothing that was seen counts any more."""
-        self._fresh = False
+        self._fresh = self._undecided = False
 
     def partition_changed(self, name: str, new: Partition | None) -> bool:
         """A Partition was written, or deleted (None). False: by this machine's own doing, which it knows of."""
@@ -215,6 +220,7 @@ class Machine:
 
     def looked(self, views: Sequence[WorkerView], known: Known) -> None:
         """The workers' answers to a ``Look``, in its order."""
+        self._undecided = True
         self._claims = views if self._may_be_held else ()
         gone = self._is_gone(known.partitions)
         kept = [without_older(view, self._partitions) for view in views]
