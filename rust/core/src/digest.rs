@@ -4,20 +4,14 @@
 //! and is exact through split and join. It finds damage and lag, not forgery: xxh3 is no cryptographic hash.
 
 use thiserror::Error;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+pub use crate::tree::row_hash;
 
 use crate::frame::{self, FrameError};
 use crate::key::{Bounds, KeyError, check_key_length, readable};
 use crate::tree::{Summary, Tree};
 
 const TAG: [u8; 4] = *b"dkd1";
-
-/// Hash of a row: `xxh3_64` of the value, seeded with that of the key, seeded with the version.
-///
-/// Chained by seeds because the one-shot form is several times faster on short input than the streaming one.
-pub fn row_hash(key: &[u8], version: u64, value: &[u8]) -> u64 {
-    xxh3_64_with_seed(value, xxh3_64_with_seed(key, version))
-}
 
 /// What one copy holds in `[start, end)`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{RecordError, Writer, short, text};
 use crate::frame::Reader;
 use crate::key::Bounds;
-use crate::partition::Role;
+use crate::role::Role;
 
 /// A partition without its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use super::checkpoint::Manifest;
 use super::description::{Description, bounds, role};
 use super::record::{PartitionId, Record};
 use super::segment::Position;
+use crate::epoch::sequence_before;
 use crate::frame::Reader;
 use crate::key::{Bounds, readable};
-use crate::partition::{Role, sequence_before};
+use crate::role::Role;
 use crate::snapshot::ChunkDecoder;
 use crate::tree::{Tree, TreeBuilder};
 

@@ -9,13 +9,13 @@ use super::following::{FollowSpec, Followed};
 use super::keyspace_store::{Holding, KeyspaceStore, not_here};
 use super::place::{Named, opened};
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
+use super::slot::{PartitionSlot, bounds, refuse_all_but_primary};
 use crate::disk::{Position, Record};
+use crate::epoch::sequence_before;
 use crate::faults::{Point, reach};
 use crate::key::Bounds;
 use crate::partition::{
     Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
-    sequence_before,
 };
 use crate::tree::{Tree, drop_in_background};
 
@@ -518,11 +518,6 @@ impl Partition {
     }
 }
 
-/// Bounds that may be shorter than the key length; an empty `end` means none.
-pub(super) fn bounds(key_length: usize, start: &[u8], end: &[u8]) -> Result<Bounds, Refusal> {
-    Bounds::padded(start, end, key_length).map_err(|error| Refusal::Invalid(error.to_string()))
-}
-
 /// A serve of what is not held, from empty, that was under way for so long that its time is over.
 fn refuse_late(
     store: &KeyspaceStore,
@@ -579,16 +574,4 @@ fn refuse_other_bounds(slot: &PartitionSlot, bounds: &Bounds) -> Result<(), Refu
         slot.name, slot.bounds
     );
     Err(Refusal::Invalid(text))
-}
-
-pub(super) fn refuse_all_but_primary(
-    slot: &PartitionSlot,
-    held: &Partition,
-    epoch: u64,
-) -> Result<(), Refusal> {
-    slot.refuse_older(held.epoch, epoch)?;
-    if held.role != Role::Primary {
-        return Err(slot.wrong_role(held.role, "this takes a primary"));
-    }
-    slot.refuse_other(held.epoch, epoch)
 }

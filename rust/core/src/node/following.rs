@@ -5,8 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Node;
-use super::action::bounds;
-use super::slot::PartitionSlot;
+use super::slot::{PartitionSlot, bounds};
 use crate::digest::{encode, range_digests, rows_a_range};
 use crate::log::Effect;
 use crate::partition::{Partition, PartitionState, ROW_BYTES};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::refusal::Refusal;
-use super::reshape::Flip;
 use super::slot::PartitionSlot;
 use crate::index::{Edit, RangeMap};
 use crate::key::{Bounds, check_key, readable};
@@ -23,6 +22,13 @@ pub(crate) const BUSY: &str =
 
 /// Splits, merges and partitions let go that are remembered, a keyspace.
 pub(crate) const REMEMBERED: usize = 1024;
+
+/// A split or merge that was carried out: what was asked, and what came of it.
+pub(crate) struct Flip {
+    pub(super) epoch: u64,
+    pub(super) gone: Vec<(Arc<str>, u64)>,
+    pub(super) come: Vec<(Arc<str>, Arc<Bounds>)>,
+}
 
 /// One keyspace of a node.
 pub struct KeyspaceStore {

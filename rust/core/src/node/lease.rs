@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::Node;
+use super::keyspace_store::KeyspaceStore;
 use super::refusal::Refusal;
 use super::slot::PartitionSlot;
-use super::{KeyspaceStore, Node};
 use crate::partition::{Nanos, Role};
 use crate::sync::atomic::Ordering;
 

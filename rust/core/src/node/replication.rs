@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Node;
-use super::action::refuse_all_but_primary;
 use super::context::Context;
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
+use super::slot::{PartitionSlot, refuse_all_but_primary};
 use crate::digest::{decode, differing};
 use crate::key::Bounds;
 use crate::log::{Effect, LogBatch, Read, ReaderId, Wake, prefix};

@@ -3,22 +3,14 @@
 use std::sync::Arc;
 
 use super::Node;
-use super::action::{bounds, refuse_all_but_primary};
-use super::keyspace_store::{Holding, KeyspaceStore, REMEMBERED, not_here};
+use super::keyspace_store::{Flip, Holding, KeyspaceStore, REMEMBERED, not_here};
 use super::refusal::Refusal;
-use super::slot::{PartitionSlot, disconnected};
+use super::slot::{PartitionSlot, bounds, disconnected, refuse_all_but_primary};
 use crate::disk::{Journal, Position, Record};
 use crate::key::{Bounds, pad};
 use crate::partition::{Load, Nanos, Partition, PartitionState, Rates, Role};
 use crate::sync::atomic::Ordering;
 use crate::tree::Tree;
-
-/// A split or merge that was carried out: what was asked, and what came of it.
-pub(crate) struct Flip {
-    epoch: u64,
-    gone: Vec<(Arc<str>, u64)>,
-    come: Vec<(Arc<str>, Arc<Bounds>)>,
-}
 
 impl Node {
     /// Cuts a primary at `keys` into `names`, all primary here at `epoch` with the parent's sequence; a repeated call

@@ -147,3 +147,21 @@ pub(crate) fn disconnected(
         proxy_to: "".into(),
     }
 }
+
+/// Bounds that may be shorter than the key length; an empty `end` means none.
+pub(super) fn bounds(key_length: usize, start: &[u8], end: &[u8]) -> Result<Bounds, Refusal> {
+    Bounds::padded(start, end, key_length).map_err(|error| Refusal::Invalid(error.to_string()))
+}
+
+/// An action that a primary alone may be asked for, in the epoch it has.
+pub(super) fn refuse_all_but_primary(
+    slot: &PartitionSlot,
+    held: &Partition,
+    epoch: u64,
+) -> Result<(), Refusal> {
+    slot.refuse_older(held.epoch, epoch)?;
+    if held.role != Role::Primary {
+        return Err(slot.wrong_role(held.role, "this takes a primary"));
+    }
+    slot.refuse_other(held.epoch, epoch)
+}

@@ -2,10 +2,11 @@
 
 use super::Partition;
 use super::room::ROW_BYTES;
-use super::state::{FollowProgress, Role};
+use super::state::FollowProgress;
 use crate::disk::Record;
 use crate::key::{Bounds, readable};
 use crate::log::Effect;
+use crate::role::Role;
 use crate::snapshot::DecodedChunk;
 use crate::tree::{Tree, TreeBuilder};
 

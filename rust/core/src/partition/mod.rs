@@ -10,6 +10,7 @@ mod state;
 
 use std::sync::Arc;
 
+pub use crate::role::Role;
 pub(crate) use following::Following;
 pub(crate) use hold::{HoldLimits, HoldQueue};
 pub use hold::{Target, Verdict, Waiter};
@@ -17,20 +18,11 @@ pub(crate) use load::{Counts, Load, Rates};
 pub use operation::{Code, Nanos, Op, Reply};
 pub use room::ROW_BYTES;
 pub(crate) use room::{Room, Share};
-pub use state::{FollowProgress, PartitionState, Role};
+pub use state::{FollowProgress, PartitionState};
 
 use crate::disk::{Journal, Position};
 use crate::log::Log;
 use crate::tree::Tree;
-
-/// The sequence that a range begins with when it is served from empty in `epoch`, and goes on from when it is confirmed
-/// in it: above all that earlier epochs gave out, whose rows may be lost while clients still hold their versions. An
-/// epoch has 2^40 numbers, which are twelve days of a million writes a second, for each epoch that went by.
-pub(crate) fn sequence_before(epoch: u64) -> u64 {
-    const NUMBERS: u64 = 1 << 40;
-    const EPOCHS: u64 = 1 << 23;
-    epoch.saturating_sub(1).min(EPOCHS) * NUMBERS
-}
 
 /// Where a proxy passes requests on to.
 pub(crate) struct Proxying {

@@ -2,8 +2,8 @@
 
 use super::join::{Subtree, join};
 use super::node::{Branch, Cell, Leaf, Node};
+use super::summary::row_hash;
 use super::{Tree, TreeError, Value};
-use crate::digest::row_hash;
 use crate::key::{check_key, readable};
 
 /// How full leaves are built, in rows: room for a few writes before the first of them splits.

@@ -28,11 +28,10 @@ pub use self::build::TreeBuilder;
 pub use self::dropper::drop_in_background;
 pub use self::iter::Iter;
 pub(crate) use self::runs::Run;
-pub use self::summary::Summary;
+pub use self::summary::{Summary, row_hash};
 
 use self::join::Subtree;
 use self::node::{Branch, Cell, Leaf, Node};
-use crate::digest::row_hash;
 use crate::key::{KeyError, MAX_KEY_LENGTH, readable};
 
 /// A row's bytes, shared between the tree, its snapshots and the log.

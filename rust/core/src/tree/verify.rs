@@ -2,8 +2,8 @@
 
 use super::join::Subtree;
 use super::node::{MAX, MIN, Node};
+use super::summary::row_hash;
 use super::{Summary, Tree};
-use crate::digest::row_hash;
 use crate::key::readable;
 
 impl Tree {
