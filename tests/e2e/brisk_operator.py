@@ -28,9 +28,9 @@ BRISK = Limits(
     destination_silent_seconds=60.0,  # a worker that is killed comes back before that
     stall_seconds=0.5,
     fence_max_seconds=0.4,
-    fence_tries=2,
+    fence_tries=50,  # a worker's restart costs tries, and how many depends on the machine
     fence_retry_seconds=0.1,
-    follow_tries=3,
+    follow_tries=50,
     follow_retry_seconds=0.1,
     wait_seconds=0.1,
 )

@@ -6,7 +6,6 @@ The durability is Disk: a worker that was killed comes back with what it has ack
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from failurecases import Case, Meanwhile, kill, write_on
@@ -19,9 +18,6 @@ WORKER_LIMITS = ("checkpoint_bytes=1048576", "log_segment_bytes=16777216")
 
 BIG = 64 << 10
 """Bytes of a value, where a case needs many."""
-
-PATIENT = {"fence_tries": 50, "follow_tries": 50}
-"""A worker's restart costs tries, and how many depends on the machine; when there are no more the failure tables have."""
 
 DIES = "this worker ends"
 
@@ -187,7 +183,7 @@ MOVE = [
 ]
 
 CASES = [
-    (operation, replace(case, limits=PATIENT))
+    (operation, case)
     for operation, cases in (("new", NEW), ("split", SPLIT), ("merge", MERGE), ("move", MOVE))
     for case in cases
 ]
