@@ -135,6 +135,15 @@ async def write(stage: Stage, keys: list[bytes], value: bytes) -> dict[bytes, in
     return versions
 
 
+async def hears_of_no_loss(client: aio.Client) -> None:
+    """Wait until what the routes say of losses has reached the client: a moment after the status."""
+
+    async def forgotten() -> bool:
+        return client.losses() == []
+
+    await until(forgotten, "the client knows that nothing is lost any more")
+
+
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 async def test_a_copy_that_is_put_back_is_not_served_before_somebody_accepts_it(stage: Stage, kill: bool) -> None:
     before = await stage.partitions()
@@ -170,10 +179,7 @@ async def test_a_copy_that_is_put_back_is_not_served_before_somebody_accepts_it(
     assert "accepted" in await stage.dstk("accept-loss", "--all")
     await stage.served()
 
-    async def forgotten() -> bool:
-        return client.losses() == []
-
-    await until(forgotten, "the client knows that the losses are accepted")
+    await hears_of_no_loss(client)
     for key in keys:
         row = await client.get(key)
         assert row is not None
@@ -215,11 +221,7 @@ async def test_the_right_volume_ends_it(stage: Stage) -> None:
     await stage.served()
     client = await stage.connect()
 
-    async def forgotten() -> bool:
-        return client.losses() == []
-
-    # That they are none any more reaches clients with the routes, a moment after the status.
-    await until(forgotten, "the client knows that nothing is lost")
+    await hears_of_no_loss(client)
     for key in keys:
         assert (await client.get(key) or (b"", 0))[0] == b"new"
     await client.close()
@@ -241,10 +243,7 @@ async def test_a_volume_that_is_another_one_is_told_from_its_own_and_an_empty_on
     await stage.served()
     client = await stage.connect()
 
-    async def forgotten() -> bool:
-        return client.losses() == []
-
-    await until(forgotten, "the client knows that the losses are accepted")
+    await hears_of_no_loss(client)
     for key in keys:
         assert await client.get(key) is None
         assert await client.put(key, b"anew", 0) > versions[key]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from dstk.api.model import COUNT_MAX, Model
 
-__all__ = ["Condition", "ConditionStatus", "Conditions", "find", "with_condition"]
+__all__ = ["Condition", "ConditionStatus", "Conditions", "condition", "find", "with_condition"]
 
 
 class ConditionStatus(StrEnum):
@@ -80,3 +80,15 @@ def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Con
     if old.status == new.status:
         new = replace(new, last_transition_time=old.last_transition_time)
     return tuple(new if condition.type == new.type else condition for condition in conditions)
+
+
+def condition(now: float, type_: str, holds: bool, reason: str, message: str, generation: int) -> Condition:
+    """A condition that was found to hold, or not to, at `now`, of that generation."""
+    return Condition(
+        type=type_,
+        status=ConditionStatus.TRUE if holds else ConditionStatus.FALSE,
+        last_transition_time=datetime.fromtimestamp(int(now), UTC),
+        reason=reason,
+        message=message,
+        observed_generation=generation,
+    )

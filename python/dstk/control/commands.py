@@ -26,6 +26,7 @@ __all__ = [
     "Split",
     "Unfence",
     "name_of",
+    "word_of",
 ]
 
 
@@ -170,5 +171,9 @@ class Request:
 
 def name_of(command: Command | type[Command]) -> str:
     """What it does, in a word: ``AwaitApplied`` is await-applied."""
-    kind = command if isinstance(command, type) else type(command)
+    return word_of(command if isinstance(command, type) else type(command))
+
+
+def word_of(kind: type) -> str:
+    """The name of a class in lower case, with hyphens."""
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__)[1:]

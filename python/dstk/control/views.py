@@ -139,7 +139,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a worker says of itself. `partitions` by (keyspace, name)."""
+    """What a worker says of itself. `partitions` by name."""
 
     worker: str
     incarnation: str

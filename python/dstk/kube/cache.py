@@ -259,7 +259,8 @@ class Cache(Generic[T]):
         at = int(version or 0)
         if anew or at < known or self._contradicts(found, before, at):
             log.warning(
-                "%s: the API server was set back, or another is there; beginning anew", self.objects.kind.plural
+                "%s: the API server was set back, another is there, or the newest was deleted unheard; beginning anew",
+                self.objects.kind.plural,
             )
             self._begin_anew(found, at)
             return version

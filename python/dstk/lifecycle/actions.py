@@ -194,8 +194,7 @@ def name_of(action: Action) -> str:
     """What it does, in a word: of a Tell, what is told. ``SetStatus`` is set-status."""
     if isinstance(action, Tell):
         return commands.name_of(action.command)
-    name = type(action).__name__
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
+    return commands.word_of(type(action))
 
 
 def flatten(actions: Iterable[Action]) -> Iterator[Action]:

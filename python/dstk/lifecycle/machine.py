@@ -270,6 +270,7 @@ class Machine:
                 self._workers[worker] = replace(view, term=max(view.term, term), parts=parts)
         if outcome.stale:
             self._fresh = False
+        self._outcome = Outcome()
 
     # What is known
 

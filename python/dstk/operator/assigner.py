@@ -19,13 +19,13 @@ from dstk.api import (
     standing,
     to_dict,
 )
-from dstk.api.conditions import with_condition
+from dstk.api.conditions import condition, with_condition
 from dstk.errors import ApiError, DstkError
 from dstk.kube import PODS, STATEFUL_SETS, Cache, ObjectReference
 from dstk.operator.cluster import ASSIGNMENTS, KEYSPACE, KEYSPACES, PRIMARY, Cluster, reference
 from dstk.operator.coverage import Coverage
 from dstk.operator.earlier import Bare, held_before, misfits, obstacle_of, says
-from dstk.operator.marks import PartitionMarks, condition
+from dstk.operator.marks import PartitionMarks
 from dstk.operator.metrics import Metrics
 from dstk.operator.moments import Moments
 from dstk.operator.reconciler import FINALIZER

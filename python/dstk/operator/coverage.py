@@ -35,6 +35,9 @@ class Coverage:
     def look(self) -> dict[str, str]:
         """A sentence for each Keyspace with gaps."""
         now, found = self._now(), dict[str, str]()
+        there = self._cluster.keyspaces.items.keys()
+        self._since = {name: since for name, since in self._since.items() if name in there}
+        self._looked = {name: looked for name, looked in self._looked.items() if name in there}
         for keyspace in self._cluster.keyspaces:
             name = keyspace.metadata.name
             if message := self._gaps(keyspace, now):
@@ -58,4 +61,4 @@ class Coverage:
             return ""
         named = ", ".join(str(range_of(gap)) for gap in gaps[:NAMED])
         more = " and others" if len(gaps) > NAMED else ""
-        return f"no Partition has the keys {named}{more}, and no worker holds them: create Partitions with these ranges"
+        return f"no Partition has the keys {named}{more}: create Partitions with these ranges"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
 
-from dstk.api import Condition, ConditionStatus, Partition, PartitionPhase, PartitionStatus, standing
-from dstk.api.conditions import with_condition
+from dstk.api import Partition, PartitionPhase, PartitionStatus, standing
+from dstk.api.conditions import condition, with_condition
 from dstk.api.validation import Refusal, check_partition
 from dstk.errors import ApiError
 from dstk.kube import is_not_found
@@ -20,7 +19,7 @@ from dstk.operator.cluster import PARTITIONS, PRIMARY, Cluster, reference
 from dstk.operator.spans import Spans
 from dstk.operator.writes import write_status
 
-__all__ = ["PartitionMarks", "condition"]
+__all__ = ["PartitionMarks"]
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +73,3 @@ class PartitionMarks:
         if refusal is not None:
             self._cluster.events.record(reference(PARTITIONS, marked), "Warning", refusal.reason, refusal.message)
             log.warning(lines.of_partition(marked, Partition.INVALID, refusal.reason, refusal.message))
-
-
-def condition(now: float, type_: str, holds: bool, reason: str, message: str, generation: int) -> Condition:
-    """A condition that was found to hold, or not to, at `now`, of that generation."""
-    return Condition(
-        type=type_,
-        status=ConditionStatus.TRUE if holds else ConditionStatus.FALSE,
-        last_transition_time=datetime.fromtimestamp(int(now), UTC),
-        reason=reason,
-        message=message,
-        observed_generation=generation,
-    )

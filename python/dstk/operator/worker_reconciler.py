@@ -328,9 +328,7 @@ class WorkerReconciler:
                 await self._executor.carry_out(None, step, outcome)
             except CommitUncertain:
                 assert isinstance(step, actions.Commit)
-                live = await self._cluster.partitions.objects.find(step.partition)
-                if live is not None:
-                    self._cluster.partitions.learn(live)
+                await self._cluster.read_back(step.partition)
                 raise
             if isinstance(step, actions.CreatePartition) and outcome.stale:
                 return  # Somebody else has made it: what was to be said of it is not true.

@@ -230,3 +230,15 @@ def test_a_fence_that_was_tried_counts_whatever_came_of_it() -> None:
     scene.machine.acted(fence, NOW, StaleRequest("an older token"))
     scene.machine.came_of(Outcome(), 5)
     assert scene.machine._memory.fence_tries == 1
+
+
+def test_what_it_wrote_once_is_no_measure_of_what_it_has_seen_since() -> None:
+    scene = Scene()
+    scene.look()
+    outcome = scene.machine.begin()
+    outcome.written["p"] = newer(BEFORE, 12)
+    scene.machine.came_of(outcome, 5)
+    scene.machine.look_anew()
+    scene.objects = {"p": newer(BEFORE, 15)}
+    scene.look()
+    assert not scene.machine.partition_changed("p", newer(BEFORE, 15)), "seen already"

@@ -137,13 +137,9 @@ class RecoveredPartition:
     @property
     def is_covered(self) -> bool:
         """Whether newer primaries that have objects hold every key of it, here or elsewhere."""
-        objects = self.facts.objects
-        newer = [self.facts.parts[name] for name in self.heirs]
-        spans = [
-            part.span
-            for name, part in zip(self.heirs, newer, strict=True)
-            if name in objects and objects[name].spec.epoch >= part.epoch
-        ]
+        objects, parts = self.facts.objects, self.facts.parts
+        shown = [name for name in self.heirs if name in objects and objects[name].spec.epoch >= parts[name].epoch]
+        spans = [parts[name].span for name in shown]
         return not any(gaps(spans + self.outlived, self.span))
 
     @property
