@@ -11,7 +11,6 @@ __version__: str
 
 Role: TypeAlias = Literal["loading", "following", "primary", "proxy", "disconnected"]
 
-@final
 class Node:
     """The data plane of one worker: its partitions, data server, replication and forwarding, on threads of its own.
 
@@ -124,6 +123,64 @@ class Node:
         """Monotonic counters (``…_total``) and gauges for /metrics, by name; those of partitions over all keyspaces."""
     def keyspace_counters(self) -> dict[str, dict[str, int]]:
         """Of :meth:`counters` those of partitions, each keyspace's own."""
+
+@final
+class ManualClock:
+    """The time, which is set by hand; for :class:`PassiveNode`."""
+
+    def __new__(cls) -> ManualClock: ...
+    def set(self, nanos: int) -> None: ...
+    @property
+    def nanos(self) -> int: ...
+
+Answer: TypeAlias = tuple[str, int, int, bytes | None, int, str, str]
+"""What is said to a request: `done`, `held`, `elsewhere`, `refused`, `again` or `nobody`; then code, version, value, the
+position of the log that has to be on disk before it is told, the worker that it is for, and why."""
+
+@final
+class PassiveNode(Node):
+    """A node that nothing runs: whoever holds it says what time it is, and carries what it sends."""
+
+    def __new__(
+        cls, name: str, incarnation: str, clock: ManualClock, settings: Mapping[str, int | float | str] | None = None
+    ) -> PassiveNode: ...
+    def execute(
+        self,
+        number: int,
+        keyspace: str,
+        key: bytes,
+        value: bytes | None = None,
+        condition: int = 0,
+        delete: bool = False,
+    ) -> Answer:
+        """One operation: reads without a `value`. `condition`: 0 none, 1 no row, v + 1 the row has version v. Where it is
+        `held`, `verdicts` gives its answer, under its `number`."""
+    def verdicts(self) -> list[tuple[int, Answer]]:
+        """What became of requests that were held, since this was last asked."""
+    def streams(self) -> list[PassiveStream]:
+        """Streams that the node wants to follow by, since this was last asked."""
+    def tick(self) -> None:
+        """What falls due by itself: requests that were held for too long, room, leases. Several times a second."""
+    def is_durable(self, position: int) -> bool: ...
+    def is_leased(self, keyspace: str) -> bool: ...
+    def peek(self, keyspace: str, key: bytes) -> tuple[str, Role, int, bool, bool, int, bytes | None] | None:
+        """What is held of a key, whoever serves it: partition, role, epoch, whether writes are taken, whether a copy has
+        caught up, version (0: no row) and value."""
+
+@final
+class PassiveStream:
+    """A stream that a node wants to follow by."""
+
+    @property
+    def partition(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    def open(self, source: PassiveNode) -> bool:
+        """Load what the source has. False: nobody wants this stream any more. Raises Unavailable when it broke."""
+    def advance(self, max_bytes: int) -> bool:
+        """Bring so many bytes of the log at most, or where there are none the source's state. As `open`."""
+    def failed(self, reason: str) -> None:
+        """The connection broke."""
 
 @final
 class PartitionState:

@@ -24,7 +24,7 @@ async def test_definitions_that_are_deleted_and_come_back(tmp_path: Path) -> Non
         await let_go_of_what_other_tests_left(stage)
         kept = [await stage.keyspaces.get(name) for name in ("disk", "memory")]
         for definition in api.crds():
-            await kube.request(stage.connection, "DELETE", f"{DEFINITIONS}/{definition['metadata']['name']}")
+            await stage.connection.request("DELETE", f"{DEFINITIONS}/{definition['metadata']['name']}")
         await until(lambda: gone(stage), "nothing is left")
         await told(stage, "dstk-reconciler", "DefinitionMissing")
         goal = played.rows.written + 200
@@ -56,7 +56,7 @@ async def test_definitions_that_are_deleted_and_come_back(tmp_path: Path) -> Non
 async def let_go_of_what_other_tests_left(stage: Stage) -> None:
     """Definitions go when all their objects have, in every namespace; elsewhere no operator is left to let them go."""
     everywhere = f"/apis/{api.API_VERSION}/assignments"
-    for item in json.loads(await kube.request(stage.connection, "GET", everywhere))["items"]:
+    for item in json.loads(await stage.connection.request("GET", everywhere))["items"]:
         namespace = item["metadata"]["namespace"]
         if namespace != stage.cluster.namespace and item["metadata"].get("finalizers"):
             others = kube.Objects(stage.connection, ASSIGNMENTS, namespace)

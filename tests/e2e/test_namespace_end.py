@@ -29,7 +29,7 @@ class Halted:
         return kube.Objects(self.connection, ASSIGNMENTS, self.connection.namespace)
 
     async def delete_namespace(self) -> None:
-        await kube.request(self.connection, "DELETE", f"/api/v1/namespaces/{self.connection.namespace}")
+        await self.connection.request("DELETE", f"/api/v1/namespaces/{self.connection.namespace}")
 
     async def delete(self) -> None:
         """As the namespace's controller does, which not every API server here has."""

@@ -1,12 +1,13 @@
 """The only part of dstk that talks to the Kubernetes API."""
 
+from dstk.kube.api import Api, Expired, apply
 from dstk.kube.backoff import Backoff, retry
 from dstk.kube.cache import Cache, CacheSettings
-from dstk.kube.connect import Connection, client_of, connect
+from dstk.kube.connect import client_of, connect
+from dstk.kube.connection import Connection, raise_if_cancelled
 from dstk.kube.events import EventRecorder
 from dstk.kube.lease import Election, ElectionSettings, Term
 from dstk.kube.objects import Kind, ListPage, Objects, WatchEvent, is_conflict, is_not_found
-from dstk.kube.request import Expired, apply, raise_if_cancelled, request
 from dstk.kube.resources import (
     EVENTS,
     LEASES,
@@ -27,6 +28,7 @@ __all__ = [
     "LEASES",
     "PODS",
     "STATEFUL_SETS",
+    "Api",
     "Backoff",
     "Cache",
     "CacheSettings",
@@ -54,6 +56,5 @@ __all__ = [
     "is_conflict",
     "is_not_found",
     "raise_if_cancelled",
-    "request",
     "retry",
 ]

@@ -12,17 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
+from dstk.clock import SYSTEM, Clock
 from dstk.errors import ApiError, DstkError
+from dstk.kube.api import Expired, Silent
 from dstk.kube.backoff import Backoff
 from dstk.kube.objects import Objects
-from dstk.kube.request import Expired, Silent
 
 __all__ = ["Cache", "CacheSettings"]
 
@@ -74,7 +74,7 @@ class Cache(Generic[T]):
         *,
         label_selector: str = "",
         settings: CacheSettings | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.objects = objects
         self.lists = 0
@@ -91,7 +91,7 @@ class Cache(Generic[T]):
         self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[str, T]]]] = {}
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._synced = asyncio.Event()
-        self._heard = clock()
+        self._heard = clock.monotonic()
         self._version = ""
         """Up to which changes are known; "": they have to be listed."""
         self._highest = 0
@@ -142,7 +142,7 @@ class Cache(Generic[T]):
     @property
     def silent_seconds(self) -> float:
         """Since the API server was last heard."""
-        return self._clock() - self._heard
+        return self._clock.monotonic() - self._heard
 
     async def synced(self) -> None:
         """Wait until the first list is complete."""
@@ -189,14 +189,14 @@ class Cache(Generic[T]):
         listed = 0.0
         while True:
             try:
-                if not self._version or self._clock() - listed >= self._settings.relist_seconds:
+                if not self._version or self._clock.monotonic() - listed >= self._settings.relist_seconds:
                     self._version = await self._list()
-                    listed = self._clock()
+                    listed = self._clock.monotonic()
                 elif await self._is_set_back():
                     # A watch from a version that is not reached yet would say nothing until it is, and one from a
                     # version of another history nothing of what that has not got.
                     self._version = await self._list(anew=True)
-                    listed = self._clock()
+                    listed = self._clock.monotonic()
                 await self._watch(listed + self._settings.relist_seconds)
                 backoff.reset()
             except Silent as error:
@@ -254,7 +254,7 @@ class Cache(Generic[T]):
             if not cursor:
                 break
         version = page.resource_version
-        self._heard = self._clock()
+        self._heard = self._clock.monotonic()
         self.lists += 1
         at = int(version or 0)
         if anew or at < known or self._contradicts(found, before, at):
@@ -311,7 +311,7 @@ class Cache(Generic[T]):
                 log.exception("handler of a new history of %s failed", self.objects.kind.plural)
 
     async def _watch(self, until: float) -> None:
-        seconds = max(1, min(self._settings.watch_seconds, int(until - self._clock()) + 1))
+        seconds = max(1, min(self._settings.watch_seconds, int(until - self._clock.monotonic()) + 1))
         events = self.objects.watch(
             self._version,
             timeout_seconds=seconds,
@@ -321,7 +321,7 @@ class Cache(Generic[T]):
         )
         async with contextlib.aclosing(events) as stream:
             async for event in stream:
-                self._heard = self._clock()
+                self._heard = self._clock.monotonic()
                 if int(event.resource_version or 0) < int(self._version or 0):
                     log.info("%s: an event is older than the last; listing again", self.objects.kind.plural)
                     self._version = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -18,8 +17,9 @@ from kubernetes.aio.config import (
 )
 
 from dstk.errors import ConfigError
+from dstk.kube.connection import Connection
 
-__all__ = ["Connection", "client_of", "connect"]
+__all__ = ["client_of", "connect"]
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -27,33 +27,6 @@ DEFAULT_KUBECONFIG = "~/.kube/config"
 
 CONNECTIONS = 128
 """Parallel requests to the API server; watches take one each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """An open client of one API server. Close it with ``await connection.close()``."""
-
-    api: ApiClient
-    namespace: str
-    """The context's or the pod's own namespace: the default where none is named."""
-
-    @property
-    def server(self) -> str:
-        return str(self.api.configuration.host)
-
-    @property
-    def configuration(self) -> Configuration:
-        configuration: Configuration = self.api.configuration
-        return configuration
-
-    async def token(self) -> str | None:
-        """The bearer token in use, refreshed when it is about to expire, without its ``Bearer`` prefix."""
-        settings = await self.configuration.auth_settings()
-        value = settings.get("BearerToken", {}).get("value")
-        return str(value).partition(" ")[2] or str(value) if value else None
-
-    async def close(self) -> None:
-        await self.api.close()  # type: ignore[no-untyped-call]
 
 
 async def connect(kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> Connection:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
+from dstk.clock import SYSTEM, Clock
 from dstk.errors import DstkError
 from dstk.kube.objects import Objects, is_not_found
 from dstk.kube.resources import Event, ObjectReference
@@ -40,10 +41,18 @@ class EventRecorder:
     while the API server is slow are counted together before they are written.
     """
 
-    def __init__(self, events: Objects[Event], component: str) -> None:
+    def __init__(
+        self,
+        events: Objects[Event],
+        component: str,
+        clock: Clock = SYSTEM,
+        token: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
         self.dropped = 0
         self._events = events
         self._component = component
+        self._clock = clock
+        self._token = token
         self._waiting: OrderedDict[_Entry, int] = OrderedDict()
         self._written: OrderedDict[_Entry, tuple[str, int]] = OrderedDict()
         self._wake = asyncio.Event()
@@ -75,7 +84,7 @@ class EventRecorder:
                 log.info("event %s of %s was not written: %s", entry.reason, entry.about.name, error)
 
     async def _write(self, entry: _Entry, count: int) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         known = self._written.get(entry)
         if known is not None:
             name, before = known
@@ -87,7 +96,7 @@ class EventRecorder:
                 # Events live for an hour; one that is gone is written anew.
                 if not is_not_found(error):
                     raise
-        name = f"{entry.about.name[:200]}.{secrets.token_hex(8)}"
+        name = f"{entry.about.name[:200]}.{self._token()}"
         await self._events.create(
             {
                 "metadata": {"name": name, "namespace": self._events.namespace},

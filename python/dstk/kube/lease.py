@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dstk.clock import SYSTEM, Clock
 from dstk.errors import ApiError, ConfigError, Conflict, DstkError
-from dstk.kube.connect import Connection
+from dstk.kube.api import Api
 from dstk.kube.objects import Objects, is_conflict
 from dstk.kube.resources import LEASES, Lease, LeaseSpec, Meta, ObjectReference
 
@@ -62,21 +62,19 @@ class Election:
 
     def __init__(
         self,
-        connection: Connection,
+        api: Api,
         name: str,
         namespace: str,
         identity: str,
         settings: ElectionSettings | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
         self.identity = identity
         self.term = 0
-        self._leases = Objects(connection, LEASES, namespace)
+        self._leases = Objects(api, LEASES, namespace)
         self._settings = settings or ElectionSettings()
         self._clock = clock
-        self._wall = wall
         self._lease: Lease | None = None
         self._seen: tuple[str, float] = ("", 0.0)
         self._renewed = 0.0
@@ -85,7 +83,7 @@ class Election:
     @property
     def is_held(self) -> bool:
         """Whether nobody else can have the lease yet, by this process' monotonic clock, however long it was paused."""
-        return self.term > 0 and self._clock() - self._renewed < self._settings.renew_deadline
+        return self.term > 0 and self._clock.monotonic() - self._renewed < self._settings.renew_deadline
 
     @property
     def reference(self) -> ObjectReference:
@@ -176,15 +174,15 @@ class Election:
             return await self._create()
         state = lease.metadata.resource_version
         if state != self._seen[0]:
-            self._seen = (state, self._clock())
+            self._seen = (state, self._clock.monotonic())
         lasts = min(lease.spec.lease_duration_seconds or 0, self._settings.duration * 4)
-        held = bool(lease.spec.holder_identity) and self._clock() < self._seen[1] + lasts
+        held = bool(lease.spec.holder_identity) and self._clock.monotonic() < self._seen[1] + lasts
         if held and not force:
             return False
         return await self._write(acquired=self._now(), transitions=(lease.spec.lease_transitions or 0) + 1)
 
     async def _create(self) -> bool:
-        begun, term = self._clock(), first_term(self._wall())
+        begun, term = self._clock.monotonic(), first_term(self._clock.now())
         spec = self._spec(self._now(), self._now(), term)
         try:
             self._lease = await self._leases.create(Lease(Meta(name=self.name), spec))
@@ -196,7 +194,7 @@ class Election:
         return True
 
     async def _write(self, *, acquired: str, transitions: int) -> bool:
-        begun = self._clock()
+        begun = self._clock.monotonic()
         spec = self._spec(acquired, self._now(), transitions)
         try:
             self._lease = await self._leases.replace(self.name, Lease(self._metadata(), spec))
@@ -223,7 +221,7 @@ class Election:
         )
 
     def _now(self) -> str:
-        return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _holder(self) -> str:
         return (self._lease.spec.holder_identity if self._lease else None) or "nobody"

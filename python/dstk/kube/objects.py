@@ -1,22 +1,20 @@
 """Objects of one kind in one namespace: get, list, create, patch, delete, watch.
 
-JSON goes straight into msgspec structs and never into the client library's generated models; its ApiClient gives the
-session, TLS and credentials.
+JSON goes straight into msgspec structs and never into the client library's generated models.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
-from dstk.errors import ApiError, Unavailable
-from dstk.kube.connect import Connection
-from dstk.kube.request import CONNECT_SECONDS, Silent, api_error, raise_if_cancelled, request, send
+from dstk.errors import ApiError
+from dstk.kube.api import Api, api_error
 
 __all__ = ["Kind", "ListPage", "Objects", "WatchEvent", "is_conflict", "is_not_found"]
 
@@ -95,14 +93,14 @@ class Objects(Generic[T]):
 
     def __init__(
         self,
-        connection: Connection,
+        api: Api,
         kind: Kind[T],
         namespace: str,
         on_write: Callable[[str, str], None] | None = None,
     ) -> None:
         self.kind = kind
         self.namespace = namespace
-        self._connection = connection
+        self._api = api
         self._on_write = on_write
         self._collection = f"{kind.root}/namespaces/{quote(namespace)}/{kind.plural}"
         self._decoder = msgspec.json.Decoder(kind.type)
@@ -225,27 +223,10 @@ class Objects(Generic[T]):
             query["labelSelector"] = label_selector
         if field_selector:
             query["fieldSelector"] = field_selector
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
-        response = None
-        try:
-            response = await send(self._connection, "GET", self._collection, query=query, timeout=timeout)
-            if response.status >= 400:
-                raise api_error(response.status, await response.read())
-            yield WatchEvent("BOOKMARK", None, resource_version)
-            rest = b""
-            async for piece in response.content.iter_any():
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    if line.strip():
-                        yield self._decode_event(line)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise_if_cancelled()
-            if isinstance(error, TimeoutError):
-                raise Silent(f"watch of {self.kind.plural}: nothing for {idle_seconds:g} s") from error
-            raise Unavailable(f"watch of {self.kind.plural} broke: {error!r}") from error
-        finally:
-            if response is not None:
-                response.close()
+        lines = self._api.lines(self._collection, query=query, idle_seconds=idle_seconds)
+        async with contextlib.aclosing(lines):
+            async for line in lines:
+                yield self._decode_event(line) if line else WatchEvent("BOOKMARK", None, resource_version)
 
     def _decode_event(self, line: bytes) -> WatchEvent[T]:
         event = msgspec.json.decode(line, type=_RawEvent)
@@ -271,7 +252,7 @@ class Objects(Generic[T]):
         if method != "GET" and self._on_write is not None:
             self._on_write(method, self.kind.plural)
         content_type = _MERGE_PATCH if method == "PATCH" else "application/json"
-        return await request(self._connection, method, path, query=query, body=body, content_type=content_type)
+        return await self._api.request(method, path, query=query, body=body, content_type=content_type)
 
 
 def _builtins(body: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:

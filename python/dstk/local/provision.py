@@ -35,14 +35,14 @@ class Provision:
     async def namespace(self) -> str:
         """The namespace; its UID, empty when it may not be looked at."""
         try:
-            found = await kube.request(self._connection, "GET", f"{_NAMESPACES}/{self._namespace}")
+            found = await self._connection.request("GET", f"{_NAMESPACES}/{self._namespace}")
         except ApiError as error:
             if error.status == 403:
                 return ""  # whoever may not look at it was given one
             if not kube.is_not_found(error):
                 raise
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._namespace}}
-            found = await kube.request(self._connection, "POST", _NAMESPACES, body=body)
+            found = await self._connection.request("POST", _NAMESPACES, body=body)
         return str(json.loads(found)["metadata"]["uid"])
 
     async def definitions(self) -> None:
@@ -56,7 +56,7 @@ class Provision:
     async def _is_served(self, plural: str) -> bool:
         """A real API server serves a new definition a moment after it was established."""
         try:
-            await kube.request(self._connection, "GET", f"{self._ours}/{plural}")
+            await self._connection.request("GET", f"{self._ours}/{plural}")
         except ApiError as error:
             if error.status != 404 and not error.retryable:
                 raise
@@ -72,10 +72,10 @@ class Provision:
         path = f"{self._ours}/keyspaces"
         if found is None:
             body = {"apiVersion": api.API_VERSION, "kind": "Keyspace", **new_keyspace(asked)}
-            await kube.request(self._connection, "POST", path, query=_STRICT, body=body)
+            await self._connection.request("POST", path, query=_STRICT, body=body)
         elif patch := changes(found, asked):
-            await kube.request(
-                self._connection, "PATCH", f"{path}/{name}", query=_STRICT, body=patch, content_type=_MERGE_PATCH
+            await self._connection.request(
+                "PATCH", f"{path}/{name}", query=_STRICT, body=patch, content_type=_MERGE_PATCH
             )
 
     async def check_spared(self, workers: Collection[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +64,7 @@ class Assigner:
         self._metrics = metrics
         self._interval = settings.plan_interval
         self._writes = asyncio.Semaphore(settings.max_writes)
-        self._moments = moments or Moments()
+        self._moments = moments or Moments(cluster.clock)
         self._now = self._moments.now
         self._absent: dict[str, float] = {}
         self._silent: dict[str, float] = {}
@@ -84,7 +83,7 @@ class Assigner:
         """For ever."""
         idle = 0
         while True:
-            started = time.perf_counter()
+            started = self._cluster.clock.monotonic()
             if self._dirty or idle >= IDLE_LOOKS:
                 self._dirty, idle = False, 0
                 try:
@@ -96,7 +95,7 @@ class Assigner:
                     self._dirty = True
                     log.exception("planning failed")
             idle += 1
-            took = time.perf_counter() - started
+            took = self._cluster.clock.monotonic() - started
             await asyncio.sleep(max(self._interval - took, 0.0))
 
     async def step(self) -> None:
@@ -106,9 +105,9 @@ class Assigner:
         unfit = misfits(self._cluster.keyspaces, self._workers)
         kept = {*orphaned, *unfit}
         served = [keyspace for keyspace in self._cluster.keyspaces if keyspace.metadata.name not in kept]
-        started = time.perf_counter()
+        started = self._cluster.clock.monotonic()
         planned = plan(self._look(served), self._now())
-        took = time.perf_counter() - started
+        took = self._cluster.clock.monotonic() - started
         await self._create(planned)
         await self._restart(planned.restarts, planned.stuck)
         self._say_full(planned.stuck)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,13 +17,14 @@ from dstk.api import (
     Keyspace,
     Partition,
 )
+from dstk.clock import SYSTEM, Clock
 from dstk.errors import DstkError
 from dstk.kube import (
     EVENTS,
     PODS,
     STATEFUL_SETS,
+    Api,
     Cache,
-    Connection,
     EventRecorder,
     Kind,
     ObjectReference,
@@ -100,24 +102,33 @@ class Cluster:
 
     def __init__(
         self,
-        connection: Connection,
+        api: Api,
         namespace: str,
         settings: OperatorSettings,
         on_write: Callable[[str, str], None] | None = None,
+        clock: Clock = SYSTEM,
+        token: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
-        self.connection = connection
+        self.clock = clock
         self.namespace = namespace
         cache = settings.cache
-        self.keyspaces: Cache[Keyspace] = Cache(Objects(connection, KEYSPACES, namespace, on_write), settings=cache)
-        self.partitions: Cache[Partition] = Cache(Objects(connection, PARTITIONS, namespace, on_write), settings=cache)
+        self.keyspaces: Cache[Keyspace] = Cache(
+            Objects(api, KEYSPACES, namespace, on_write), settings=cache, clock=clock
+        )
+        self.partitions: Cache[Partition] = Cache(
+            Objects(api, PARTITIONS, namespace, on_write), settings=cache, clock=clock
+        )
         self.assignments: Cache[Assignment] = Cache(
-            Objects(connection, ASSIGNMENTS, namespace, on_write), settings=cache
+            Objects(api, ASSIGNMENTS, namespace, on_write), settings=cache, clock=clock
         )
         self.pods: Cache[Pod] = Cache(
-            Objects(connection, PODS, namespace, on_write), label_selector=settings.worker_selector, settings=cache
+            Objects(api, PODS, namespace, on_write),
+            label_selector=settings.worker_selector,
+            settings=cache,
+            clock=clock,
         )
-        self.sets: Cache[StatefulSet] = Cache(Objects(connection, STATEFUL_SETS, namespace), settings=cache)
-        self.events = EventRecorder(Objects(connection, EVENTS, namespace, on_write), "dstk-operator")
+        self.sets: Cache[StatefulSet] = Cache(Objects(api, STATEFUL_SETS, namespace), settings=cache, clock=clock)
+        self.events = EventRecorder(Objects(api, EVENTS, namespace, on_write), "dstk-operator", clock, token)
         self.partitions.index(KEYSPACE, lambda partition: (partition.spec.keyspace,))
         self.partitions.index(PRIMARY, lambda partition: (partition.spec.primary or "",))
         self.partitions.index(WORKER, _workers_named)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import msgspec
 
 from dstk.api import GROUP
+from dstk.clock import SYSTEM, Clock
 from dstk.control.views import DiskFloor, DiskView
 from dstk.errors import ApiError, DstkError
-from dstk.kube import LEASES, Connection, Lease, LeaseSpec, Meta, Objects, is_not_found
+from dstk.kube import LEASES, Api, Lease, LeaseSpec, Meta, Objects, is_not_found
 from dstk.lifecycle.disks import confirm, with_position
 
 __all__ = ["DiskFloors", "lease_name"]
@@ -41,14 +41,14 @@ class DiskFloors:
 
     def __init__(
         self,
-        connection: Connection,
+        api: Api,
         namespace: str,
         interval: float,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = SYSTEM,
     ) -> None:
-        self._leases = Objects(connection, LEASES, namespace)
+        self._leases = Objects(api, LEASES, namespace)
         self._interval = interval
-        self._now = now
+        self._now = clock.now
         self._floors: dict[str, DiskFloor] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._grown: set[str] = set()

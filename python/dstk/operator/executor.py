@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import reduce
 from typing import Any
 
@@ -160,7 +160,7 @@ class ActionExecutor:
 
     async def _touch(self, touch: actions.Touch, outcome: Outcome) -> None:
         # A merge patch that changes nothing moves no resourceVersion on, so an annotation says when.
-        annotations = {"dstk.io/touched": datetime.now(UTC).isoformat()}
+        annotations = {"dstk.io/touched": self._cluster.clock.now().isoformat()}
         try:
             async with self._writes:
                 written = await self._cluster.partitions.objects.patch(
@@ -242,7 +242,7 @@ class ActionExecutor:
 
         `before` is what one that has no history goes on with, `lost` the loss that what it was made of has to tell of.
         """
-        now = _now()
+        now = self._now()
         past = self._untold.get(partition.metadata.uid, ())
         if assignment is not None and change.phase is PartitionPhase.READY and not change.condition:
             past = (*past, completed(assignment, now))
@@ -270,7 +270,7 @@ class ActionExecutor:
         """
         if status.phase is not AssignmentPhase.ABORTED or assignment.status.phase is AssignmentPhase.ABORTED:
             return
-        entry = aborted(assignment, status, _now())
+        entry = aborted(assignment, status, self._now())
         for name in assignment.spec.partitions:
             partition = self._cluster.partitions.get(name)
             if partition is None:
@@ -306,7 +306,7 @@ class ActionExecutor:
         if patch.keys() <= {"observedGeneration"}:
             return
         generation = assignment.metadata.generation
-        conditions = standing.of_assignment(assignment.status.conditions, status, generation, _now())
+        conditions = standing.of_assignment(assignment.status.conditions, status, generation, self._now())
         patch["observedGeneration"] = generation
         await self._remember_abort(assignment, status)
         if conditions != assignment.status.conditions:
@@ -349,6 +349,9 @@ class ActionExecutor:
             return
         self._cluster.events.record(about, record.type, record.reason, record.message)
 
+    def _now(self) -> datetime:
+        return self._cluster.clock.now().replace(microsecond=0)
+
     def _learn(self, partition: Partition, outcome: Outcome) -> None:
         # First the outcome: whoever is told of the change by the cache can see there whose it is.
         outcome.written[partition.metadata.name] = partition
@@ -358,10 +361,6 @@ class ActionExecutor:
 def _is_said(partition: Partition, record: actions.Record) -> bool:
     """Whether a condition of it says the same: then the log has it from there."""
     return any(record.reason in (each.type, each.reason) for each in partition.status.conditions)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _changed(old: PartitionStatus, change: actions.SetPartitionStatus, now: datetime) -> PartitionStatus:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dstk.control.views import Load, Room
-from dstk.wire import ControlClient
+from dstk.operator.ports import WorkerClient
 
 __all__ = ["WorkerLink"]
 
@@ -21,7 +20,7 @@ class WorkerLink:
     uid: str
     control_address: str
     data_address: str
-    client: ControlClient
+    client: WorkerClient
     labels: Mapping[str, str]
     cordoned: bool = False
     incarnation: str = ""
@@ -40,7 +39,7 @@ class WorkerLink:
     introduced: bool = False
     """Whether it has said once what it holds, or has not answered."""
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
-    spoke: float = field(default_factory=time.monotonic)
+    spoke: float = 0.0
     """When something came from it last, by the monotonic clock; when the link was made, as long as nothing has."""
     calls: set[asyncio.Timeout] = field(default_factory=set)
     """Of the calls under way, which end when it turns silent."""

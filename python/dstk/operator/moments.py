@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Container
+from collections.abc import Container
 from datetime import datetime
+
+from dstk.clock import SYSTEM, Clock
 
 __all__ = ["Moments"]
 
@@ -17,15 +18,17 @@ class Moments:
     monotonic clock alone tells how long ago it was.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
-        self._wall = wall
-        self._ahead = wall() - clock()
+        self._ahead = self._wall() - clock.monotonic()
         self._seen: dict[str, float] = {}
 
     def now(self) -> float:
         """Seconds since 1970 as they were when this began, and as many more as have passed since."""
-        return self._clock() + self._ahead
+        return self._clock.monotonic() + self._ahead
+
+    def _wall(self) -> float:
+        return self._clock.now().timestamp()
 
     def ahead_of_day(self) -> float:
         """How far :meth:`now` is ahead of the time of day."""

@@ -11,7 +11,7 @@ import msgspec
 
 from dstk.api import Assignment
 from dstk.errors import ApiError, ConfigError, DstkError, OutcomeUnknown, Unavailable
-from dstk.kube import Backoff, Connection, is_conflict, is_not_found, request
+from dstk.kube import Api, Backoff, is_conflict, is_not_found
 from dstk.operator.cluster import Cluster
 from dstk.operator.reconciler import FINALIZER
 
@@ -24,7 +24,7 @@ LEAVE_SECONDS = 5.0
 DENIALS = 5
 
 
-async def cluster_identity(connection: Connection, namespace: str) -> str:
+async def cluster_identity(api: Api, namespace: str) -> str:
     """The UID of the namespace: another one in every cluster and namespace, the same for as long as the namespace is
     there, also when it comes back from a backup of etcd. Waits for the API server.
 
@@ -33,7 +33,7 @@ async def cluster_identity(connection: Connection, namespace: str) -> str:
     backoff, denied = Backoff(longest=5.0), 0
     while True:
         try:
-            return str((await _read(connection, namespace))["metadata"]["uid"])
+            return str((await _read(api, namespace))["metadata"]["uid"])
         except ApiError as error:
             denied += error.status == 403
             # For a moment after its start an API server knows of no Role.
@@ -50,8 +50,8 @@ async def cluster_identity(connection: Connection, namespace: str) -> str:
         await asyncio.sleep(backoff.next())
 
 
-async def _read(connection: Connection, namespace: str) -> dict[str, Any]:
-    answer: dict[str, Any] = msgspec.json.decode(await request(connection, "GET", f"/api/v1/namespaces/{namespace}"))
+async def _read(api: Api, namespace: str) -> dict[str, Any]:
+    answer: dict[str, Any] = msgspec.json.decode(await api.request("GET", f"/api/v1/namespaces/{namespace}"))
     return answer
 
 
@@ -61,9 +61,9 @@ class NamespaceEnd:
     A finalizer keeps an Assignment until its operation is safely at an end. In a namespace that goes nothing is to
     be kept safe, workers and operator go too, and what still had one would hold the namespace up for ever."""
 
-    def __init__(self, cluster: Cluster, connection: Connection, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, api: Api, namespace: str) -> None:
         self._assignments = cluster.assignments
-        self._connection = connection
+        self._api = api
         self._namespace = namespace
 
     async def run(self) -> None:
@@ -92,7 +92,7 @@ class NamespaceEnd:
 
     async def _goes(self) -> bool:
         try:
-            namespace = await _read(self._connection, self._namespace)
+            namespace = await _read(self._api, self._namespace)
         except DstkError as error:
             log.info("whether namespace %s goes is not known: %s", self._namespace, error)
             return False

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from dstk.control.views import LoadReport
 from dstk.errors import Unavailable
-from dstk.wire import ControlClient
+from dstk.operator.ports import WorkerClient
 
 __all__ = ["pulse"]
 
@@ -16,7 +16,7 @@ QUIET_SHARE = 2 / 3
 """After so much of the silence that is allowed the worker is asked, and has the rest of it to answer."""
 
 
-async def pulse(client: ControlClient, interval: float, silence: float) -> AsyncIterator[LoadReport]:
+async def pulse(client: WorkerClient, interval: float, silence: float) -> AsyncIterator[LoadReport]:
     """The reports, one every `interval` seconds, until the worker ends them. Raises Unavailable when it is silent.
 
     A report that is late says little: the worker may be busy, and so may this process, which then has not read what has
@@ -41,7 +41,7 @@ async def pulse(client: ControlClient, interval: float, silence: float) -> Async
         await reports.aclose()  # type: ignore[attr-defined]
 
 
-async def _ask(client: ControlClient, silence: float) -> None:
+async def _ask(client: WorkerClient, silence: float) -> None:
     try:
         async with asyncio.timeout(silence * (1 - QUIET_SHARE)):
             await client.status(())

@@ -46,7 +46,7 @@ class Reconciler:
         self._metrics = metrics
         self._settings = settings
         self._term = term
-        self._moments = moments or Moments()
+        self._moments = moments or Moments(cluster.clock)
         self._drivers: dict[str, Driver] = {}
         self._taken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -84,7 +84,7 @@ class Retention:
 
     def __init__(self, cluster: Cluster, keep: int, moments: Moments | None = None) -> None:
         self._assignments = cluster.assignments
-        moments = moments or Moments()
+        moments = moments or Moments(cluster.clock)
         self._now = moments.now
         self._finished = Finished(keep, moments.at)
         self._wake = asyncio.Event()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ from dstk.kube import Backoff, Term
 from dstk.operator.cluster import KEYSPACE, Cluster
 from dstk.operator.losses import Losses
 from dstk.operator.metrics import Metrics
+from dstk.operator.ports import Pusher
 from dstk.operator.route_table import RouteTable, route_of
 from dstk.operator.settings import OperatorSettings
 from dstk.operator.spans import Spans
 from dstk.operator.workers import WorkerLink, WorkerLinks
-from dstk.wire import KeyspaceRoutes, Route, RoutesPusher, RoutesUpdate
+from dstk.wire import KeyspaceRoutes, Route, RoutesUpdate
 
 __all__ = ["RoutePublisher"]
 
@@ -225,7 +225,7 @@ class RoutePublisher:
             async with asyncio.timeout(self._delay):
                 await stream.urgent.wait()
 
-    async def _push(self, stream: _Stream, pusher: RoutesPusher) -> None:
+    async def _push(self, stream: _Stream, pusher: Pusher) -> None:
         stream.changed.clear()
         stream.urgent.clear()
         full, stream.full = stream.full, False
@@ -247,7 +247,7 @@ class RoutePublisher:
             raise Unavailable("the lease was not renewed in time; another operator may be leading")
         self._metrics.pushes.labels("full" if full else "delta").inc()
         await pusher.push(update, timeout_seconds=self._timeout)
-        stream.link.heard = time.monotonic()
+        stream.link.heard = self._cluster.clock.monotonic()
 
     def _changes(self, changed: dict[str, tuple[str, int]], workers: set[str], losses: set[str]) -> RoutesUpdate:
         routes: defaultdict[str, list[Route]] = defaultdict(list)

@@ -9,11 +9,14 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 from dstk.api import GROUP
+from dstk.clock import SYSTEM, Clock
 from dstk.errors import DstkError, Unavailable
-from dstk.kube import Connection, Election, connect
+from dstk.kube import Api, Election, connect
 from dstk.operator.assigner import Assigner
 from dstk.operator.availability import AvailabilityReporter
 from dstk.operator.cluster import Cluster, pod_reference
@@ -22,6 +25,7 @@ from dstk.operator.executor import ActionExecutor
 from dstk.operator.kopf_thread import KopfThread
 from dstk.operator.metrics import Metrics, MetricsServer, PartitionCollector
 from dstk.operator.namespace import NamespaceEnd, cluster_identity
+from dstk.operator.ports import Dial
 from dstk.operator.reconciler import Reconciler
 from dstk.operator.retention import Retention
 from dstk.operator.routes import RoutePublisher
@@ -30,8 +34,9 @@ from dstk.operator.sizes import SizeReporter
 from dstk.operator.spans import Spans
 from dstk.operator.worker_reconciler import WorkerReconciler
 from dstk.operator.workers import WorkerLink, WorkerLinks
+from dstk.wire import ControlClient
 
-__all__ = ["Operator", "run"]
+__all__ = ["Operator", "Ports", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -59,22 +64,56 @@ async def run(settings: OperatorSettings, stop: asyncio.Event, ending: Callable[
         await connection.close()
 
 
+class Daemons(Protocol):
+    """What calls the reconciler for each Assignment, and keeps the finalizers: kopf."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What an operator meets the world by, besides the API server."""
+
+    clock: Clock
+    dial: Dial
+    """Reaches a worker."""
+    daemons: Callable[[Reconciler, Any, str, OperatorSettings], Daemons]
+    """Of a reconciler, an API server, a namespace and the settings."""
+    identity: Callable[[], str]
+    """Another one in each process: who holds a lease."""
+    token: Callable[[], str]
+    """Another one each time: makes names of Events unique."""
+
+
+REAL = Ports(
+    SYSTEM,
+    ControlClient,
+    KopfThread,
+    lambda: f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
+    lambda: secrets.token_hex(8),
+)
+
+
 class Operator:
     """One process's worth of operator. ``metrics_address`` is what is bound, once it runs."""
 
-    def __init__(self, connection: Connection, settings: OperatorSettings, metrics: Metrics | None = None) -> None:
-        namespace = settings.namespace or connection.namespace
+    def __init__(
+        self, api: Api, settings: OperatorSettings, metrics: Metrics | None = None, ports: Ports = REAL
+    ) -> None:
+        namespace = settings.namespace or api.namespace
         self.metrics = metrics or Metrics()
         self.metrics_address: str | None = None
-        self.cluster = Cluster(connection, namespace, settings, self.metrics.on_write)
+        self.cluster = Cluster(api, namespace, settings, self.metrics.on_write, ports.clock, ports.token)
         self.metrics.registry.register(PartitionCollector(self.cluster.partitions))
-        self.disks = DiskFloors(connection, namespace, settings.floor_interval)
-        self.workers = WorkerLinks(self.cluster.pods, settings, self.disks)
+        self.disks = DiskFloors(api, namespace, settings.floor_interval, ports.clock)
+        self.workers = WorkerLinks(self.cluster.pods, settings, self.disks, ports.dial, ports.clock)
         self.spans = Spans(self.cluster.keyspaces, self.cluster.partitions)
-        self._connection = connection
+        self._api = api
+        self._ports = ports
         self._namespace = namespace
         self._settings = settings
-        self._identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
+        self._identity = ports.identity()
         self._started = False
 
     async def run(self, stop: asyncio.Event, ending: Callable[[], None] = _nothing) -> None:
@@ -98,7 +137,7 @@ class Operator:
         """Caches and links to workers, which only a leader needs."""
         await leading.wait()
         self._started = True
-        self.workers.cluster = await cluster_identity(self._connection, self._namespace)
+        self.workers.cluster = await cluster_identity(self._api, self._namespace)
         self.workers.on_misdirected(self._say_misdirected)
         self.workers.on_change(lambda _: self.metrics.workers.set(sum(link.reachable for link in self.workers)))
         async with asyncio.TaskGroup() as tasks:
@@ -109,7 +148,9 @@ class Operator:
         self, component: str, work: Callable[[Election, Callable[[], bool]], Awaitable[None]], leading: asyncio.Event
     ) -> None:
         name = f"{self._settings.lease}-{component}"
-        election = Election(self._connection, name, self._namespace, self._identity, self._settings.election)
+        election = Election(
+            self._api, name, self._namespace, self._identity, self._settings.election, self._ports.clock
+        )
         if self._settings.leader_election:
             term = await election.acquire()
         else:
@@ -160,8 +201,8 @@ class Operator:
         reconciler.take_orphans()
         availability = AvailabilityReporter(cluster, self.workers, self.metrics, writes, leads)
         retention = Retention(cluster, settings.keep_finished)
-        namespace = NamespaceEnd(cluster, self._connection, self._namespace)
-        kopf = KopfThread(reconciler, self._connection, self._namespace, settings)
+        namespace = NamespaceEnd(cluster, self._api, self._namespace)
+        daemons = self._ports.daemons(reconciler, self._api, self._namespace, settings)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_rank(election))
@@ -170,7 +211,7 @@ class Operator:
                 tasks.create_task(self.disks.run())
                 tasks.create_task(retention.run())
                 tasks.create_task(namespace.run())
-                tasks.create_task(kopf.run())
+                tasks.create_task(daemons.run())
         finally:
             await routes.stop()
             await namespace.leave()

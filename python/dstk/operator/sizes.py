@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import time
 from collections.abc import Iterator
 
 from dstk.api import Partition, PartitionStatus
@@ -69,7 +68,7 @@ class SizeReporter:
 
     def _is_behind(self, partition: Partition, load: Load) -> bool:
         """Whether its sequence has grown, and was not written for long."""
-        ago = time.monotonic() - self._written.get(load.partition, -SEQUENCE_SECONDS)
+        ago = self._cluster.clock.monotonic() - self._written.get(load.partition, -SEQUENCE_SECONDS)
         return self._sequence(partition, load) > partition.status.sequence and ago >= SEQUENCE_SECONDS
 
     def _sequence(self, partition: Partition, load: Load) -> int:
@@ -99,7 +98,7 @@ class SizeReporter:
         }
         if sequence := self._sequence(partition, load):
             sizes["sequence"] = sequence
-        self._written[load.partition] = time.monotonic()
+        self._written[load.partition] = self._cluster.clock.monotonic()
         try:
             written = await self._cluster.partitions.objects.patch_status(
                 load.partition, sizes, resource_version=partition.metadata.resource_version

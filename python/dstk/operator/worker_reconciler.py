@@ -49,7 +49,7 @@ class WorkerReconciler:
         self._workers = workers
         self._spans = spans
         self._executor = executor
-        self._moments = moments or Moments()
+        self._moments = moments or Moments(cluster.clock)
         self._longest = settings.reconnect_longest
         self._relook = settings.relook_interval
         self._lives: dict[str, str] = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 
 from dstk.api import CORDONED_ANNOTATION
+from dstk.clock import SYSTEM, Clock
 from dstk.control.commands import Request
 from dstk.control.views import DiskFloor, DiskView, PartitionView, Status, WorkerView
 from dstk.errors import DstkError, Misdirected, Unavailable
@@ -18,6 +18,7 @@ from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
 from dstk.lifecycle.disks import life_of
 from dstk.operator.disks import DiskFloors
 from dstk.operator.link import WorkerLink
+from dstk.operator.ports import Dial
 from dstk.operator.pulse import pulse
 from dstk.operator.settings import OperatorSettings
 from dstk.wire import ControlClient, Meant
@@ -45,10 +46,13 @@ class WorkerLinks:
         pods: Cache[Pod],
         settings: OperatorSettings,
         disks: DiskFloors | None = None,
+        dial: Dial = ControlClient,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.cluster = ""
         """The identity of this operator's cluster, which every call carries; known before `run`."""
         self._pods = pods
+        self._dial, self._clock = dial, clock
         self._disks = disks
         self._settings = settings
         self._links: dict[str, WorkerLink] = {}
@@ -60,7 +64,7 @@ class WorkerLinks:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._introduced = asyncio.Event()
-        self._leads_since = time.monotonic()
+        self._leads_since = self._clock.monotonic()
         self._away: dict[str, float] = {}
         """Since when pods that are asked about have had no link."""
         pods.on_change(self._on_pod)
@@ -112,11 +116,11 @@ class WorkerLinks:
         this one leads. It may have heard the one before until then.
         """
         link = self._links.get(name)
-        return time.monotonic() - max(self._leads_since, link.heard if link is not None else 0.0)
+        return self._clock.monotonic() - max(self._leads_since, link.heard if link is not None else 0.0)
 
     def presence(self, name: str) -> Presence:
         """Whether the worker can be reached; that it cannot is said once it has been so for `silence_seconds`."""
-        link, now = self._links.get(name), time.monotonic()
+        link, now = self._links.get(name), self._clock.monotonic()
         if link is not None:
             self._away.pop(name, None)
             since = now if link.reachable else link.spoke
@@ -128,7 +132,7 @@ class WorkerLinks:
 
     def lead(self) -> None:
         """This operator has the reconciler's lease from now on."""
-        self._leads_since = time.monotonic()
+        self._leads_since = self._clock.monotonic()
 
     def holder(self, partition: str, keyspace: str) -> str | None:
         """The worker that reports to be its primary, whatever its object says."""
@@ -250,10 +254,10 @@ class WorkerLinks:
         cordoned = pod.metadata.annotations.get(CORDONED_ANNOTATION) == "true"
         if link is None:
             meant = Meant(self.cluster, name, pod.metadata.uid)
-            client = ControlClient(control, meant, timeout_seconds=self._settings.control_timeout)
+            client = self._dial(control, meant, timeout_seconds=self._settings.control_timeout)
             link = WorkerLink(
                 name, pod.metadata.uid, control, data, client, pod.metadata.labels, cordoned,
-                tells=asyncio.Semaphore(self._settings.max_tells),
+                tells=asyncio.Semaphore(self._settings.max_tells), spoke=self._clock.monotonic(),
             )  # fmt: skip
             self._links[name] = link
             self._tasks[name] = asyncio.create_task(self._keep(link), name=f"worker {name}")
@@ -297,7 +301,7 @@ class WorkerLinks:
         first = True
         silence = self._settings.limits.silence_seconds
         async for report in pulse(link.client, self._settings.load_interval, silence):
-            link.spoke, link.room = time.monotonic(), report.room
+            link.spoke, link.room = self._clock.monotonic(), report.room
             if report.incarnation != link.incarnation:
                 raise Unavailable(f"it was restarted ({report.incarnation})")
             if first:
@@ -324,7 +328,7 @@ class WorkerLinks:
             handler(link)
 
     def _heard(self, link: WorkerLink, status: Status) -> None:
-        link.spoke = time.monotonic()
+        link.spoke = self._clock.monotonic()
         if status.term > link.term:
             link.term = status.term
             for handler in self._on_term:

@@ -226,7 +226,7 @@ class ControlPlane:
     async def _ready(self) -> bool:
         assert self._connection is not None
         try:
-            await kube.request(self._connection, "GET", "/readyz")
+            await self._connection.request("GET", "/readyz")
         except DstkError:
             return False
         return True
@@ -324,7 +324,7 @@ class ControlPlane:
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": _TOKEN_SECONDS},
         }
-        answer = json.loads(await kube.request(self._connection, "POST", f"{account}/token", body=asked))
+        answer = json.loads(await self._connection.request("POST", f"{account}/token", body=asked))
         return str(answer["status"]["token"])
 
     # Threads

@@ -7,12 +7,12 @@ checked, before anything else, and the operator's term, as one step with the act
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from dstk import errors, faults
 from dstk._core import Node, PartitionState
+from dstk.clock import SYSTEM, Clock
 from dstk.control import commands
 from dstk.control.commands import Request
 from dstk.control.views import DiskView, Load, LoadReport, PartitionView, Role, Room, Status
@@ -24,8 +24,18 @@ from dstk.worker.terms import TermGate
 class Control:
     """The worker's side of the control plane (:class:`dstk.wire.Handler`)."""
 
-    def __init__(self, node: Node, name: str, incarnation: str, data_address: str, pod_uid: str = "") -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        incarnation: str,
+        data_address: str,
+        pod_uid: str = "",
+        clock: Clock = SYSTEM,
+        threads: Executor | None = None,
+    ) -> None:
         self._node = node
+        self._clock = clock
         self._terms = TermGate(node.see_term)
         self._name = name
         self._pod_uid = pod_uid
@@ -38,7 +48,7 @@ class Control:
         self._stopping = asyncio.Event()
         self._ending = False
         # Actions that wait (await_applied) or touch many rows must not hold up the event loop, nor each other.
-        self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
+        self._threads = threads or ThreadPoolExecutor(max_workers=32, thread_name_prefix="dstk-action")
         self.draining = False
 
     async def meet(self, meant: Meant) -> None:
@@ -124,7 +134,7 @@ class Control:
             self._routes_term = term
         self._node.see_term(term)
         if said is not None:
-            self._node.renew(time.monotonic() - said)
+            self._node.renew(self._clock.monotonic() - said)
         self._node.apply_routes(update)
 
     def refuse(self) -> None:

@@ -10,6 +10,7 @@ mod faults;
 mod keys_in;
 mod node;
 mod partition_state;
+mod passive;
 mod range_index;
 mod routing_table;
 mod wake;
@@ -25,6 +26,8 @@ mod _core {
     use crate::node::{PyNode, check_data};
     #[pymodule_export]
     use crate::partition_state::PyPartitionState;
+    #[pymodule_export]
+    use crate::passive::{PyManualClock, PyPassiveNode, PyPassiveStream};
     #[pymodule_export]
     use crate::range_index::PyRangeIndex;
     #[pymodule_export]

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dstk_core::node::{Node, Settings};
+use dstk_core::partition::Nanos;
 use dstk_net::Worker;
 use dstk_net::settings::WorkerSettings;
 use pyo3::prelude::*;
@@ -14,11 +16,20 @@ use pyo3::types::PyBytes;
 
 use crate::errors::{Error, Result};
 use crate::partition_state::PyPartitionState;
+use crate::passive::Passive;
 
-/// The data plane of one worker: its node and the network around it.
-#[pyclass(name = "Node", module = "dstk._core", frozen)]
+/// The data plane of one worker: its node and what is around it.
+#[pyclass(name = "Node", module = "dstk._core", frozen, subclass)]
 pub(crate) struct PyNode {
-    worker: Worker,
+    around: Around,
+}
+
+/// What tells a node the time and carries what it sends.
+enum Around {
+    /// A network with threads of its own.
+    Network(Worker),
+    /// Whoever holds the node.
+    Caller(Arc<Passive>),
 }
 
 impl Drop for PyNode {
@@ -66,7 +77,9 @@ impl PyNode {
         let worker = worker.map_err(|error| {
             Error::config(format!("cannot start the worker's threads: {error}"))
         })?;
-        Ok(Self { worker })
+        Ok(Self {
+            around: Around::Network(worker),
+        })
     }
 
     #[staticmethod]
@@ -75,7 +88,11 @@ impl PyNode {
     }
 
     fn listen(&self, py: Python<'_>, address: &str) -> Result<String> {
-        let bound = py.detach(|| self.worker.listen(address));
+        let Around::Network(worker) = &self.around else {
+            self.node().set_address(address);
+            return Ok(address.into());
+        };
+        let bound = py.detach(|| worker.listen(address));
         let bound: SocketAddr = bound.map_err(|error| {
             Error::config(format!(
                 "cannot listen on {address} for data: {error}; give host:port of this machine"
@@ -89,7 +106,10 @@ impl PyNode {
 
     fn stop(&self, py: Python<'_>, grace_seconds: f64) -> Result<()> {
         let grace = duration("grace_seconds", grace_seconds)?;
-        py.detach(|| self.worker.stop(grace));
+        py.detach(|| match &self.around {
+            Around::Network(worker) => worker.stop(grace),
+            Around::Caller(passive) => passive.node().close(),
+        });
         Ok(())
     }
 
@@ -105,7 +125,7 @@ impl PyNode {
         end: &[u8],
         durable: bool,
     ) -> Result<PyPartitionState> {
-        let now = self.worker.now();
+        let now = self.now();
         let serve = || {
             self.node().serve(
                 keyspace, partition, epoch, key_length, start, end, durable, now,
@@ -130,8 +150,8 @@ impl PyNode {
         durable: bool,
         size: u64,
     ) -> Result<PyPartitionState> {
-        let follow = || {
-            self.worker.follow(
+        let follow = || match &self.around {
+            Around::Network(worker) => worker.follow(
                 keyspace,
                 partition,
                 epoch,
@@ -143,7 +163,20 @@ impl PyNode {
                 source_incarnation,
                 durable,
                 size,
-            )
+            ),
+            Around::Caller(passive) => passive.follow(
+                keyspace,
+                partition,
+                epoch,
+                key_length,
+                start,
+                end,
+                source,
+                source_address,
+                source_incarnation,
+                durable,
+                size,
+            ),
         };
         Ok(py.detach(follow)?.into())
     }
@@ -156,7 +189,7 @@ impl PyNode {
         epoch: u64,
         token: u64,
     ) -> Result<PyPartitionState> {
-        let now = self.worker.now();
+        let now = self.now();
         Ok(py
             .detach(|| self.node().fence(keyspace, partition, epoch, token, now))?
             .into())
@@ -170,7 +203,7 @@ impl PyNode {
         epoch: u64,
         token: u64,
     ) -> Result<PyPartitionState> {
-        let now = self.worker.now();
+        let now = self.now();
         Ok(py
             .detach(|| self.node().unfence(keyspace, partition, epoch, token, now))?
             .into())
@@ -202,7 +235,7 @@ impl PyNode {
         sequence: u64,
         digest: u64,
     ) -> Result<PyPartitionState> {
-        let now = self.worker.now();
+        let now = self.now();
         let promote = || {
             self.node()
                 .promote(keyspace, partition, epoch, sequence, digest, now)
@@ -219,7 +252,7 @@ impl PyNode {
         to: &str,
         to_address: &str,
     ) -> Result<PyPartitionState> {
-        let now = self.worker.now();
+        let now = self.now();
         let proxy = || {
             self.node()
                 .proxy(keyspace, partition, epoch, to, to_address, now)
@@ -248,7 +281,7 @@ impl PyNode {
     ) -> Result<Vec<PyPartitionState>> {
         let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let clock = || self.worker.now();
+        let clock = || self.now();
         let split = || {
             self.node().split(
                 keyspace,
@@ -282,7 +315,7 @@ impl PyNode {
             .iter()
             .map(|(name, epoch)| (name.as_str(), *epoch))
             .collect();
-        let clock = || self.worker.now();
+        let clock = || self.now();
         let merge = || {
             self.node()
                 .merge(keyspace, &parts, partition, epoch, start, end, &clock)
@@ -299,12 +332,12 @@ impl PyNode {
         let names: Option<Vec<&str>> = partitions
             .as_ref()
             .map(|names| names.iter().map(String::as_str).collect());
-        let states = py.detach(|| self.node().states(names.as_deref(), self.worker.now()))?;
+        let states = py.detach(|| self.node().states(names.as_deref(), self.now()))?;
         Ok(states.into_iter().map(PyPartitionState::from).collect())
     }
 
     fn loads<'py>(&self, py: Python<'py>) -> Vec<Load<'py>> {
-        let loads = py.detach(|| self.node().loads(self.worker.now()));
+        let loads = py.detach(|| self.node().loads(self.now()));
         let load = |load: dstk_core::node::PartitionLoad| {
             (
                 load.keyspace.to_string(),
@@ -323,7 +356,10 @@ impl PyNode {
     }
 
     fn join(&self, py: Python<'_>, cluster: &str) -> Result<()> {
-        Ok(py.detach(|| self.worker.join(cluster))?)
+        Ok(py.detach(|| match &self.around {
+            Around::Network(worker) => worker.join(cluster),
+            Around::Caller(passive) => passive.node().join(cluster),
+        })?)
     }
 
     #[getter]
@@ -348,7 +384,7 @@ impl PyNode {
 
     fn renew(&self, py: Python<'_>, seconds_ago: f64) -> Result<()> {
         let ago = duration("seconds_ago", seconds_ago)?.as_nanos() as u64;
-        let now = self.worker.now();
+        let now = self.now();
         py.detach(|| self.node().renew(now.saturating_sub(ago), now));
         Ok(())
     }
@@ -385,16 +421,22 @@ impl PyNode {
     }
 
     fn apply_routes(&self, py: Python<'_>, update: &[u8]) -> Result<()> {
-        Ok(py.detach(|| self.worker.apply_routes(update))?)
+        Ok(py.detach(|| match &self.around {
+            Around::Network(worker) => worker.apply_routes(update),
+            Around::Caller(passive) => passive.apply_routes(update),
+        })?)
     }
 
     fn counters(&self, py: Python<'_>) -> BTreeMap<&'static str, u64> {
-        py.detach(|| self.worker.counters().into_iter().collect())
+        py.detach(|| match &self.around {
+            Around::Network(worker) => worker.counters().into_iter().collect(),
+            Around::Caller(passive) => passive.node().counters().into_iter().collect(),
+        })
     }
 
     fn keyspace_counters(&self, py: Python<'_>) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
         let all = py.detach(|| self.node().keyspace_counters());
-        let of_one = |(keyspace, counters): (std::sync::Arc<str>, Vec<(&'static str, u64)>)| {
+        let of_one = |(keyspace, counters): (Arc<str>, Vec<(&'static str, u64)>)| {
             (keyspace.to_string(), counters.into_iter().collect())
         };
         all.into_iter().map(of_one).collect()
@@ -402,8 +444,25 @@ impl PyNode {
 }
 
 impl PyNode {
+    /// One that its holder tells the time.
+    pub(crate) fn passive(passive: Arc<Passive>) -> Self {
+        Self {
+            around: Around::Caller(passive),
+        }
+    }
+
     fn node(&self) -> &Node {
-        self.worker.node()
+        match &self.around {
+            Around::Network(worker) => worker.node(),
+            Around::Caller(passive) => passive.node(),
+        }
+    }
+
+    fn now(&self) -> Nanos {
+        match &self.around {
+            Around::Network(worker) => worker.now(),
+            Around::Caller(passive) => passive.now(),
+        }
     }
 }
 
@@ -435,14 +494,14 @@ pub(crate) fn check_data(py: Python<'_>, dir: PathBuf) -> Result<Found> {
     ))
 }
 
-struct Limits {
-    node: Settings,
+pub(crate) struct Limits {
+    pub(crate) node: Settings,
     network: WorkerSettings,
-    data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// Settings by name: those of the node, then those of the network around it.
-fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<Limits> {
+pub(crate) fn read_settings(given: &HashMap<String, Bound<'_, PyAny>>) -> Result<Limits> {
     let (mut node, mut network) = (Settings::default(), WorkerSettings::default());
     let mut data_dir = None;
     for (name, value) in given {

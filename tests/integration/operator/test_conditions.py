@@ -9,6 +9,7 @@ from harness import World, world
 
 from dstk.api import Assignment, Partition, PartitionPhase
 from dstk.api.conditions import find
+from dstk.clock import SYSTEM
 from dstk.kube import Cache, Objects
 from dstk.lifecycle import actions
 from dstk.lifecycle.outcome import Outcome
@@ -24,7 +25,7 @@ class Late:
     """A cluster of which the Partitions are known as they were when it was made."""
 
     def __init__(self, partitions: Cache[Partition]) -> None:
-        self.partitions = partitions
+        self.partitions, self.clock = partitions, SYSTEM
 
 
 async def executor(cluster: World) -> tuple[ActionExecutor, Cache[Partition]]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from harness import LONG, World, world
 
+from clocks import HandClock
 from dstk.errors import Unavailable
 from dstk.kube import LEASES, Election, ElectionSettings, Lease, Objects
 from dstk.operator import Operator
@@ -21,10 +22,17 @@ QUICK = ElectionSettings(15.0, 10.0, 0.02)
 DAWN = datetime(2025, 1, 1, tzinfo=UTC)
 
 
+class RunningClock(HandClock):
+    """One that goes, but for the time of day."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
 def candidate(cluster: World, name: str, seconds: float = 1.0) -> Election:
     """Its clock on the wall shows so many seconds of 2025."""
-    wall = DAWN + timedelta(seconds=seconds)
-    return Election(cluster.connection, "dstk-reconciler", "default", name, QUICK, wall=lambda: wall)
+    clock = RunningClock(wall=(DAWN + timedelta(seconds=seconds)).timestamp())
+    return Election(cluster.connection, "dstk-reconciler", "default", name, QUICK, clock)
 
 
 async def leads(operator: Operator, component: str) -> None:
@@ -44,14 +52,14 @@ async def test_the_second_waits_until_the_first_lets_go_and_gets_a_higher_term()
 
 
 async def test_a_lease_that_nobody_renews_is_taken() -> None:
-    now = 0.0
+    clock = HandClock(0.0)
     async with world(()) as cluster:
         await candidate(cluster, "first").acquire()
-        second = Election(cluster.connection, "dstk-reconciler", "default", "second", QUICK, lambda: now)
+        second = Election(cluster.connection, "dstk-reconciler", "default", "second", QUICK, clock)
         waiting = asyncio.create_task(second.acquire())
         while second._seen[0] == "":
             await asyncio.sleep(0)
-        now = 15.1
+        clock.steady = 15.1
         async with asyncio.timeout(LONG):
             assert await waiting == 2
 

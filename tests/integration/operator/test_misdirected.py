@@ -7,7 +7,6 @@ import json
 import pytest
 from harness import World, world
 
-from dstk import kube
 from dstk.errors import ConfigError
 from dstk.kube import EVENTS, Objects
 from dstk.operator.namespace import cluster_identity
@@ -15,7 +14,7 @@ from waiting import until, until_true
 
 
 async def uid_of_the_namespace(cluster: World) -> str:
-    answer = json.loads(await kube.request(cluster.connection, "GET", "/api/v1/namespaces/default"))
+    answer = json.loads(await cluster.connection.request("GET", "/api/v1/namespaces/default"))
     return str(answer["metadata"]["uid"])
 
 

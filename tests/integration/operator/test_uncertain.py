@@ -17,7 +17,7 @@ class LosesAnAnswer(Objects[Partition]):
     """Loses the answer to the first patch that changes the owner, and finds no API server for the next reads."""
 
     def __init__(self, real: Objects[Partition], applied: bool) -> None:
-        super().__init__(real._connection, real.kind, real.namespace, real._on_write)
+        super().__init__(real._api, real.kind, real.namespace, real._on_write)
         self.applied = applied
         self.lost = 0
         self.unreadable = 2

@@ -12,6 +12,8 @@ import msgspec
 import pytest
 from scripted_api import ScriptedApi, pod, serving
 
+from clocks import HandClock
+from dstk.clock import SYSTEM, Clock
 from dstk.kube import Cache, CacheSettings, Pod
 from waiting import until_true
 
@@ -32,12 +34,10 @@ GONE = event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "mess
 
 @asynccontextmanager
 async def cached(
-    api: ScriptedApi, settings: CacheSettings | None = None, clock: Callable[[], float] | None = None
+    api: ScriptedApi, settings: CacheSettings | None = None, clock: Clock = SYSTEM
 ) -> AsyncIterator[Cache[Pod]]:
     async with serving(api) as objects:
-        cache = Cache(
-            objects, settings=settings or CacheSettings(backoff_longest=0.01), **({"clock": clock} if clock else {})
-        )
+        cache = Cache(objects, settings=settings or CacheSettings(backoff_longest=0.01), clock=clock)
         cache.index("app", lambda item: [item.metadata.labels["app"]] if "app" in item.metadata.labels else [])
         task = asyncio.create_task(cache.run())
         try:
@@ -99,11 +99,13 @@ async def test_everything_is_listed_again_now_and_then_for_what_a_watch_has_lost
         lists=deque([([pod("a", 1)], "1", ""), ([pod("b", 5)], "5", "")]), watches=deque([[bookmark(1)], [None]])
     )
 
-    def clock() -> float:
-        # An hour passes during the first watch.
-        return 3600.0 if api.watched.is_set() else 0.0
+    class Passing(HandClock):
+        """An hour passes during the first watch."""
 
-    async with cached(api, CacheSettings(relist_seconds=600), clock) as cache:
+        def monotonic(self) -> float:
+            return 3600.0 if api.watched.is_set() else 0.0
+
+    async with cached(api, CacheSettings(relist_seconds=600), Passing()) as cache:
         await cache.wait_for("b", is_at(5), LONG)
         assert list(cache.items) == ["b"]
         assert cache.lists == 2
@@ -200,12 +202,12 @@ async def test_a_handler_that_fails_stops_nothing() -> None:
 
 async def test_a_server_that_has_nothing_to_tell_is_not_silent() -> None:
     """It takes a new watch whenever the last one has brought nothing for long."""
-    now = 0.0
+    clock = HandClock()
     api = ScriptedApi(lists=deque([([pod("a", 3)], "3", "")]))
     settings = CacheSettings(idle_seconds=0.05, backoff_longest=0.01)
-    async with cached(api, settings, clock=lambda: now) as cache:
+    async with cached(api, settings, clock) as cache:
         await cache.synced()
-        now = 100.0
+        clock.pass_(100.0)
         watches = len(api.queries)
         await until_true(lambda: len(api.queries) >= watches + 3, "it watches again")
         assert cache.silent_seconds == 0.0

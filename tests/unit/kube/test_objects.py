@@ -58,7 +58,7 @@ async def test_a_write_without_an_answer_may_have_happened() -> None:
 
 async def test_a_server_that_is_not_there_has_done_nothing() -> None:
     async with serving(ScriptedApi()) as pods:
-        server = pods._connection
+        server = pods._api
     connection = Connection(type(server.api)(server.configuration), "default")
     try:
         with pytest.raises(Unavailable, match="cannot reach"):
@@ -79,7 +79,7 @@ async def test_find_knows_absent_from_broken() -> None:
 async def test_each_write_is_counted() -> None:
     counted: list[tuple[str, str]] = []
     async with serving(ScriptedApi(answers=deque([(201, pod("a", 1)), MISSING]))) as pods:
-        counting = Objects(pods._connection, pods.kind, "default", lambda verb, plural: counted.append((verb, plural)))
+        counting = Objects(pods._api, pods.kind, "default", lambda verb, plural: counted.append((verb, plural)))
         await counting.create({"metadata": {"name": "a"}})
         with pytest.raises(ApiError):
             await counting.delete("a")
@@ -98,7 +98,7 @@ async def test_a_cancellation_that_comes_out_as_the_connections_error_is_a_cance
             except asyncio.CancelledError:
                 raise error from None
 
-        pods._connection.api.rest_client.request = request
+        pods._api.api.rest_client.request = request
         for call in (pods.list_page(), pods.delete("a"), anext(pods.watch("1"))):
             asked.clear()
             task = asyncio.ensure_future(call)

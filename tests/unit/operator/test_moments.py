@@ -6,21 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from clocks import HandClock
 from dstk.operator.moments import Moments
 
 HOUR = 3600.0
 
 
-class Clocks:
-    """A monotonic clock, and a time of day that somebody sets."""
+class Clocks(HandClock):
+    """With moments on it."""
 
     def __init__(self) -> None:
-        self.steady, self.wall = 50.0, 1_800_000_000.0
-        self.moments = Moments(lambda: self.steady, lambda: self.wall)
-
-    def pass_(self, seconds: float) -> None:
-        self.steady += seconds
-        self.wall += seconds
+        super().__init__(50.0, 1_800_000_000.0)
+        self.moments = Moments(self)
 
     def age(self, key: str, said: datetime | None) -> float:
         return self.moments.now() - self.moments.of(key, said)

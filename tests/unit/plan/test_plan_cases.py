@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace as with_
 from scene import NOW, assignment, keyspace, moving, partition, planned, row, said, workers
 
+from clocks import HandClock
 from dstk.api import CUT_ANNOTATION, PLACED_ANNOTATION, PROPOSED_LABEL, Partition, decode
 from dstk.api.keyspace import Keyspace
 from dstk.operator.moments import Moments
@@ -404,17 +405,16 @@ def with_annotation(partition: Partition, annotation: str) -> Partition:
 @pytest.mark.parametrize("set_by", [-3600.0, 3600.0])
 def test_a_clock_that_is_set_holds_up_no_drain(set_by: float) -> None:
     """The last operation on the partition was aborted, a minute ago, before the clock was set."""
-    wall = [NOW]
-    steady = [7.0]
-    moments = Moments(lambda: steady[0], lambda: wall[0])
+    clock = HandClock(7.0, NOW)
+    moments = Moments(clock)
     aborted = moving("p", "w0", "w1", "Aborted", ago=0.0)
     uid, ended = aborted.metadata.uid, aborted.status.finished_at
     for seconds, expected in ((0.0, []), (60.0, ["Move p w0>w1"])):
-        steady[0] += seconds
+        clock.steady += seconds
         seen = {uid: moments.of(uid, ended)}
         parts, names = [partition("p", primary="w0")], [Worker("w0", leaving=True), *workers("w1")]
         assert planned(cluster(parts, names, assignments=[aborted], moments=seen), moments.now()) == expected
-        wall[0] += set_by
+        clock.wall += set_by
 
 
 GB = 1 << 30

@@ -28,7 +28,7 @@ pub use crate::log::Wake;
 pub use following::{FollowError, FollowSpec, FollowStream, Followed};
 pub use keyspace_store::{KeyspaceStore, Outcome};
 pub use lease::LeaseMark;
-pub use observe::{Counters, PartitionLoad};
+pub use observe::{Counters, Held, PartitionLoad};
 pub use refusal::Refusal;
 pub use replication::{LogReader, Next, SnapshotPlan, SourceState};
 pub use routes::{KeyspaceRoutes, Loss, Route, RoutesUpdate, RoutesWake, RoutesWatch};

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::slot::PartitionSlot;
 use crate::partition::{Counts, Nanos, Partition, PartitionState, ROW_BYTES, Role, Verdict};
 use crate::sync::atomic::Ordering;
-use crate::tree::drop_in_background;
+use crate::tree::{Value, drop_in_background};
 
 /// Counters and gauges by name.
 pub type Counters = Vec<(&'static str, u64)>;
@@ -43,6 +43,45 @@ pub struct PartitionLoad {
     pub durable: bool,
     /// Sequence of the last write that a restart cannot take back; 0: not known just now.
     pub sequence: u64,
+}
+
+/// What is held of a key, whoever serves it.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Name of the partition.
+    pub partition: Arc<str>,
+    /// What this worker is to it.
+    pub role: Role,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Whether a write would be carried out here: primary, not fenced, and its lease holds.
+    pub accepts: bool,
+    /// Of a copy: whether it has had all that its source had.
+    pub caught_up: bool,
+    /// Version and value, if there is a row.
+    pub row: Option<(u64, Value)>,
+}
+
+impl KeyspaceStore {
+    /// What is held of `key`, served or not; nothing where no partition has it.
+    pub fn peek(&self, key: &[u8], now: Nanos) -> Option<Held> {
+        let slots = self.slots.load();
+        let (_, slot) = slots.find(key)?;
+        let held = slot.partition.lock();
+        let serves = held.role == Role::Primary && held.fenced.is_none();
+        let following = held.following.as_ref();
+        Some(Held {
+            partition: Arc::clone(&slot.name),
+            role: held.role,
+            epoch: held.epoch,
+            accepts: serves && self.is_leased(now),
+            caught_up: following.is_some_and(|following| following.progress.caught_up),
+            row: held
+                .tree
+                .get(key)
+                .map(|row| (row.version, Arc::clone(row.value))),
+        })
+    }
 }
 
 impl Node {
