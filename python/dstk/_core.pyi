@@ -134,8 +134,8 @@ class ManualClock:
     def nanos(self) -> int: ...
 
 Answer: TypeAlias = tuple[str, int, int, bytes | None, int, str, str]
-"""What is said to a request: `done`, `held`, `elsewhere`, `refused`, `again` or `nobody`; then code, version, value, the
-position of the log that has to be on disk before it is told, the worker that it is for, and why."""
+"""What is said to a request: `done`, `held`, `elsewhere`, `refused`, `again` or `nobody`; then code, version, value,
+the position of the log that has to be on disk before it is told, the worker that it is for, and why."""
 
 @final
 class PassiveNode(Node):
@@ -153,8 +153,8 @@ class PassiveNode(Node):
         condition: int = 0,
         delete: bool = False,
     ) -> Answer:
-        """One operation: reads without a `value`. `condition`: 0 none, 1 no row, v + 1 the row has version v. Where it is
-        `held`, `verdicts` gives its answer, under its `number`."""
+        """One operation: reads without a `value`. `condition`: 0 none, 1 no row, v + 1 the row has version v. Where it
+        is `held`, `verdicts` gives its answer, under its `number`."""
     def verdicts(self) -> list[tuple[int, Answer]]:
         """What became of requests that were held, since this was last asked."""
     def streams(self) -> list[PassiveStream]:
@@ -162,10 +162,14 @@ class PassiveNode(Node):
     def tick(self) -> None:
         """What falls due by itself: requests that were held for too long, room, leases. Several times a second."""
     def is_durable(self, position: int) -> bool: ...
+    def flush(self) -> None:
+        """Have on disk what has been appended to the log. Nothing else does, but who waits for it."""
+    def crash(self, torn: bool) -> None:
+        """End as a killed process does: what was not flushed is lost; `torn`: half of it was being written."""
     def is_leased(self, keyspace: str) -> bool: ...
     def peek(self, keyspace: str, key: bytes) -> tuple[str, Role, int, bool, bool, int, bytes | None] | None:
-        """What is held of a key, whoever serves it: partition, role, epoch, whether writes are taken, whether a copy has
-        caught up, version (0: no row) and value."""
+        """What is held of a key, whoever serves it: partition, role, epoch, whether writes are taken, whether a copy
+        has caught up, version (0: no row) and value."""
 
 @final
 class PassiveStream:

@@ -1,6 +1,8 @@
-"""dstk in one process with simulated time: the real decisions, and models of all that carries them out.
+"""dstk in one process with simulated time: the operator, the worker's control service and the Rust node that ship.
 
-``dstk.lifecycle`` and ``dstk.plan`` run as they are. Surroundings them are models of the API server, of the network, of
-workers, operators and clients; `world` puts them together. A seed decides everything, so a failure repeats from it:
+They run as they are, on an event loop whose clock jumps to what is due next, and meet the world by the ports that they
+have anyway: an API server (`ApiPort`), workers (`Client`), kopf (`Daemons`), a clock. What is simulated is what lies
+beyond: the API server, the network, disks that crash, pods that come and go, clients. `world` puts them together. A seed
+decides everything, so a failure repeats from it, byte for byte:
 ``python -m tests.simulation --first SEED --seeds 1 --trace``.
 """

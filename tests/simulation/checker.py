@@ -43,8 +43,11 @@ def span_of_partition(partition: Partition) -> Span:
 class Checker:
     """Told of all that clients and workers do. ``check`` raises Broken."""
 
-    def __init__(self, pods: Mapping[str, Pod], partitions: Mapping[str, Partition]) -> None:
+    def __init__(
+        self, pods: Mapping[str, Pod], zombies: Mapping[str, Pod], partitions: Mapping[str, Partition]
+    ) -> None:
         self._pods = pods
+        self._zombies = zombies
         self._partitions = partitions
         self._last = 0
         self._applied: dict[int, int] = {}
@@ -59,6 +62,7 @@ class Checker:
         self._versions: dict[bytes, dict[int, int]] = {key: {} for key in KEYS}
         self._served: set[bytes] = set()
         self._suspects: set[bytes] = set(KEYS)
+        self._is_set_back = False
         self.acknowledged = 0
         self.read = 0
 
@@ -107,7 +111,7 @@ class Checker:
     def lost(self, pod: Pod, vanishing: bool) -> None:
         """A worker that keeps nothing on disk has died: what nobody else has, nothing was promised to outlive it."""
         for key in KEYS:
-            part = pod.worker.find(key)
+            part = pod.find(key)
             owner = self.owner(key)
             owns = owner is not None and owner.spec.primary == pod.name
             if part is None or part.role == "proxy" or (vanishing and not owns):
@@ -118,14 +122,41 @@ class Checker:
                 self._served.discard(key)
         self.suspect_all()
 
+    def given_away(self, old: Partition, new: Partition) -> None:
+        """A partition is given to a life that has not got its rows: those who have them may serve no more."""
+        name = new.spec.primary or ""
+        for key in KEYS:
+            if not span_of_partition(old).holds(key):
+                continue
+            after = self._pods.get(name)
+            copy = after.find(key) if after is not None else None
+            if copy is not None and copy.partition == new.metadata.name and (copy.caught_up or copy.role == "primary"):
+                continue
+            holders = (pods.get(old.spec.primary or "") for pods in (self._pods, self._zombies))
+            rows = [row for pod in holders if pod is not None and (row := pod.find(key)) is not None]
+            if any(row.role == "primary" for row in rows) and not any(row.accepts for row in rows):
+                self._losses[key] += 1
+                self._floor[key] = 0
+
+    def accepted(self, partition: Partition) -> None:
+        """Somebody has said yes to the loss of its rows."""
+        for key in KEYS:
+            if span_of_partition(partition).holds(key):
+                self._losses[key] += 1
+                self._floor[key] = 0
+
+    def set_back(self) -> None:
+        """What the API server has is older than what was: of owners it says what once was true."""
+        self._is_set_back = True
+
     def _survives(self, key: bytes, owner: Partition | None) -> bool:
         """Whether a primary, or the copy of the one that is to be it, has all of the key that was acknowledged."""
         for pod in self._pods.values():
-            part = pod.worker.find(key)
+            part = pod.find(key)
             if part is None or not pod.alive:
                 continue
             owns = owner is not None and owner.spec.primary == pod.name
-            at = self._order[key].get(part.rows.get(key, (0, 0))[0], 0)
+            at = self._order[key].get(part.value, 0)
             if (part.role == "primary" or (owns and part.caught_up)) and at >= self._floor[key]:
                 return True
         return False
@@ -157,17 +188,18 @@ class Checker:
 
     def _check(self, key: bytes) -> None:
         accepting = []
-        for pod in self._pods.values():
+        for pod in (*self._pods.values(), *self._zombies.values()):
             if pod.alive:
-                part = pod.worker.find(key)
+                part = pod.find(key)
                 if part is not None and part.accepts:
                     accepting.append((pod.name, part))
         if len(accepting) > 1:
-            where = ", ".join(f"{name} ({part.name} at epoch {part.epoch})" for name, part in accepting)
+            where = ", ".join(f"{name} ({part.partition} at epoch {part.epoch})" for name, part in accepting)
             raise Broken(f"B: {key!r} is accepted by {where}")
         for name, part in accepting:
-            self._not_older(key, part.rows.get(key, (0, 0))[0], "A", name)
-        self._check_owner(key, bool(accepting))
+            self._not_older(key, part.value, "A", name)
+        if not self._is_set_back:
+            self._check_owner(key, bool(accepting))
 
     def _check_owner(self, key: bytes, served: bool) -> None:
         found = self.covering(key)

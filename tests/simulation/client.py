@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import count
+import asyncio
 from typing import TYPE_CHECKING
 
 from .checker import KEYS
-from .clock import Failed, Process, Reply, Steps
 from .pod import Answer, Operation
 
 if TYPE_CHECKING:
@@ -22,46 +21,43 @@ TIMEOUT = 2.0
 _UNKNOWN = Answer("unknown")
 
 
-class Client(Process):
+class Client:
     """One thread of requests. What was not applied it tries again; what may have been, only on condition."""
 
-    def __init__(self, world: World, numbers: count[int]) -> None:
-        super().__init__()
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._numbers = numbers
         self._homes: dict[bytes, str] = {}
         self._versions: dict[bytes, int] = {}
 
-    def run(self) -> Steps:
-        random = self._world.clock.random
+    async def run(self) -> None:
+        random, world = self._world.random, self._world
         while True:
-            yield random.choice((0.02, 0.1, 0.3, 0.6))
-            key = random.choice(KEYS)
+            await asyncio.sleep(random.choice((0.02, 0.1, 0.3, 0.6)))
+            key = random.choice(world.hot if world.hot and random.random() < 0.9 else KEYS)
             kind = random.random()
             if kind < 0.4:
-                yield from self._request(key, None, None)
+                await self._request(key, None, None)
             elif kind < 0.75 or key not in self._versions:
-                yield from self._request(key, next(self._numbers), None)
+                await self._request(key, next(world.numbers), None)
             else:
-                yield from self._request(key, next(self._numbers), self._versions[key])
+                await self._request(key, next(world.numbers), self._versions[key])
 
     def may_repeat(self, value: int | None, version: int | None) -> bool:
         """Whether a request may be sent again when nobody knows what came of it."""
         return value is None or version is not None
 
-    def _request(self, key: bytes, value: int | None, version: int | None) -> Steps:
-        world, clock = self._world, self._world.clock
-        until = clock.now + PATIENCE
-        while clock.now < until:
-            number = next(self._numbers)
-            reply = Reply()
-            operation = Operation(number, key, value, version, lambda answer, to=reply: world.to_client(to, answer))
-            clock.after(TIMEOUT, reply.fail, Failed("no answer"))
-            world.to_pod(self._homes.get(key) or clock.random.choice(world.names), operation)
-            yield reply
+    async def _request(self, key: bytes, value: int | None, version: int | None) -> None:
+        world, loop = self._world, self._world.loop
+        until = loop.time() + PATIENCE
+        while loop.time() < until:
+            number = next(world.numbers)
+            reply: asyncio.Future[Answer] = loop.create_future()
+            operation = Operation(number, key, value, version, lambda answer, to=reply: world.to_client(to, answer))  # type: ignore[misc]
+            world.to_pod(self._homes.get(key) or world.random.choice(world.names), operation)
             try:
-                answer = reply.result()
-            except Failed:
+                async with asyncio.timeout(TIMEOUT):
+                    answer = await reply
+            except TimeoutError:
                 answer = _UNKNOWN
             if answer.by:
                 self._homes[key] = answer.by
@@ -73,4 +69,4 @@ class Client(Process):
             self._homes.pop(key, None)
             if answer is _UNKNOWN and not self.may_repeat(value, version):
                 return
-            yield 0.05 + 0.2 * clock.random.random()
+            await asyncio.sleep(0.05 + 0.2 * world.random.random())

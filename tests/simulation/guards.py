@@ -12,26 +12,35 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from dstk.lifecycle import actions
+from dstk.control import commands
+from dstk.control.commands import Request
+from dstk.errors import ApiError
+from dstk.kube import Cache, is_conflict
+from dstk.lifecycle import actions, machine, operation
+from dstk.lifecycle.machine import Machine
 from dstk.lifecycle.merge import Merging
 from dstk.lifecycle.move import Move, caught_up, drained, stream_broken
 from dstk.lifecycle.move import fenced as fenced_
 from dstk.lifecycle.operation import Operation
+from dstk.lifecycle.outcome import Outcome
 from dstk.lifecycle.recovery import facts, rules
 from dstk.lifecycle.recovery.facts import RecoveredPartition
 from dstk.lifecycle.transitions import Row, Transitions, always
+from dstk.operator import worker_reconciler
+from dstk.operator.cluster import Cluster
+from dstk.operator.executor import ActionExecutor
+from dstk.operator.worker_reconciler import WorkerReconciler
+from dstk.operator.workers import WorkerLinks
+from dstk.worker import control
+from dstk.worker.control import Control
+from dstk.worker.terms import TermGate
 
-from . import recovery as recovery_module
-from . import worker as worker_module
-from .api_server import ApiServer, Conflict
+from . import world as world_module
+from .api_server import ApiServer
 from .client import Client
-from .clock import Steps
-from .driver import Driver, is_final
-from .hands import Hands, Outcome
-from .operator import Operator
+from .operators import SETTINGS
 from .pod import Pod
 from .weather import WEATHERS, Weather
-from .worker import Part, Worker
 
 __all__ = ["GUARDS", "SPARE", "Guard", "without"]
 
@@ -90,19 +99,68 @@ def nothing(*_: Any, **__: Any) -> None:
     """Instead of a check that raises."""
 
 
-# Worker
+# Worker: the node is told what it cannot refuse
+
+CARRY_OUT = control.carry_out
 
 
-def fence_without_token(self: Worker, part: Part, token: int) -> None:
-    part.fenced, part.token = True, max(part.token, token)
+def told(change: Callable[[Any, Request], Request]) -> Callable[[], AbstractContextManager[Any]]:
+    """Every command as somebody would have to give it whom the node's check does not stop."""
+
+    def carry_out(node: Any, request: Request) -> Any:
+        return CARRY_OUT(node, change(node, request))
+
+    return without(control, carry_out=carry_out)
 
 
-def unfence_without_token(self: Worker, part: Part, token: int) -> None:
-    part.fenced, part.token = False, max(part.token, token)
+def state(node: Any, request: Request) -> Any:
+    return next(iter(node.states([request.partition])), None)
 
 
-def serve_restarted(self: Pod, part: Part) -> None:
-    part.fenced, part.token = False, 1
+def in_the_epoch_held(node: Any, request: Request) -> Request:
+    held = state(node, request)
+    if held is None or request.epoch >= held.epoch:
+        return request
+    return replace(request, epoch=held.epoch + isinstance(request.command, (commands.Proxy, commands.Promote)))
+
+
+def of_what_is_there(node: Any, request: Request) -> Request:
+    held = state(node, request)
+    if not isinstance(request.command, commands.Promote) or held is None:
+        return request
+    return replace(request, command=commands.Promote(held.sequence, held.digest))
+
+
+def with_any_token(node: Any, request: Request) -> Request:
+    held = state(node, request)
+    match request.command:
+        case commands.Fence(token) if held is not None:
+            return replace(request, command=commands.Fence(max(token, held.fence_token + 1)))
+        case commands.Unfence(token) if held is not None and token:
+            return replace(request, command=commands.Unfence(max(token, held.fence_token)))
+    return request
+
+
+ACT = Control.act
+
+
+async def act_in_any_life(self: Control, request: Request) -> Any:
+    return await ACT(self, replace(request, incarnation=self._incarnation))
+
+
+START = Pod.__init__
+
+
+def start_unfenced(self: Pod, *arguments: Any) -> None:
+    """Serve what was on disk before anybody has said so."""
+    START(self, *arguments)
+    for name, held in self.parts().items():
+        if held.role == "primary" and held.fenced:
+            self.node.unfence("default", name, held.epoch, held.fence_token)
+
+
+def told_at_once(self: Pod, after: int, answer: Callable[[], None]) -> None:
+    answer()
 
 
 # Life cycle
@@ -161,10 +219,29 @@ def any_fence(row: Row[Any]) -> Row[Any]:
 
 # Operator
 
+FOUND = Cluster.unfinished
 
-def in_charge_while_there(self: Operator) -> Iterator[Any]:
+
+def unfinished_as_written(self: Cluster, partition: str) -> Iterator[Any]:
     """An Assignment that is gone is in charge of nothing, whether its driver has ended or not."""
-    return (each for each in self.assignments if not is_final(each))
+    gone = {each.metadata.uid for each in self._vanished.values()}
+    return (each for each in FOUND(self, partition) if each.metadata.uid not in gone)
+
+
+ACTED = Machine.acted
+
+
+def acted_without_doubt(self: Machine, action: Any, now: float, error: BaseException | None = None) -> None:
+    ACTED(self, action, now, error)
+    self._uncertain.clear()
+
+
+def never_set_back(self: Cache[Any], *_: Any) -> bool:
+    return False
+
+
+async def never_set_back_(self: Cache[Any]) -> bool:
+    return False
 
 
 # Recovery
@@ -175,9 +252,8 @@ def served_blindly(self: RecoveredPartition) -> list[Any]:
     return []
 
 
-def not_there(self: Operator, name: str) -> Steps:
+async def not_there(self: WorkerLinks, name: str) -> bool:
     """Take the watch's word for a pod's end."""
-    yield from ()
     return False
 
 
@@ -186,38 +262,42 @@ def uneven(row: Row[Any]) -> Row[Any]:
     return replace(row, guard=~always) if row.when == "parts_uneven" else row
 
 
-COMMIT = Hands._commit
+COMMIT = ActionExecutor._commit
 
 
-def commit_of_anybody(self: Hands, commit: actions.Commit, outcome: Outcome) -> Steps:
+async def commit_of_anybody(self: ActionExecutor, commit: actions.Commit, outcome: Outcome) -> None:
     """Take what an object says already for one's own doing."""
     try:
-        yield from COMMIT(self, commit, outcome)
-    except Conflict:
-        live = self.partitions.get(commit.partition)
-        if live is None or (live.spec.primary or "", live.spec.proxy or "", live.spec.epoch) != (
-            commit.primary, commit.proxy, commit.epoch,
-        ):  # fmt: skip
+        await COMMIT(self, commit, outcome)
+    except ApiError as error:
+        live = self._cluster.partitions.get(commit.partition)
+        if not is_conflict(error) or live is None:
+            raise
+        said = live.spec.primary or "", live.spec.proxy or "", live.spec.epoch
+        if said != (commit.primary, commit.proxy, commit.epoch):
             raise
         outcome.stale = True
         self._learn(live, outcome)
+
+
+def as_it_stands(view: Any, partitions: Any) -> Any:
+    """Take what a disk has for the latest."""
+    return view
 
 
 LAG = {"operator_lingers": 0.9, "operator_crash": 10}
 """Operators that were deposed and do not know it."""
 
 GUARDS: tuple[Guard, ...] = (
-    Guard("worker: epoch", without(Worker, check_epoch=nothing), "there_and_back", "calls", "ABCDE"),
-    Guard("worker: incarnation", without(Worker, check_incarnation=nothing), "new_and_on", "calls", "F",
+    Guard("worker: epoch", told(in_the_epoch_held), "there_and_back", "calls", "ABCDEF", changes={"call_delayed": 0.2}),
+    Guard("worker: incarnation", without(Control, act=act_in_any_life), "new_and_on", "calls", "F",
           changes={"call_delayed": 0.1, "call_twice": 0.3, "worker_crash": 12}),
     Guard("worker: the copy is complete, and so says the life cycle",
-          both(without(Worker, check_complete=nothing), rows(Move, commit_undrained)), "there_and_back", "calls", "AD",
+          both(told(of_what_is_there), rows(Move, commit_undrained)), "there_and_back", "calls", "AD",
           600, {"stream_broken": 60}),
-    Guard("worker: token of the fence", without(Worker, fence=fence_without_token, unfence=unfence_without_token),
+    Guard("worker: token of the fence", told(with_any_token),
           "two_moves", "rivals", "ABD", changes={"call_delayed": 0.6, "cancelled": 20, "worker_slow": 20}),
-    Guard("worker: what it let go is not served from empty", without(Worker, check_not_let_go=nothing), "new_and_on",
-          "calls", "AB", changes={"call_delayed": 0.3}),
-    Guard("worker: version of a conditional write", without(Pod, has_version=lambda self, version, wanted: True),
+    Guard("worker: version of a conditional write", without(Pod, condition=lambda self, operation: 0),
           "move", "calls", "F"),
     Guard("life cycle: fence before commit", rows(Move, commit_unfenced), "move", "calm", "B"),
     Guard("life cycle: merged partition before its parts", rows(Merging, hasty), "merge", "calm", "C"),
@@ -226,32 +306,41 @@ GUARDS: tuple[Guard, ...] = (
           changes={"call_delayed": 0.4, "cancelled": 10, "worker_slow": 20}),
     Guard("life cycle: the fence is ours", rows(Move, any_fence), "two_moves", "rivals", "ABD",
           changes={"call_delayed": 0.4, "cancelled": 10, "worker_slow": 20}),
-    Guard("life cycle: no epoch is used twice after a loss", both(without(facts, epoch_after_loss=lambda epoch: epoch), without(rules, epoch_after_loss=lambda epoch: epoch)),
+    Guard("life cycle: no epoch is used twice after a loss",
+          both(without(facts, epoch_after_loss=lambda epoch: epoch), without(rules, epoch_after_loss=lambda epoch: epoch)),
           "there_and_back", "workers", "BF", 600),
     Guard("recovery: what lies over a partition", without(RecoveredPartition, outlived=property(served_blindly)), "reshape",
           "everything", "ABCE"),
     Guard("operator: recovery keeps off",
-          without(Operator, busy=lambda self: set(), taken=lambda self, partition: False), "there_and_back", "calls", "A"),
-    Guard("operator: in charge until the driver ends", without(Operator, _in_charge=in_charge_while_there), "seed",
+          both(without(WorkerReconciler, _busy=lambda self: set()), without(Cluster, unfinished=lambda self, partition: iter(()))),
+          "there_and_back", "calls", "A"),
+    Guard("operator: in charge until the driver ends",
+          both(without(Cluster, unfinished=unfinished_as_written), without(Cluster, _note_vanished=nothing)), "seed",
           "vanishing", "BC", 600,
           {"vanished": 20, "api_unanswered": 0.15, "call_unanswered": 0.15, "watch_slow": 0.3}),
-    Guard("worker: an epoch begins above the numbers of those before", without(worker_module, sequence_before=lambda epoch: 0),
-          "there_and_back", "workers", "F", 600),
-    Guard("operator: looks again", without(recovery_module, RELOOK_SECONDS=1e9), "there_and_back", "calls", "E", 600,
-          {"call_delayed": 0.3, "cancelled": 8}),
-    Guard("operator: asks the API server itself whether a pod is gone", without(Operator, is_there=not_there), "planned",
+    Guard("operator: looks again", without(world_module, SETTINGS=replace(SETTINGS, relook_interval=1e9)), "there_and_back",
+          "calls", "E", 600, {"call_delayed": 0.3, "cancelled": 8}),
+    Guard("operator: asks the API server itself whether a pod is gone", without(WorkerLinks, _is_there=not_there), "planned",
           "workers", "BC", changes={**LAG, "pod_deleted": 12, "watch_slow": 0.6, "watch_lost": 0.1}),
-    Guard("operator: what another has committed is not its own", without(Hands, _commit=commit_of_anybody), "planned",
-          "workers", "F", changes={**LAG, "pod_deleted": 8, "watch_slow": 0.3, "watch_lost": 0.05}),
+    Guard("operator: what another has committed is not its own", without(ActionExecutor, _commit=commit_of_anybody),
+          "planned", "workers", "F", changes={**LAG, "pod_deleted": 8, "watch_slow": 0.3, "watch_lost": 0.05}),
+    Guard("operator: waits until a lease has run out",
+          both(without(operation, lapse_seconds=lambda lease: lease and 0.5),
+               without(worker_reconciler, lapse_seconds=lambda lease: lease and 0.5)),
+          "planned", "leases", "AB"),
+    Guard("operator: notices that the API server was set back",
+          without(Cache, _is_set_back=never_set_back_, _contradicts=never_set_back), "reshape", "restored", "ABE", 600),
+    Guard("operator: an older disk is not the present", without(machine, without_older=as_it_stands), "move",
+          "disk-set-back", "A"),
     Guard("life cycle: parts of one epoch are merged", rows(Merging, uneven), "planned", "lagging", "C",
           changes={"call_delayed": 0.2, "call_unanswered": 0.2}),
     Guard("API server: version of a commit", without(ApiServer, is_current=lambda self, item, version: True),
           "there_and_back", "rivals", "ABD"),
     Guard("API server: uid of a deletion", without(ApiServer, is_same=lambda self, item, uid: True), "reshape", "api",
           "C"),
-    Guard("disk: a restarted primary is fenced", without(Pod, fence_restarted=serve_restarted), "move",
+    Guard("disk: a restarted primary is fenced", without(Pod, __init__=start_unfenced), "move",
           "disk-operators", "ABD", changes={"api_late": 0.4, "worker_crash": 40, "operator_crash": 0}),
-    Guard("disk: synced before it is said", without(Pod, answered_when_synced=lambda self, then: then()),
+    Guard("disk: synced before it is said", without(Pod, answered_when_durable=told_at_once),
           "there_and_back", "disk", "ABDF"),
     Guard("client: repeats nothing that may have been applied",
           without(Client, may_repeat=lambda self, value, version: True), "move", "calls", "F"),
@@ -259,13 +348,11 @@ GUARDS: tuple[Guard, ...] = (
 
 SPARE: tuple[Guard, ...] = (
     # The token of the fence, the object's version and the epochs do what it was there for.
-    Guard("worker: term", without(Worker, check_term=nothing), "there_and_back", "rivals", ""),
-    # Refused as not held, the operator looks, sees the parts, and goes on.
-    Guard("worker: repeated splits and merges", without(Worker, repeated=lambda self, flip: False), "reshape", "calls", ""),
+    Guard("worker: term", without(TermGate, _enter=nothing), "there_and_back", "rivals", ""),
     # Whatever is done instead of waiting has the object's version as its condition.
-    Guard("operator: outcome read back", without(Driver, doubt=nothing), "there_and_back", "api", ""),
+    Guard("operator: outcome read back", without(Machine, acted=acted_without_doubt), "there_and_back", "api", ""),
     # Two moves of one partition cannot both commit; each takes the other's fence over.
-    Guard("operator: older Assignment first", without(Operator, ahead=lambda self, assignment, names: ()), "two_moves",
+    Guard("operator: older Assignment first", without(Cluster, ahead=lambda self, assignment, names: ()), "two_moves",
           "calls", ""),
     # A commit was sent only where the copy lacked nothing, and it lacks nothing then for as long as the fence stands.
     Guard("life cycle: touch before unfence where the stream broke", rows(Move, lift_broken_untouched), "move",

@@ -1,23 +1,35 @@
-"""A worker's process and its disk: it serves clients, follows sources, stands still, dies and comes back."""
+"""A worker's process: the node and the control service that ship, and around them what a network would do."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dstk.control import commands
+from dstk._core import PassiveNode, PassiveStream
+from dstk.control.commands import AwaitApplied, Request
+from dstk.control.views import LoadReport, Role
+from dstk.errors import DstkError, Unavailable
+from dstk.worker.control import Control
 
-from .clock import Process, Reply, Steps
-from .worker import Flip, Part, Refused, Request, Worker
+from .loop import LoopClock, Process
 
 if TYPE_CHECKING:
+    from dstk._core import Answer as Said
+
     from .world import World
 
-__all__ = ["Answer", "Operation", "Pod"]
+__all__ = ["KEYSPACE", "Answer", "Operation", "Pod", "Row"]
 
-HOLD_SECONDS = 1.5
-"""So long a request waits behind a fence."""
+KEYSPACE = "default"
+TICK_SECONDS = 0.2
+AGAIN = object()
+OK, NO_ROW, MISMATCH, UNKNOWN = 0, 1, 2, 4
+
+NodeSettings: TypeAlias = dict[str, int | float | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,310 +51,310 @@ class Operation:
     value: int | None
     version: int | None
     answer: Callable[[Answer], None]
-    expires: float = 0.0
 
 
-@dataclass(slots=True)
-class Disk:
-    """What is synced, and comes back after a crash."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a worker holds of a key: in which partition and role, and the row's value (0: there is none)."""
 
-    parts: dict[str, Part] = field(default_factory=dict)
-    let_go: dict[str, int] = field(default_factory=dict)
-    flips: list[Flip] = field(default_factory=list)
-    term: int = 0
+    partition: str
+    role: Role
+    epoch: int
+    accepts: bool
+    caught_up: bool
+    value: int
+
+
+class _Inline(Executor):
+    """Carries out at once, where the worker has threads; what waits there is asked again and again."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+
+    def submit(self, work: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        match arguments:
+            case (Request(command=AwaitApplied(sequence, seconds)) as request,):
+                until = self._pod.loop.time() + seconds
+                self._await_applied(done, work, request, sequence, until)
+            case _:
+                self._run(done, work, *arguments, **named)
+        return done
+
+    def _run(self, done: Future[Any], work: Any, /, *arguments: Any, **named: Any) -> None:
+        try:
+            done.set_result(work(*arguments, **named))
+        except BaseException as error:
+            done.set_exception(error)
+        self._pod.collect()
+
+    def _await_applied(self, done: Future[Any], work: Any, request: Request, sequence: int, until: float) -> None:
+        once: Future[Any] = Future()
+        self._run(once, work, replace(request, command=AwaitApplied(sequence, 0.0)))
+        loop = self._pod.loop
+        if once.exception() is None and loop.time() < until and _is_behind(once.result(), sequence):
+            loop.call_later(0.01, self._await_applied, done, work, request, sequence, until)
+            return
+        if (error := once.exception()) is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(once.result())
+
+
+def _is_behind(states: list[Any], sequence: int) -> bool:
+    """Whether a copy may still get so far."""
+    if not states or states[0].follow_error:
+        return False
+    held = states[0]
+    return held.role == "loading" or (held.role == "following" and held.sequence < sequence)
 
 
 class Pod(Process):
     """One life of a worker under its name."""
 
-    def __init__(self, world: World, name: str, disk: Disk | None) -> None:
+    def __init__(self, world: World, name: str, uid: str, address: str, directory: Path | None) -> None:
         super().__init__()
         world.lives += 1
         self.world = world
-        self.clock = world.clock
+        self.loop = world.loop
         self.name = name
-        self.worker = Worker(name, f"{name}/{world.lives}")
-        self.disk = disk
+        self.address = address
+        self.incarnation = f"{uid}/{world.lives}"
         self.full_until = 0.0
         self.slow_until = 0.0
+        self.directory = directory
+        settings: NodeSettings = {"hold_seconds": 1.5, "load_half_life_seconds": 2.0}
+        if directory is not None:
+            settings["data_dir"] = str(directory)
+        self.node = PassiveNode(name, self.incarnation, world.node_clock, settings)
+        self.node.listen(f"{address}:7070")
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._reports: list[asyncio.Queue[LoadReport | None]] = []
+        self._held: dict[int, Operation] = {}
+        self._undurable: list[tuple[int, Callable[[], None]]] = []
+        self._streams: list[PassiveStream] = []
         self._flush_due = False
         self._unsynced: list[int] = []
-        self._unanswered: list[Callable[[], None]] = []
-        if disk is not None:
-            self.come_back(disk)
+        self.control = self.context.run(self._make_control, uid)
+        self.spawn(self.loop, self._tick())
 
-    # Disk
+    def _make_control(self, uid: str) -> Control:
+        clock = LoopClock(self.loop)
+        return Control(self.node, self.name, self.incarnation, f"{self.address}:7070", uid, clock, _Inline(self))
 
-    def come_back(self, disk: Disk) -> None:
-        """Hold what was synced; serve nothing before the operator says so."""
-        self.worker.term = disk.term
-        self.worker.let_go, self.worker.flips = dict(disk.let_go), list(disk.flips)
-        for name, kept in disk.parts.items():
-            part = self.worker.parts[name] = kept.copied()
-            if part.role == "primary":
-                self.fence_restarted(part)
-            elif part.role in ("loading", "following"):
-                part.caught_up, part.error = part.role == "following", "the worker was restarted"
-            part.synced = part.sequence
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.node.tick()
+            self.collect()
+            self._flush_soon()
 
-    def fence_restarted(self, part: Part) -> None:
-        """A fence is no record of the log: every primary comes back behind one, and tokens are counted from there."""
-        part.fenced, part.token = True, 1
+    # Its end
 
-    def synced(self, then: Callable[[], None]) -> None:
-        """Call once what is now in memory is on disk; at once where nothing is kept there."""
-        if self.disk is None:
-            then()
-            return
-        self._unanswered.append(then)
-        if not self._flush_due:
-            self._flush_due = True
-            self.clock.after(0.0005 + 0.004 * self.clock.random.random() * self._slowness, self._flush)
-
-    def answered_when_synced(self, then: Callable[[], None]) -> None:
-        """What a caller is told is told when it is on disk."""
-        self.synced(then)
-
-    def _flush(self) -> None:
-        if not self.alive:
-            return
-        self._flush_due = False
-        self.write_now()
-        calls, self._unanswered = self._unanswered, []
-        for call in calls:
-            call()
-
-    def write_now(self) -> None:
-        """Have on disk what is in memory, where anything is kept there."""
-        if self.disk is None:
-            return
-        for name in sorted(self.worker.changed):
-            part = self.worker.parts.get(name)
-            if part is None:
-                self.disk.parts.pop(name, None)
-            else:
-                part.synced = part.sequence
-                self.disk.parts[name] = part.copied()
-        self.worker.changed.clear()
-        self._unsynced.clear()
-        self.disk.let_go, self.disk.flips = dict(self.worker.let_go), list(self.worker.flips)
-        self.disk.term = self.worker.term
-
-    def die(self) -> Disk | None:
-        """What is left of it. What was written and not synced may be found again, or not."""
-        if self.disk is not None and self.clock.random.random() < self.world.weather.keeps_unsynced:
-            self.write_now()
+    def die(self) -> None:
+        """What it had not on disk is gone, or found again, or torn; who is connected hears of it."""
+        if self.directory is not None:
+            draw, keeps = self.world.random.random(), self.world.weather.keeps_unsynced
+            if draw < keeps:
+                self.write_now()
+            self.node.crash(draw > (1 + keeps) / 2)
+        self.alive = False
         for value in self._unsynced:
             self.world.checker.unwritten(value)
-        self.alive = False
-        return self.disk
+        for call in self._calls:
+            self.world.network.back(call, None, Unavailable("the connection broke"))
+        for reports in self._reports:
+            self.loop.outside(0.01, reports.put_nowait, None)
 
-    # Calls
+    # Control calls
+
+    def carry_out(self, call: Callable[[Control], Any], to: asyncio.Future[Any] | None) -> None:
+        """Have a call carried out; its answer leaves for `to`."""
+        work = self.spawn(self.loop, self._carry_out(call))
+        if to is not None:
+            self._calls.add(to)
+        work.add_done_callback(lambda done: self._answer(done, to), context=self.context)
+
+    async def _carry_out(self, call: Callable[[Control], Any]) -> Any:
+        if self.slow_until > self.loop.time():
+            await asyncio.sleep(0.1 * self.world.random.random())
+        try:
+            return await call(self.control)
+        finally:
+            self.collect()
+            self.world.checker.suspect_all()
+
+    def _answer(self, done: asyncio.Task[Any], to: asyncio.Future[Any] | None) -> None:
+        if to is None:
+            done.exception()
+            return
+        self._calls.discard(to)
+        error = done.exception()
+        if error is not None and not isinstance(error, DstkError):
+            self.world.fail(error)
+        if error is not None:
+            self.world.note("%s refuses: %s", self.name, error)
+        value = None if error is not None else done.result()
+        self.world.network.back(to, value, error)
+
+    def stream_loads(self, interval: float, reports: asyncio.Queue[LoadReport | None]) -> asyncio.Task[None]:
+        """Report loads into that queue for as long as the stream lasts."""
+        self._reports.append(reports)
+        return self.spawn(self.loop, self._stream_loads(interval, reports))
+
+    async def _stream_loads(self, interval: float, reports: asyncio.Queue[LoadReport | None]) -> None:
+        world, arrives = self.world, 0.0
+        async for report in self.control.loads(interval):
+            if world.network.is_cut_off(self.address_of_control):
+                continue
+            arrives = max(arrives + 1e-6, self.loop.time() + 0.001 + 0.01 * world.random.random())
+            self.loop.outside(arrives - self.loop.time(), reports.put_nowait, report)
+        self.loop.outside(0.01, reports.put_nowait, None)
+
+    @property
+    def address_of_control(self) -> str:
+        return f"{self.address}:7071"
+
+    # What the node wants to have sent
+
+    def collect(self) -> None:
+        """Take what the node has decided of requests that it held, and begin the streams that it wants."""
+        for number, said in self.node.verdicts():
+            operation = self._held.pop(number)
+            if said[0] == "again":
+                self.serve(operation)
+            else:
+                self._said(operation, said, hops=3)
+        for stream in self.node.streams():
+            self._streams.append(stream)
+            self.spawn(self.loop, self._follow(stream))
+
+    async def _follow(self, stream: PassiveStream) -> None:
+        world, random = self.world, self.world.random
+        while True:
+            await asyncio.sleep((0.003 + 0.02 * random.random()) * self._slowness)
+            try:
+                if not await self._run_stream(stream):
+                    break
+            except Unavailable as error:
+                world.note("%s: stream of %s from %s broke: %s", self.name, stream.partition, stream.source, error)
+            await asyncio.sleep(0.05 + 0.2 * random.random())
+        self._streams.remove(stream)
+
+    async def _run_stream(self, stream: PassiveStream) -> bool:
+        """Until nobody wants it any more: False. Raises Unavailable when it broke."""
+        random, opened = self.world.random, None
+        while True:
+            source = self.world.pods.get(stream.source)
+            if source is None or (opened is not None and source is not opened):
+                stream.failed("the source has gone")
+                raise Unavailable("the source has gone")
+            if source.paused_until <= self.loop.time():
+                wanted = stream.open(source.node) if opened is None else stream.advance(random.choice((1, 40, 1000)))
+                self.world.checker.suspect_all()
+                self.collect()
+                if not wanted:
+                    return False
+                opened = source
+            await asyncio.sleep((0.003 + 0.02 * random.random()) * self._slowness)
+
+    def break_streams(self) -> None:
+        for stream in self._streams:
+            stream.failed("connection reset")
 
     @property
     def _slowness(self) -> float:
-        return 30.0 if self.slow_until > self.clock.now else 1.0
-
-    def receive(self, call: Callable[..., None], *arguments: Any) -> bool:
-        """Take in a call; False where nobody is listening. Who stands still takes it in later, in order."""
-        if not self.alive:
-            return False
-        wait = max(self.paused_until - self.clock.now, 0.0)
-        if self.slow_until > self.clock.now:
-            wait += 0.1 * self.clock.random.random()
-        if wait:
-            self.clock.after(wait, self._if_alive, call, arguments)
-        else:
-            call(*arguments)
-        return True
-
-    def _if_alive(self, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        left = self.paused_until - self.clock.now
-        if self.alive and left > 0:
-            self.clock.after(left, self._if_alive, call, arguments)
-        elif self.alive:
-            call(*arguments)
-
-    def act(self, request: Request, reply: Reply) -> None:
-        """One control call."""
-        worker, world = self.worker, self.world
-        before = worker.parts.get(request.partition)
-        try:
-            worker.admit(request.incarnation, request.term)
-            about = worker.act(request, self.clock.now)
-        except Refused as refused:
-            world.note("%s refuses %s of %s: %s", self.name, type(request.command).__name__, request.term, refused)
-            error = refused
-            self.answered_when_synced(lambda: world.back(reply.fail, error))
-            return
-        world.note("%s did %s %s", self.name, request.partition, request.command)
-        world.checker.suspect_all()
-        match request.command:
-            case commands.AwaitApplied(sequence, seconds):
-                self.clock.spawn(self, self._await_applied(request.partition, sequence, seconds, reply))
-                return
-            case commands.Follow():
-                part = worker.parts[request.partition]
-                self.clock.spawn(self, self._stream(part, part.stream))
-        if before is not None and request.partition not in worker.parts:
-            self.disconnect(before)
-        for name in about:
-            if name in worker.parts:
-                self._release_held(worker.parts[name])
-        self._answer_views(about, reply)
-
-    def _answer_views(self, about: list[str], reply: Reply) -> None:
-        views = self.worker.views(about, self.clock.now)
-        self.answered_when_synced(lambda: self.world.back(reply.succeed, views))
-
-    def look(self, names: list[str] | None, reply: Reply) -> None:
-        """A status call: incarnation, term, and what is held of `names` (None: everything)."""
-        worker = self.worker
-        views = worker.views(list(worker.parts) if names is None else names, self.clock.now)
-        said = worker.incarnation, worker.term, views
-        self.answered_when_synced(lambda: self.world.back(reply.succeed, said))
-
-    def take_routes(self, term: int, routes: dict[str, Any], reply: Reply) -> None:
-        try:
-            self.worker.check_term(term)
-        except Refused as refused:
-            self.world.back(reply.fail, refused)
-            return
-        self.worker.term = max(self.worker.term, term)
-        self.worker.learn(routes)
-        self.world.back(reply.succeed, None)
-
-    # Following
-
-    def _stream(self, part: Part, number: int) -> Steps:
-        """A snapshot of the source, then its log. Only what the source has synced is sent."""
-        world, random = self.world, self.clock.random
-        loaded = False
-        while True:
-            yield (0.003 + 0.02 * random.random()) * self._slowness
-            if part.stream != number or self.worker.parts.get(part.name) is not part or part.error:
-                return
-            source = world.pods.get(part.source)
-            if source is not None and source.paused_until > self.clock.now:
-                continue
-            held = self._source_part(source, part)
-            if held is None:
-                part.error = "the source does not serve it in that epoch"
-                self.worker.changed.add(part.name)
-                return
-            if not loaded:
-                snapshot = dict(held.rows), held.sequence
-                if held.synced < held.sequence:
-                    continue
-                yield 0.005 + 0.1 * random.random()
-                if part.stream != number or self.worker.parts.get(part.name) is not part or part.error:
-                    return
-                part.rows, part.sequence = snapshot
-                part.role, part.caught_up, loaded, part.log = "following", True, True, []
-            for sequence, key, value in held.log:
-                if part.sequence < sequence <= held.synced and random.random() < 0.9:
-                    if sequence != part.sequence + 1:
-                        break
-                    part.rows[key], part.sequence = (value, sequence), sequence
-            part.heard = held.sequence
-            self.worker.changed.add(part.name)
-
-    def _source_part(self, source: Pod | None, part: Part) -> Part | None:
-        if source is None or not source.alive or source.worker.incarnation != part.source_incarnation:
-            return None
-        held = source.worker.parts.get(part.name)
-        return held if held is not None and held.role == "primary" and held.epoch == part.epoch else None
-
-    def _await_applied(self, name: str, sequence: int, seconds: float, reply: Reply) -> Steps:
-        until = self.clock.now + seconds
-        while self.clock.now < until:
-            part = self.worker.parts.get(name)
-            if part is None or not part.stream or part.error:
-                break
-            if part.role == "following" and part.sequence >= sequence:
-                break
-            yield 0.01
-        self._answer_views([name], reply)
+        return 30.0 if self.slow_until > self.loop.time() else 1.0
 
     # Clients
 
+    def receive(self, operation: Operation, hops: int) -> bool:
+        """Take in a request; False where nobody is listening. Who stands still takes it in later, in order."""
+        if not self.alive:
+            return False
+        wait = 0.1 * self.world.random.random() if self.slow_until > self.loop.time() else 0.0
+        self.loop.call_later(wait, self.serve, operation, hops, context=self.context)
+        return True
+
     def serve(self, operation: Operation, hops: int = 3) -> None:
         """Answer, hold, or pass on."""
-        part = self.worker.find(operation.key)
-        target = ""
-        if part is None:
-            route = self.worker.route(operation.key)
-            target = route.owner if route is not None else ""
-        elif part.role == "primary":
-            if part.fenced:
-                self._hold(part, operation)
-            else:
-                self._carry_out(part, operation)
-            return
-        elif part.role == "proxy":
-            part.quiet_since, target = self.clock.now, part.proxy_to
+        number = next(self.world.numbers)
+        value = operation.value.to_bytes(8, "big") if operation.value is not None else None
+        said = self.node.execute(number, KEYSPACE, operation.key, value, self.condition(operation))
+        if said[0] == "held":
+            self._held[number] = operation
         else:
-            route = self.worker.route(operation.key)
-            if route is None or route.epoch <= part.epoch:
-                target = part.source
-            elif route.owner != self.name:
-                target = route.owner
-            elif part.role == "following":
-                self._hold(part, operation)
-                return
-        self._pass_on(operation, target, hops)
+            self._said(operation, said, hops)
 
-    def _pass_on(self, operation: Operation, target: str, hops: int) -> None:
-        if not target or target == self.name or hops <= 0:
+    def condition(self, operation: Operation) -> int:
+        """As the node takes it: 0 for none."""
+        return 0 if operation.version is None else operation.version + 1
+
+    def _said(self, operation: Operation, said: Said, hops: int) -> None:
+        what, code, version, value, after, worker, _ = said
+        if what == "elsewhere":
+            if worker and worker != self.name and hops > 0:
+                self.world.to_pod(worker, operation, hops - 1)
+            else:
+                operation.answer(Answer("no", by=self.name))
+        elif what != "done" or code not in (OK, NO_ROW, MISMATCH, UNKNOWN):
             operation.answer(Answer("no", by=self.name))
-            return
-        self.world.to_pod(target, operation, hops - 1)
+        elif code != UNKNOWN:
+            found = int.from_bytes(value, "big") if value is not None else 0
+            answer = self._carried_out(operation, code, version, found)
+            self.answered_when_durable(after, lambda: operation.answer(answer))
 
-    def _hold(self, part: Part, operation: Operation) -> None:
-        part.held.append(operation)
-        operation.expires = self.clock.now + HOLD_SECONDS
-        self.clock.after(HOLD_SECONDS, self._expire, part, operation)
-
-    def _expire(self, part: Part, operation: Operation) -> None:
-        if self.alive and operation in part.held:
-            part.held.remove(operation)
-            operation.answer(Answer("no", by=self.name))
-
-    def _release_held(self, part: Part) -> None:
-        """What was held runs here, or is passed on, in order, once the fence is gone."""
-        if part.fenced or part.role in ("loading", "following"):
-            return
-        held, part.held = part.held, []
-        for operation in held:
-            assert isinstance(operation, Operation)
-            self.serve(operation)
-
-    def disconnect(self, part: Part) -> None:
-        """Requests held for a partition that is gone are not applied."""
-        for operation in part.held:
-            assert isinstance(operation, Operation)
-            operation.answer(Answer("no", by=self.name))
-
-    def _carry_out(self, part: Part, operation: Operation) -> None:
-        checker, key = self.world.checker, operation.key
-        value, version = part.rows.get(key, (0, 0))
+    def _carried_out(self, operation: Operation, code: int, version: int, found: int) -> Answer:
+        checker = self.world.checker
+        if code == MISMATCH:
+            return Answer("mismatch", 0, version, self.name)
         if operation.value is None:
-            checker.reads(operation.number, key, value)
-            answer = Answer("ok", value, version, self.name)
-        elif self.full_until > self.clock.now:
-            answer = Answer("no", by=self.name)
-        elif operation.version is not None and not self.has_version(version, operation.version):
-            answer = Answer("mismatch", value, version, self.name)
-        else:
-            version = part.write(key, operation.value)
-            self.worker.changed.add(part.name)
-            if self.disk is None:
-                part.synced = part.sequence
-            else:
-                self._unsynced.append(operation.value)
-            checker.writes(operation.number, key, operation.value)
-            answer = Answer("ok", operation.value, version, self.name)
-        self.answered_when_synced(lambda: operation.answer(answer))
+            checker.reads(operation.number, operation.key, found)
+            return Answer("ok", found, version, self.name)
+        if self.directory is not None:
+            self._unsynced.append(operation.value)
+        checker.writes(operation.number, operation.key, operation.value)
+        return Answer("ok", operation.value, version, self.name)
 
-    def has_version(self, version: int, wanted: int) -> bool:
-        return version == wanted
+    def answered_when_durable(self, after: int, answer: Callable[[], None]) -> None:
+        """What a client is told is told when it is on disk."""
+        if self.node.is_durable(after):
+            answer()
+            return
+        self._undurable.append((after, answer))
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self.directory is not None and not self._flush_due:
+            self._flush_due = True
+            seconds = 0.0005 + 0.004 * self.world.random.random() * self._slowness
+            self.loop.call_later(seconds, self._flush, context=self.context)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self.write_now()
+        waiting, self._undurable = self._undurable, []
+        for after, answer in waiting:
+            if self.node.is_durable(after):
+                answer()
+            else:
+                self._undurable.append((after, answer))
+
+    def write_now(self) -> None:
+        """Have on disk what was appended to the log."""
+        self.node.flush()
+        self._unsynced.clear()
+
+    # What it holds
+
+    def find(self, key: bytes) -> Row | None:
+        """What is held of a key, whoever serves it."""
+        seen = self.node.peek(KEYSPACE, key)
+        if seen is None or seen[1] == "disconnected":
+            return None
+        partition, role, epoch, accepts, caught_up, _, value = seen
+        return Row(partition, role, epoch, accepts, caught_up, int.from_bytes(value, "big") if value else 0)
+
+    def parts(self) -> dict[str, Any]:
+        """What it holds, by name."""
+        return {state.partition: state for state in self.node.states() if state.role != "disconnected"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .stories import STORIES, tell
@@ -13,7 +15,7 @@ from .world import World
 
 __all__ = ["Batch", "Failure", "case_of", "replay", "run", "run_one"]
 
-BATCH = 200
+BATCH = 20
 """Worlds that a process runs before it reports."""
 
 _CASES = [(story, weather) for weather in WEATHERS if weather != "calm" for story in STORIES]
@@ -84,11 +86,39 @@ def replay(seed: int, story: str | None = None, weather: str | None = None) -> t
     STORIES[story](world)
     failure = None
     try:
-        world.run()
+        with logged(world):
+            world.run()
     except AssertionError as broken:
         failure = Failure(seed, story, weather, str(broken))
     assert world.trace is not None
     return failure, [readable(line) for line in world.trace]
+
+
+class _Traced(logging.Handler):
+    """What processes log is in the trace."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.note("%s: %s", record.name.removeprefix("dstk."), record.getMessage())
+
+
+@contextmanager
+def logged(world: World) -> Iterator[None]:
+    """Have the world's trace tell what its processes log."""
+    log, handler = logging.getLogger("dstk"), _Traced(world)
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def readable(line: str) -> str:

@@ -88,24 +88,21 @@ def story_planned(world: World) -> None:
         world.add_partition(name, start, end)
     world.plan(
         Policy(
-            max_ops_per_second=100, merge_below_ops_per_second=10, max_rows=10_000, merge_below_rows=5_000,
+            max_ops_per_second=5, merge_below_ops_per_second=1, max_rows=10_000, merge_below_rows=5_000,
             cooldown_seconds=3, replace_after_seconds=4, balance_tolerance_percent=0,
         )
     )  # fmt: skip
-    random = world.clock.random
+    random = world.random
 
-    def weather_of_loads(times: int) -> None:
-        world.hot = dict.fromkeys(random.sample(KEYS, 4), 60.0) if times else dict.fromkeys(KEYS, 5.0)
-        world.leaving = {random.choice(world.names)} if times and random.random() < 0.4 else set()
+    def change(times: int) -> None:
+        world.hot = random.sample(KEYS, 2) if times else []
+        world.cordon({random.choice(world.names)} if times and random.random() < 0.4 else set())
         if times:
-            world.clock.after(random.choice((4, 8)), weather_of_loads, times - 1)
+            world.loop.outside(random.choice((4, 8)), change, times - 1)
         else:
-            world.clock.after(5, stop)
+            world.loop.outside(5, world.plan_no_more)
 
-    def stop() -> None:
-        world.plans = False
-
-    weather_of_loads(3)
+    change(3)
 
 
 STORIES: dict[str, Callable[[World], None]] = {

@@ -45,10 +45,10 @@ class Weather:
     """It is down for a while, then restarts under its name."""
     worker_pause: float = 0.0
     worker_slow: float = 0.0
-    worker_full: float = 0.0
-    """Its disk has no room for a while."""
     pod_deleted: float = 0.0
     """Its pod is gone, and comes back under its name after a while, if ever."""
+    pod_forced: float = 0.0
+    """Its pod is deleted by force: the object is gone, and another one may come, while the process lives for a while."""
     unreachable: float = 0.0
     """Operators cannot reach a worker for a while."""
     stream_broken: float = 0.0
@@ -59,8 +59,18 @@ class Weather:
     """An Assignment is deleted; its finalizer keeps it until it has ended."""
     vanished: float = 0.0
     """An Assignment is deleted together with its finalizer."""
+    keyspace_remade: float = 0.0
+    """The Keyspace is deleted, and made again after a while."""
+    api_restored: float = 0.0
+    """The API server comes back from an earlier state of it."""
     client_unanswered: float = 0.0
     """The answer to a client gets lost."""
+
+    disk_set_back: float = 0.0
+    """A worker comes back with its disk as it was a while ago."""
+
+    lease: bool = False
+    """The Keyspace's failover is Lease."""
 
     disk: bool = False
     """Workers keep what they hold on disk."""
@@ -114,9 +124,14 @@ WEATHERS: dict[str, Weather] = {
     "vanishing": VANISHING,
     "everything": EVERYTHING,
     "lagging": LAGGING,
-    "disk": replace(EVERYTHING, disk=True, worker_crash=10, worker_away=4, worker_full=2, pod_deleted=0, cancelled=0.5),
+    "disk": replace(EVERYTHING, disk=True, worker_crash=10, worker_away=4, pod_deleted=0, cancelled=0.5),
     "disk-calls": replace(CALLS, disk=True, worker_crash=8),
     "disk-operators": replace(OPERATORS, disk=True, worker_crash=6),
+    "disk-set-back": replace(WORKERS, disk=True, disk_set_back=4, pod_deleted=0, unreachable=0),
+    "leases": replace(WORKERS, lease=True, unreachable=12, operator_crash=2, operator_lingers=0.7, worker_pause=10),
+    "forced": replace(WORKERS, lease=True, pod_forced=8, pod_deleted=1, operator_crash=2),
+    "restored": replace(OPERATORS, api_restored=6, watch_slow=0.1, operator_crash=4, worker_crash=1),
+    "keyspaces": replace(WORKERS, keyspace_remade=8, labelled=5, api_late=0.05, watch_slow=0.1, operator_crash=3),
 }
 
 
@@ -124,7 +139,8 @@ def kinds_of_incident() -> tuple[str, ...]:
     """The fields of a Weather that are rates."""
     rates = (
         "operator_crash", "operator_pause", "worker_crash", "worker_away", "worker_pause", "worker_slow",
-        "worker_full", "pod_deleted", "unreachable", "stream_broken", "labelled", "cancelled", "vanished",
+        "pod_deleted", "pod_forced", "unreachable", "stream_broken", "labelled", "cancelled", "vanished", "keyspace_remade",
+        "api_restored", "disk_set_back",
     )  # fmt: skip
     assert set(rates) <= {field.name for field in fields(Weather)}
     return rates

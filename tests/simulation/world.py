@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+import asyncio
+import logging
+import random as randomness
+import shutil
+import tempfile
+from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+import msgspec
 from msgspec.structs import replace as with_
 
+from dstk._core import ManualClock
 from dstk.api import (
+    ACCEPT_LOSS_ANNOTATION,
+    CORDONED_ANNOTATION,
     Assignment,
     AssignmentSpec,
     Condition,
@@ -25,35 +33,33 @@ from dstk.api import (
     PartitionPhase,
     PartitionSpec,
     Policy,
+    to_dict,
 )
-from dstk.api.keyspace import PartitionCounts
+from dstk.api.keyspace import Failover, Mode, PartitionCounts
+from dstk.api.losses import acceptance, is_accepted, loss_of
 from dstk.api.partition import PartitionStatus
-from dstk.lifecycle import actions
+from dstk.operator.cluster import is_finished
 
-from .api_server import ApiServer
-from .checker import KEY_LENGTH, KEYS, Broken, Checker, span_of_partition
+from .api_server import ApiServer, Body, Snapshot
+from .checker import KEY_LENGTH, Broken, Checker, span_of_partition
 from .client import Client
-from .clock import BEGINNING, Clock, Process, Reply, Steps
-from .driver import is_final
+from .loop import BEGINNING, VirtualLoop
 from .network import Network
-from .operator import Operator
-from .pod import Answer, Disk, Operation, Pod
+from .operators import SETTINGS, OperatorProcess
+from .pod import KEYSPACE, Answer, Operation, Pod
 from .weather import CALM, Weather, kinds_of_incident
-from .worker import Part
 
-__all__ = ["PodObject", "World"]
+__all__ = ["World"]
 
 CLIENTS = 3
 END_SECONDS = 400.0
 """After the storm; what has not ended by then never will."""
 MARGIN = 1.0
 """So long everything has to stay as it is at the end."""
-
-
-class PodObject(Struct, frozen=True):
-    """A worker's pod as the API server knows it."""
-
-    metadata: ObjectMeta
+LEASE_SECONDS = 3
+SNAPSHOT_SECONDS = 1.5
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where the disks of a world are: in memory. What a crash may lose of them the node does not even write."""
 
 
 class World:
@@ -61,59 +67,93 @@ class World:
 
     def __init__(self, seed: int, weather: Weather, workers: int = 3, keep_trace: bool = False) -> None:
         self.seed = seed
-        self.clock = Clock(seed)
+        self.random = randomness.Random(seed)
+        # What waits before it tries again draws from the module's generator.
+        randomness.seed(seed)
+        self.node_clock = ManualClock()
+        self.node_clock.set(1)
+        self.loop = VirtualLoop(self._checked, lambda now: self.node_clock.set(1 + int(now * 1e9)))
         self.storm = weather
         self.weather = weather
         self.lives = 0
-        self.term = 0
+        self.numbers = count(1)
         self.trace: list[str] | None = [] if keep_trace else None
-        self.events: list[actions.Record] = []
+        self.failure: BaseException | None = None
         self.names = [f"pod{number}" for number in range(1, workers + 1)]
         self.plans = False
         self.to_come = 0
         """Parts of the story that are still to be told."""
-        self.leaving: set[str] = set()
-        self.hot: dict[bytes, float] = {}
-        durability = Durability.DISK if weather.disk else Durability.MEMORY
-        spec = KeyspaceSpec(key_length=KEY_LENGTH, proxy_seconds=2, durability=durability)
-        self.keyspace = Keyspace(metadata=ObjectMeta(name="default", uid="ks"), spec=spec)
-        self.api = ApiServer(self.clock, lambda: self.weather)
+        self.hot: list[bytes] = []
+        self.operator_settings = SETTINGS
+        self.api = ApiServer(self.loop, self.random, lambda: self.weather)
         self.network = Network(self)
         self.pods: dict[str, Pod] = {}
-        self.disks: dict[str, Disk | None] = {}
-        self.checker = Checker(self.pods, self.api.partitions)
-        self.api.on_partition.append(lambda old, new: self.checker.suspect_all())
-        self.operators: list[Operator] = []
-        self._numbers = count(1)
+        self.zombies: dict[str, Pod] = {}
+        """Processes whose pods were deleted by force."""
+        self.checker = Checker(self.pods, self.zombies, self.api.partitions)
+        self.api.on_partition.append(self._on_partition)
+        self.operators: list[OperatorProcess] = []
+        self._snapshots: list[Snapshot] = []
+        self._disk_copies: dict[str, Path] = {}
+        self._addresses = count(1)
+        self._disks = Path(tempfile.mkdtemp(prefix="dstk-world-", dir=MEMORY)) if weather.disk else None
+        spec = KeyspaceSpec(
+            key_length=KEY_LENGTH,
+            proxy_seconds=2,
+            durability=Durability.DISK if weather.disk else Durability.MEMORY,
+            failover=Failover.LEASE if weather.lease else Failover.CONFIRMED,
+            lease_seconds=LEASE_SECONDS,
+            policy=Policy(mode=Mode.OFF),
+        )
+        self._make_keyspace(Keyspace(metadata=ObjectMeta(name=KEYSPACE), spec=spec))
         for name in self.names:
-            self.disks[name] = Disk() if weather.disk else None
             self.create_pod(name)
             self.start_worker(name)
 
+    def close(self) -> None:
+        """Nothing runs any more."""
+        for pod in (*self.pods.values(), *self.zombies.values()):
+            pod.alive = False
+            if pod.directory is not None:
+                pod.node.crash(False)
+        self.loop.close()
+        if self._disks is not None:
+            shutil.rmtree(self._disks)
+
+    def fail(self, error: BaseException) -> None:
+        """Something has ended that never may."""
+        self.failure = self.failure or error
+
     # What stories say
+
+    def _make_keyspace(self, keyspace: Keyspace) -> None:
+        moment = BEGINNING + timedelta(seconds=self.loop.time())
+        cut = Condition(
+            type=Keyspace.CUT, status=ConditionStatus.TRUE, last_transition_time=moment, reason="Created", message=""
+        )
+        self.api.create("keyspaces", to_dict(with_(keyspace, status=KeyspaceStatus(conditions=(cut,)))), status=True)
 
     def add_partition(self, name: str, start: str, end: str, primary: str | None = None) -> None:
         """A Partition, which its primary serves already."""
-        spec = PartitionSpec(range=KeyRange(start=start, end=end), primary=primary, epoch=1 if primary else 0)
+        epoch = 1 if primary else 0
+        spec = PartitionSpec(keyspace=KEYSPACE, range=KeyRange(start=start, end=end), primary=primary, epoch=epoch)
         partition = Partition(metadata=ObjectMeta(name=name), spec=spec)
         if primary is not None:
-            worker = self.pods[primary].worker
-            status = PartitionStatus(phase=PartitionPhase.READY, incarnation=worker.incarnation)
+            pod, span = self.pods[primary], span_of_partition(partition)
+            status = PartitionStatus(phase=PartitionPhase.READY, incarnation=pod.incarnation)
             partition = with_(partition, status=status)
-            span = span_of_partition(partition)
-            worker.parts[name] = Part(name, span.start, span.end, "primary", 1)
-            worker.changed.add(name)
-            self.pods[primary].write_now()
-        self.api.create("partitions", partition)
+            pod.node.set_lease(KEYSPACE, KEY_LENGTH, LEASE_SECONDS if self.storm.lease else 0.0)
+            pod.node.serve(KEYSPACE, name, 1, KEY_LENGTH, span.start, span.end, self.storm.disk)
+            pod.write_now()
+        self.api.create("partitions", to_dict(partition), status=True)
 
     def add_assignment(self, name: str, spec: AssignmentSpec) -> None:
-        created = datetime.fromtimestamp(int(self.clock.now), UTC)
-        assignment = Assignment(metadata=ObjectMeta(name=name, creation_timestamp=created), spec=spec)
-        self.api.create("assignments", assignment)
+        assignment = Assignment(metadata=ObjectMeta(name=name), spec=spec)
+        self.api.create("assignments", to_dict(assignment), status=True)
 
     def later(self, seconds: float, name: str, spec: AssignmentSpec) -> None:
         self.to_come += 1
-        self.clock.after(seconds, self._add_now, name, spec)
+        self.loop.outside(seconds, self._add_now, name, spec)
 
     def _add_now(self, name: str, spec: AssignmentSpec) -> None:
         self.to_come -= 1
@@ -122,148 +162,188 @@ class World:
     def plan(self, policy: Policy) -> None:
         """Let the Assigner plan by this policy."""
         self.plans = True
-        moment = datetime.fromtimestamp(self.clock.now, UTC)
-        cut = Condition(
-            type=Keyspace.CUT, status=ConditionStatus.TRUE, last_transition_time=moment, reason="Created", message=""
-        )
-        spec = with_(self.keyspace.spec, policy=policy, partitions=PartitionCounts(initial=2))
-        self.keyspace = with_(self.keyspace, spec=spec, status=KeyspaceStatus(conditions=(cut,)))
+        spec = {
+            "policy": {**to_dict(policy), "mode": Mode.AUTO.value},
+            "partitions": to_dict(PartitionCounts(initial=2)),
+        }
+        self.api.patch("keyspaces", KEYSPACE, {"spec": spec})
 
-    def heat(self, start: bytes, end: bytes) -> float:
-        """Operations per second on a range."""
-        return sum(rate for key, rate in self.hot.items() if start <= key and (not end or key < end))
+    def plan_no_more(self) -> None:
+        self.plans = False
+        self.api.patch("keyspaces", KEYSPACE, {"spec": {"policy": {"mode": Mode.OFF.value}}})
 
-    def middle(self, start: bytes, end: bytes) -> bytes | None:
-        inside = [key for key in KEYS if start <= key and (not end or key < end)]
-        return inside[len(inside) // 2] if len(inside) > 1 else None
+    def seen_assignments(self, name: str) -> list[Assignment]:
+        """Every state that an Assignment has been in."""
+        changes = ((kind, item) for _, kind, _, item in self.api.log if kind == "assignments")
+        return [msgspec.convert(item, Assignment) for _, item in changes if item["metadata"]["name"] == name]
+
+    def cordon(self, names: set[str]) -> None:
+        """These workers leave, and no others."""
+        for name in self.names:
+            if name in self.api.objects["pods"]:
+                value = "true" if name in names else None
+                self.api.patch("pods", name, {"metadata": {"annotations": {CORDONED_ANNOTATION: value}}})
 
     # Workers
 
     def create_pod(self, name: str) -> None:
-        self.api.create("pods", PodObject(ObjectMeta(name=name)))
+        number = next(self._addresses)
+        ports = [{"name": "control", "containerPort": 7071}, {"name": "data", "containerPort": 7070}]
+        body: Body = {
+            "metadata": {"name": name, "labels": {}},
+            "spec": {"containers": [{"name": "worker", "ports": ports}]},
+            "status": {"phase": "Running", "podIP": f"10.0.{number // 250}.{number % 250 + 1}"},
+        }
+        self.api.create("pods", body)
 
     def start_worker(self, name: str) -> None:
-        if name not in self.pods and name in self.api.objects["pods"]:
-            self.pods[name] = Pod(self, name, self.disks[name])
-            self.checker.suspect_all()
+        body = self.api.objects["pods"].get(name)
+        if name in self.pods or body is None:
+            return
+        directory = self._disks / name if self._disks is not None else None
+        pod = Pod(self, name, body["metadata"]["uid"], body["status"]["podIP"], directory)
+        self.pods[name] = pod
+        self.network.listening[pod.address_of_control] = pod
+        self.checker.suspect_all()
 
     def kill_worker(self, name: str) -> None:
         pod = self.pods.pop(name)
-        self.disks[name] = pod.die()
-        if pod.disk is None:
+        pod.die()
+        self.network.listening.pop(pod.address_of_control, None)
+        if pod.directory is None:
             self.checker.lost(pod, vanishing=self.storm.vanished > 0)
+        self.checker.suspect_all()
+
+    def _on_partition(self, old: Partition | None, new: Partition | None) -> None:
+        if self.storm.lease and old is not None and new is not None and old.spec != new.spec:
+            self.checker.given_away(old, new)
         self.checker.suspect_all()
 
     # Messages of clients and workers
 
     def to_pod(self, name: str, operation: Operation, hops: int = 3) -> None:
         """A client's request on its way to a worker."""
-        self.clock.after(0.001 + 0.01 * self.clock.random.random(), self._arrive, name, operation, hops)
+        self.loop.outside(0.001 + 0.01 * self.random.random(), self._arrive, name, operation, hops)
 
     def _arrive(self, name: str, operation: Operation, hops: int) -> None:
         pod = self.pods.get(name)
-        if pod is None or not pod.receive(pod.serve, operation, hops):
+        if name in self.zombies and self.random.random() < 0.5:
+            pod = self.zombies[name]
+        if pod is None or not pod.receive(operation, hops):
             operation.answer(Answer("no"))
 
-    def to_client(self, reply: Reply, answer: Answer) -> None:
-        if answer.said == "no" or self.clock.random.random() >= self.weather.client_unanswered:
-            self.clock.after(0.001 + 0.01 * self.clock.random.random(), reply.succeed, answer)
-
-    def back(self, call: Callable[[Any], None], value: Any) -> None:
-        """An answer on its way back."""
-        self.clock.after(0.001 + 0.01 * self.clock.random.random(), call, value)
+    def to_client(self, reply: asyncio.Future[Answer], answer: Answer) -> None:
+        if answer.said == "no" or self.random.random() >= self.weather.client_unanswered:
+            self.loop.outside(0.001 + 0.01 * self.random.random(), _settle, reply, answer)
 
     # Operators
 
     def new_operator(self) -> None:
-        """The lease is somebody else's from now on. Those that had it are gone, or have not noticed yet."""
-        random = self.clock.random
-        for old in self.operators:
-            if random.random() < self.weather.operator_lingers:
-                self.clock.after(random.choice((0.1, 1.0, 5.0, 12.0)), self._end_operator, old)
+        """Another process is to lead. Those that did are gone; or they are cut off from the API server, and go on for as
+        long as they may."""
+        random = self.random
+        for old in list(self.operators):
+            if not old.forced and random.random() < self.weather.operator_lingers:
+                old.cut_off(random.choice((0.1, 1.0, 5.0, 12.0)))
             else:
-                self._end_operator(old)
-        self.term += 1
-        successor = Operator(self, self.term)
-        self.operators.append(successor)
-        successor.start()
+                old.end()
+                self.operators.remove(old)
+        # Who is known to be the only one need not wait until the lease has run out.
+        self._start_operator(forced=not self.operators and random.random() < 0.5)
 
-    def _end_operator(self, operator: Operator) -> None:
-        if operator.alive:
-            operator.end()
-            self.operators.remove(operator)
+    def _start_operator(self, *, forced: bool) -> None:
+        self.operators.append(OperatorProcess(self, forced=forced, on_end=self._operator_ended))
+
+    def _operator_ended(self, operator: OperatorProcess) -> None:
+        """It has lost its lease, and begins again as any container does."""
+        self.operators.remove(operator)
+        if not self.operators:
+            self._start_operator(forced=False)
 
     # Weather
 
-    def _storm(self) -> Steps:
+    async def _storm(self) -> None:
         """One incident after the other, until it is over."""
-        random, storm = self.clock.random, self.storm
+        random, storm, loop = self.random, self.storm, self.loop
         rates = [(name, getattr(storm, name)) for name in kinds_of_incident()]
         rates = [(name, rate) for name, rate in rates if rate]
         total = sum(rate for _, rate in rates)
-        until = self.clock.now + storm.storm_seconds
+        until = loop.time() + storm.storm_seconds
         while total:
-            yield random.expovariate(total / 60)
-            if self.clock.now >= until:
+            await asyncio.sleep(random.expovariate(total / 60))
+            if loop.time() >= until:
                 break
             name = random.choices([name for name, _ in rates], [rate for _, rate in rates])[0]
             self.note("-- %s", name)
             getattr(self, f"_{name}")()
-        yield max(until - self.clock.now, 0.0)
+        await asyncio.sleep(max(until - loop.time(), 0.0))
         self._clear_up()
 
     def _clear_up(self) -> None:
         self.note("-- the storm is over")
         self.weather = CALM
         for operator in self.operators:
-            operator.paused_until = min(operator.paused_until, self.clock.now + 3.0)
+            operator.paused_until = min(operator.paused_until, self.loop.time() + 3.0)
 
     def _some_pod(self) -> Pod | None:
-        return self.clock.random.choice(list(self.pods.values())) if self.pods else None
+        return self.random.choice(list(self.pods.values())) if self.pods else None
 
     def _operator_crash(self) -> None:
         self.new_operator()
 
     def _operator_pause(self) -> None:
-        operator = self.clock.random.choice(self.operators)
-        operator.paused_until = self.clock.now + self.clock.random.choice((0.3, 1.5, 5.0, 12.0))
-        if self.clock.random.random() < 0.5:
+        if not self.operators:
+            return
+        operator = self.random.choice(self.operators)
+        operator.paused_until = self.loop.time() + self.random.choice((0.3, 1.5, 5.0, 12.0))
+        if self.random.random() < 0.5:
             # Somebody else takes the lease; this one wakes up and does not know.
-            self.clock.after(self.clock.random.choice((0.2, 1.0)), self.new_operator)
+            self.loop.outside(self.random.choice((0.2, 1.0)), self.new_operator)
 
     def _worker_crash(self) -> None:
         pod = self._some_pod()
         if pod is not None:
             self.kill_worker(pod.name)
-            self.clock.after(self.clock.random.choice((0.05, 0.5)), self.start_worker, pod.name)
+            self.loop.outside(self.random.choice((0.05, 0.5)), self.start_worker, pod.name)
 
     def _worker_away(self) -> None:
         pod = self._some_pod()
         if pod is not None:
             self.kill_worker(pod.name)
-            self.clock.after(self.clock.random.choice((2.0, 8.0)), self.start_worker, pod.name)
+            self.loop.outside(self.random.choice((2.0, 8.0)), self.start_worker, pod.name)
 
     def _worker_pause(self) -> None:
         pod = self._some_pod()
         if pod is not None:
-            pod.paused_until = self.clock.now + self.clock.random.choice((0.3, 1.0, 3.0, 8.0))
+            pod.paused_until = self.loop.time() + self.random.choice((0.3, 1.0, 3.0, 8.0))
 
     def _worker_slow(self) -> None:
         pod = self._some_pod()
         if pod is not None:
-            pod.slow_until = self.clock.now + self.clock.random.choice((1.0, 5.0))
-
-    def _worker_full(self) -> None:
-        pod = self._some_pod()
-        if pod is not None:
-            pod.full_until = self.clock.now + self.clock.random.choice((1.0, 5.0))
+            pod.slow_until = self.loop.time() + self.random.choice((1.0, 5.0))
 
     def _pod_deleted(self) -> None:
         pod = self._some_pod()
         if pod is not None:
             self.kill_worker(pod.name)
-            self.api.delete("pods", pod.name)
-            self.clock.after(self.clock.random.choice((0.5, 3.0, 15.0)), self._new_pod, pod.name)
+            self.api.remove("pods", pod.name)
+            self.loop.outside(self.random.choice((0.5, 3.0, 15.0)), self._new_pod, pod.name)
+
+    def _pod_forced(self) -> None:
+        """Clients that are connected to the process go on, and the operator no longer knows its address."""
+        pod = self._some_pod()
+        if pod is not None and pod.name not in self.zombies:
+            self.zombies[pod.name] = self.pods.pop(pod.name)
+            self.api.remove("pods", pod.name)
+            self.loop.outside(self.random.choice((0.5, 3.0)), self._new_pod, pod.name)
+            self.loop.outside(self.random.choice((1.0, 10.0, 20.0)), self._end_zombie, pod.name)
+
+    def _end_zombie(self, name: str) -> None:
+        pod = self.zombies.pop(name)
+        pod.die()
+        self.network.listening.pop(pod.address_of_control, None)
+        self.checker.lost(pod, vanishing=False)
+        self.checker.suspect_all()
 
     def _new_pod(self, name: str) -> None:
         if name not in self.api.objects["pods"]:
@@ -271,72 +351,154 @@ class World:
         self.start_worker(name)
 
     def _unreachable(self) -> None:
-        name = self.clock.random.choice(self.names)
-        self.network.unreachable[name] = self.clock.now + self.clock.random.choice((0.5, 2.0, 6.0))
+        name = self.random.choice(self.names)
+        self.network.unreachable[name] = self.loop.time() + self.random.choice((0.5, 2.0, 6.0))
 
     def _stream_broken(self) -> None:
         pod = self._some_pod()
         if pod is not None:
-            for part in pod.worker.parts.values():
-                if part.stream:
-                    part.error = "connection reset"
+            pod.break_streams()
 
     def _labelled(self) -> None:
         if self.api.partitions:
-            name = self.clock.random.choice(sorted(self.api.partitions))
-            self.api.replace("partitions", name, lambda partition: partition)
+            self.api.touch("partitions", self.random.choice(sorted(self.api.partitions)))
 
     def _running(self) -> list[Assignment]:
-        return [each for each in self.api.objects["assignments"].values() if not is_final(each)]
+        return [each for each in self.api.assignments.values() if not is_finished(each)]
 
     def _cancelled(self) -> None:
         running = [each for each in self._running() if each.metadata.deletion_timestamp is None]
         if running:
-            moment = datetime.fromtimestamp(self.clock.now, UTC)
-            self.api.replace(
-                "assignments",
-                self.clock.random.choice(running).metadata.name,
-                lambda it: with_(it, metadata=with_(it.metadata, deletion_timestamp=moment)),
-            )
+            self.api.delete("assignments", self.random.choice(running).metadata.name)
 
     def _vanished(self) -> None:
         running = self._running()
         if running:
-            self.api.delete("assignments", self.clock.random.choice(running).metadata.name)
+            self.api.remove("assignments", self.random.choice(running).metadata.name)
+
+    def _keyspace_remade(self) -> None:
+        """Somebody deletes the Keyspace, and makes it again."""
+        found = self.api.objects["keyspaces"].get(KEYSPACE)
+        if found is not None:
+            self.api.remove("keyspaces", KEYSPACE)
+            keyspace = Keyspace(metadata=ObjectMeta(name=KEYSPACE), spec=_spec(found))
+            self.to_come += 1
+            self.loop.outside(self.random.choice((0.1, 1.0, 4.0)), self._remake_keyspace, keyspace)
+
+    def _remake_keyspace(self, keyspace: Keyspace) -> None:
+        self.to_come -= 1
+        self._make_keyspace(keyspace)
+
+    def _api_restored(self) -> None:
+        """The API server comes back as it was a while ago; nodes tell it of their pods, as they are."""
+        if self._snapshots:
+            pods = dict(self.api.objects["pods"])
+            self.checker.set_back()
+            self.api.restore(self.random.choice(self._snapshots), pods)
+            self._snapshots.clear()
+
+    def _disk_set_back(self) -> None:
+        """A volume is restored from a snapshot of it."""
+        found = [pod for pod in self.pods.values() if pod.name in self._disk_copies]
+        if not found or self._disks is None:
+            return
+        name = self.random.choice(found).name
+        self.kill_worker(name)
+        shutil.rmtree(self._disks / name)
+        shutil.copytree(self._disk_copies[name], self._disks / name)
+        self.loop.outside(self.random.choice((0.05, 2.0)), self.start_worker, name)
+
+    async def _keep_disk_copies(self) -> None:
+        """How far a disk is, is written down now and then: a copy that is no older than that cannot be told from it."""
+        assert self._disks is not None
+        for number in count():
+            await asyncio.sleep(self.random.choice((1.0, 4.0, 8.0)))
+            name = self.random.choice(self.names)
+            if name in self.pods:
+                copy = self._disks / f"copy{number}"
+                shutil.copytree(self._disks / name, copy)
+                self.loop.outside(3 * SETTINGS.floor_interval, self._disk_copies.__setitem__, name, copy)
+
+    async def _accept_losses(self) -> None:
+        """What is lost with a disk waits until somebody says yes to that."""
+        while True:
+            await asyncio.sleep(2.0)
+            for name, partition in list(self.api.partitions.items()):
+                loss = loss_of(partition)
+                if loss is not None and not is_accepted(partition):
+                    self.note("somebody accepts the loss of %s", name)
+                    self.checker.accepted(partition)
+                    annotation = {ACCEPT_LOSS_ANNOTATION: acceptance(loss)}
+                    self.api.patch("partitions", name, {"metadata": {"annotations": annotation}})
+
+    async def _keep_snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(SNAPSHOT_SECONDS)
+            self._snapshots.append(self.api.snapshot())
 
     # Time
 
     def note(self, text: str, *arguments: object) -> None:
         """A line of the trace, when it is kept."""
         if self.trace is not None:
-            self.trace.append(f"{self.clock.now - BEGINNING:9.3f} {text % arguments}")
+            self.trace.append(f"{self.loop.time():9.3f} {text % arguments}")
+
+    def _checked(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.checker.check()
+
+    def spawn(self, work: Any) -> None:
+        """Something that goes on beside everything else."""
+        task = self.loop.spawn(work)
+        task.add_done_callback(lambda done: done.cancelled() or self._end_of(done))
+
+    def _end_of(self, done: asyncio.Task[Any]) -> None:
+        error = done.exception()
+        if error is not None:
+            self.fail(error)
 
     def run(self) -> None:
         """To the end. Raises Broken."""
-        clock = self.clock
-        self.new_operator()
-        users = Process()
-        for _ in range(CLIENTS):
-            client = Client(self, self._numbers)
-            clock.spawn(client, client.run())
-        clock.spawn(users, self._storm())
-        ends = clock.now + self.storm.storm_seconds + END_SECONDS
-        calm = clock.now + self.storm.storm_seconds
-        checked, good_since = clock.now, None
+        quiet = logging.root.manager.disable
+        if self.trace is None:
+            logging.disable(logging.CRITICAL)
+        try:
+            self._start_operator(forced=True)
+            for _ in range(CLIENTS):
+                self.spawn(Client(self).run())
+            if self.storm.api_restored:
+                self.spawn(self._keep_snapshots())
+            if self.storm.disk_set_back:
+                self.spawn(self._keep_disk_copies())
+            if self.storm.disk:
+                self.spawn(self._accept_losses())
+            self.spawn(self._storm())
+            self.watch()
+            self.loop.run_until_complete(self.loop.spawn(self._until_good()))
+        finally:
+            logging.disable(logging.CRITICAL)
+            self.close()
+            logging.disable(quiet)
+
+    def watch(self) -> None:
+        """For what a test adds."""
+
+    async def _until_good(self) -> None:
+        calm = self.loop.time() + self.storm.storm_seconds
+        await asyncio.sleep(self.storm.storm_seconds)
+        good_since: float | None = None
         while True:
-            clock.run_one()
-            self.checker.check()
-            if clock.now - checked >= 0.5 and clock.now >= calm:
-                checked = clock.now
-                trouble = self.trouble()
-                if trouble is None:
-                    good_since = good_since or clock.now
-                    if clock.now - good_since >= MARGIN:
-                        return
-                else:
-                    good_since = None
-                    if clock.now >= ends:
-                        raise Broken(f"E: {trouble}")
+            await asyncio.sleep(0.5)
+            trouble = self.trouble()
+            if trouble is not None:
+                good_since = None
+                if self.loop.time() >= calm + END_SECONDS:
+                    raise Broken(f"E: {trouble}")
+                continue
+            good_since = good_since or self.loop.time()
+            if self.loop.time() - good_since >= MARGIN:
+                return
 
     def trouble(self) -> str | None:
         """What is not yet as it should be at the end."""
@@ -344,7 +506,7 @@ class World:
             return "the story goes on"
         if self.network.late or self.api.late:
             return "calls are under way"
-        if len(self.pods) < len(self.names):
+        if len(self.pods) < len(self.names) or self.zombies:
             return "a worker is away"
         for each in self._running():
             status = each.status
@@ -358,10 +520,22 @@ class World:
             if not owner:
                 continue
             owned.add((owner, name))
-            part = self.pods[owner].worker.parts.get(name)
-            if part is None or not part.accepts or part.epoch != partition.spec.epoch:
-                return f"{name} belongs to {owner} at epoch {partition.spec.epoch}, which holds {part}"
-        held = {(pod.name, name) for pod in self.pods.values() for name in pod.worker.parts}
+            state = self.pods[owner].parts().get(name)
+            accepts = state is not None and state.role == "primary" and not state.fenced
+            if state is None or not accepts or state.epoch != partition.spec.epoch:
+                return f"{name} belongs to {owner} at epoch {partition.spec.epoch}, which holds {state}"
+            if partition.status.phase is not PartitionPhase.READY:
+                return f"{name} is said to be {partition.status.phase}"
+        held = {(pod.name, name) for pod in self.pods.values() for name in pod.parts()}
         if held != owned:
             return f"held but not owned: {sorted(held - owned)}"
         return None
+
+
+def _settle(reply: asyncio.Future[Answer], answer: Answer) -> None:
+    if not reply.done():
+        reply.set_result(answer)
+
+
+def _spec(body: Body) -> KeyspaceSpec:
+    return msgspec.convert(body["spec"], KeyspaceSpec)

@@ -89,7 +89,7 @@ class Cache(Generic[T]):
         self._on_missing: list[Callable[[], None]] = []
         self._on_history: list[Callable[[], None]] = []
         self._indexes: dict[str, tuple[Callable[[T], Iterable[str]], dict[str, dict[str, T]]]] = {}
-        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._waiters: dict[str, dict[asyncio.Event, None]] = {}
         self._synced = asyncio.Event()
         self._heard = clock.monotonic()
         self._version = ""
@@ -153,8 +153,8 @@ class Cache(Generic[T]):
     ) -> T | None:
         """Wait until ``predicate(object or None)`` holds; the object then. Raises TimeoutError after ``timeout`` s."""
         changed = asyncio.Event()
-        waiters = self._waiters.setdefault(name, set())
-        waiters.add(changed)
+        waiters = self._waiters.setdefault(name, {})
+        waiters[changed] = None
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -163,7 +163,7 @@ class Cache(Generic[T]):
                         return self._items.get(name)
                     await changed.wait()
         finally:
-            waiters.discard(changed)
+            waiters.pop(changed, None)
             if not waiters:
                 self._waiters.pop(name, None)
 
@@ -367,9 +367,9 @@ class Cache(Generic[T]):
 
     def _reindex(self, name: str, old: T | None, new: T | None) -> None:
         for keys, groups in self._indexes.values():
-            before = set(keys(old)) if old is not None else set()
-            after = set(keys(new)) if new is not None else set()
-            for key in before - after:
+            before = dict.fromkeys(keys(old)) if old is not None else {}
+            after = dict.fromkeys(keys(new)) if new is not None else {}
+            for key in before.keys() - after.keys():
                 group = groups[key]
                 del group[name]
                 if not group:

@@ -153,10 +153,11 @@ class Operation(ABC):
         return ""
 
     def is_lost(self, worker: WorkerView) -> bool:
-        """Whether it does not answer and will not come back with what it held: its pod is gone, and so are the rows, or
-        its lease has run out, and it serves no more."""
-        lapsed = 0 < lapse_seconds(self.lease_seconds) <= worker.unheard_seconds
-        return not worker.reachable and (worker.gone or lapsed) and not self.durable
+        """Whether it does not answer and will not come back with what it held: its pod is gone, and so are the rows.
+        With a lease that has to have run out: a pod can be gone before its process has ended."""
+        lapse = lapse_seconds(self.lease_seconds)
+        lost = lapse <= worker.unheard_seconds if lapse else worker.gone
+        return not worker.reachable and lost and not self.durable
 
     def is_silent(self, worker: WorkerView) -> bool:
         """Whether it does not answer and may come back with what it held."""

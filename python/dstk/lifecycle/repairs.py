@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from dstk.api import Keyspace, Partition, PartitionPhase
 from dstk.api.conditions import find
 from dstk.api.span import range_of, span_of
+from dstk.control.commands import Proxy, Release
 from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle.actions import Action, Commit, CreatePartition, Record, SetPartitionStatus, Tell
 from dstk.lifecycle.children import serve
 from dstk.lifecycle.disks import found_at
 from dstk.lifecycle.fitness import misfit_part
+from dstk.lifecycle.recovery.facts import gaps
 from dstk.lifecycle.transitions import Transitions, always, at, effect, guard
+from dstk.span import Span
 
 __all__ = ["REPAIRS", "Surroundings", "is_suspect", "repair", "settle"]
 
@@ -105,6 +108,31 @@ class RepairedPartition:
     def held(self) -> PartitionView:
         return self.holder.parts[self.name]
 
+    @property
+    def heir(self) -> WorkerView | None:
+        """Who serves some of its keys in a later epoch, on another worker that answers."""
+        owners = (each.spec.primary or "" for each in self._later())
+        found = (self.around.views.get(owner) for owner in owners if owner != self.holder.name)
+        return next((view for view in found if view is not None), None)
+
+    def _later(self) -> list[Partition]:
+        span = self.held.span
+        over = self.around.overlapping(span.start, span.end)
+        ready = PartitionPhase.READY
+        return [each for each in over if each.spec.epoch > self.held.epoch and each.status.phase is ready]
+
+    def later_spans(self) -> list[Span]:
+        """The ranges that were served in later epochs."""
+        return [span_of(each.spec.range, self.keyspace.spec.key_length) for each in self._later()]
+
+    def let_go(self) -> Iterator[Action]:
+        """The holder holds it no longer: what it was asked is passed on to who has the keys now."""
+        heir, holder, keyspace = self.heir, self.holder, self.keyspace.metadata.name
+        assert heir is not None
+        epoch = max(each.spec.epoch for each in self._later())
+        yield Tell(holder.name, holder.incarnation, keyspace, self.name, epoch, Proxy(heir.name, heir.address))
+        yield Tell(holder.name, holder.incarnation, keyspace, self.name, epoch, Release())
+
     def serve(self, epoch: int) -> Action:
         """The holder serves on, by the Keyspace as it is now: its lease is the one to go by."""
         holder, command = self.holder, serve(self.keyspace, self.held.span)
@@ -149,6 +177,12 @@ def no_object(r: RepairedPartition) -> bool:
 def keys_of_others(r: RepairedPartition) -> bool:
     """Other Partitions have its keys: then recovery knows what a split or merge has left."""
     return any(r.around.overlapping(r.held.span.start, r.held.span.end))
+
+
+@guard
+def outlived(r: RepairedPartition) -> bool:
+    """It stands fenced, and others were served on all its keys in later epochs: it comes from an older disk."""
+    return r.held.fenced and r.heir is not None and not any(gaps(r.later_spans(), r.held.span))
 
 
 @guard
@@ -200,6 +234,12 @@ def create(r: RepairedPartition) -> Iterator[Action]:
 
 
 @effect
+def let_go(r: RepairedPartition) -> Iterator[Action]:
+    """Whoever has its keys now has had its rows."""
+    return r.let_go()
+
+
+@effect
 def clear_proxy(r: RepairedPartition) -> Iterator[Action]:
     spec, meta = r.partition.spec, r.partition.metadata
     yield Commit(r.name, meta.resource_version, r.holder.name, "", spec.epoch)
@@ -230,6 +270,7 @@ REPAIRS = Transitions(
     at(None).when(~held & last_owner_silent).wait("the last owner"),
     at(None).when(~held).stay(),
     at(None).when(misfit).stay(),
+    at(None).when(no_object & outlived).do(let_go).stay(),
     at(None).when(no_object & keys_of_others).stay(),
     at(None).when(no_object).do(create).stay(),
     at(None).when(owner_holds & proxy_gone).do(clear_proxy).stay(),

@@ -127,7 +127,7 @@ class Assigner:
         known = {worker.name for worker in workers}
         now = self._now()
         owners = set(self._cluster.partitions.keys(PRIMARY)) - known - {""}
-        self._absent = {name: self._absent.get(name, now) for name in owners}
+        self._absent = {name: self._absent.get(name, now) for name in sorted(owners)}
         loads = {
             name: Load(
                 rows=load.rows,

@@ -189,6 +189,18 @@ class Cluster:
                 return self.keyspaces.get(partition.spec.keyspace)
         return None
 
+    def lease_before(self, worker: str, uid: str) -> float | None:
+        """The longest lease, in seconds, under which an earlier pod of the worker than that of `uid` was last known to
+        serve; 0: under none; None: not known yet."""
+        if not (self.partitions.is_synced and self.keyspaces.is_synced):
+            return None
+        before = (
+            self.keyspaces.get(partition.spec.keyspace)
+            for partition in self.partitions.by(WORKER, worker).values()
+            if partition.spec.primary == worker and partition.status.incarnation.partition("/")[0] not in ("", uid)
+        )
+        return max((keyspace.spec.worker_lease for keyspace in before if keyspace is not None), default=0.0)
+
     async def read_back(self, partition: str) -> bool:
         """Read a Partition from the API server itself; whether it could be read."""
         try:

@@ -22,7 +22,7 @@ from dstk.kube import Connection
 from dstk.operator.reconciler import FINALIZER, Reconciler
 from dstk.operator.settings import OperatorSettings
 
-__all__ = ["KopfThread"]
+__all__ = ["KopfThread", "is_to_run"]
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class KopfThread:
             future = asyncio.run_coroutine_threadsafe(_credentials(self._connection), self._home)
             return await asyncio.wrap_future(future)
 
-        @kopf.daemon(GROUP, VERSION, "assignments", id="drive", registry=registry, when=_is_to_run, backoff=1.0)
+        @kopf.daemon(GROUP, VERSION, "assignments", id="drive", registry=registry, when=is_to_run, backoff=1.0)
         async def drive(name: str, uid: str, **_: Any) -> None:
             future = asyncio.run_coroutine_threadsafe(self._reconciler.start(name, uid), self._home)
             try:
@@ -133,7 +133,7 @@ def _is_missing(error: BaseException | None) -> bool:
     return getattr(error, "status", None) == 404
 
 
-def _is_to_run(body: Mapping[str, Any], **_: Any) -> bool:
+def is_to_run(body: Mapping[str, Any], **_: Any) -> bool:
     """Cheap, as it is asked at every event of every Assignment; the same as is_finished and is_approved."""
     if (body.get("status") or {}).get("phase") in ("Completed", "Aborted"):
         return False

@@ -41,7 +41,7 @@ class WorkerLink:
     tells: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
     spoke: float = 0.0
     """When something came from it last, by the monotonic clock; when the link was made, as long as nothing has."""
-    calls: set[asyncio.Timeout] = field(default_factory=set)
+    calls: dict[asyncio.Timeout, None] = field(default_factory=dict)
     """Of the calls under way, which end when it turns silent."""
 
     def lose(self) -> None:

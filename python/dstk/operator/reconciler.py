@@ -49,9 +49,9 @@ class Reconciler:
         self._moments = moments or Moments(cluster.clock)
         self._drivers: dict[str, Driver] = {}
         self._taken: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._stopping = False
-        self._by_partition: defaultdict[str, set[Driver]] = defaultdict(set)
+        self._by_partition: defaultdict[str, dict[Driver, None]] = defaultdict(dict)
         cluster.partitions.on_change(self._on_partition)
         cluster.on_assignment(self._on_assignment)
         workers.on_change(self._on_worker)
@@ -71,7 +71,7 @@ class Reconciler:
         if self._stopping:
             raise asyncio.CancelledError
         task = asyncio.create_task(self._drive(name, uid), name=f"assignment {name}")
-        self._tasks.add(task)
+        self._tasks[task] = None
         try:
             await task
         except asyncio.CancelledError:
@@ -79,7 +79,7 @@ class Reconciler:
                 raise
             raise Unavailable(f"assignment {name}: its driver was cut off") from None
         finally:
-            self._tasks.discard(task)
+            self._tasks.pop(task, None)
 
     def take_orphans(self) -> None:
         """Drive what was deleted while no operator ran: kopf starts no daemon for it."""
@@ -96,8 +96,8 @@ class Reconciler:
         metadata = assignment.metadata
         if metadata.uid not in self._taken and not self._stopping:
             task = asyncio.create_task(self._drive(metadata.name, metadata.uid), name=f"taken {metadata.name}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = None
+            task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def stop(self) -> None:
         """Stop driving, for good; another operator, or this one started again, goes on from where it is."""
@@ -135,7 +135,7 @@ class Reconciler:
         named = assignment.partitions
         self._drivers[uid] = driver
         for partition in named:
-            self._by_partition[partition].add(driver)
+            self._by_partition[partition][driver] = None
         self._metrics.running.inc()
         try:
             with self._cluster.driving(assignment):
@@ -145,7 +145,7 @@ class Reconciler:
             del self._drivers[uid]
             for partition in named:
                 drivers = self._by_partition[partition]
-                drivers.discard(driver)
+                drivers.pop(driver, None)
                 if not drivers:
                     del self._by_partition[partition]
 

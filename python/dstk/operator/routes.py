@@ -79,7 +79,7 @@ class RoutePublisher:
         self._losses = Losses()
         self._table = RouteTable(cluster, self._losses)
         self._addresses: dict[str, str] = {}
-        self._ended: set[asyncio.Task[None]] = set()
+        self._ended: dict[asyncio.Task[None], None] = {}
         cluster.keyspaces.on_change(self._on_keyspace)
         cluster.partitions.on_change(self._on_partition)
         workers.on_change(self._on_worker)
@@ -180,8 +180,8 @@ class RoutePublisher:
             del self._streams[name]
             if stream.task is not None:
                 stream.task.cancel()
-                self._ended.add(stream.task)
-                stream.task.add_done_callback(self._ended.discard)
+                self._ended[stream.task] = None
+                stream.task.add_done_callback(lambda done: self._ended.pop(done, None))
             stream = None
         if stream is not None:
             stream.changed.set()
@@ -267,7 +267,7 @@ class RoutePublisher:
                 withdrawn[name],
                 self._losses.of(name) if name in losses else None,
             )
-            for name in {*routes, *withdrawn, *losses}
+            for name in sorted({*routes, *withdrawn, *losses})
             if (keyspace := self._cluster.keyspaces.get(name)) is not None
         ]
-        return RoutesUpdate(False, keyspaces, {name: self._addresses.get(name, "") for name in workers})
+        return RoutesUpdate(False, keyspaces, {name: self._addresses.get(name, "") for name in sorted(workers)})

@@ -107,7 +107,9 @@ class Operator:
         self.cluster = Cluster(api, namespace, settings, self.metrics.on_write, ports.clock, ports.token)
         self.metrics.registry.register(PartitionCollector(self.cluster.partitions))
         self.disks = DiskFloors(api, namespace, settings.floor_interval, ports.clock)
-        self.workers = WorkerLinks(self.cluster.pods, settings, self.disks, ports.dial, ports.clock)
+        self.workers = WorkerLinks(
+            self.cluster.pods, settings, self.disks, ports.dial, ports.clock, self.cluster.lease_before
+        )
         self.spans = Spans(self.cluster.keyspaces, self.cluster.partitions)
         self._api = api
         self._ports = ports

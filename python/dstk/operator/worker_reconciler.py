@@ -79,7 +79,7 @@ class WorkerReconciler:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                for name in list(self._waiting):
+                for name in sorted(self._waiting):
                     if name not in self._running:
                         self._waiting.discard(name)
                         self._running[name] = tasks.create_task(self._settle(name), name=f"recovery of {name}")
@@ -103,7 +103,7 @@ class WorkerReconciler:
     def _on_worker(self, name: str) -> None:
         link = self._workers.get(name)
         seekers, self._seekers = self._seekers, set()
-        for each in seekers & self._lives.keys():
+        for each in sorted(seekers & self._lives.keys()):
             self._look_at(each)
         if link is None or not link.reachable:
             self._lives.pop(name, None)
@@ -129,7 +129,7 @@ class WorkerReconciler:
         owners.add(self._workers.holder(name, partition.spec.keyspace))
         if old is None:
             owners.update(each.spec.primary for each in self._below(partition))
-        for owner in owners:
+        for owner in sorted(filter(None, owners)):
             if owner in self._lives:
                 self._look_at(owner)
 
@@ -151,7 +151,7 @@ class WorkerReconciler:
         phase = assignment.status.phase
         if new is None or (phase is not None and phase.final):
             # What was left to an Assignment may have come back fenced, which it had no part in.
-            for name in self._fenced:
+            for name in sorted(self._fenced):
                 self._look_at(name)
             self._fenced.clear()
         if new is not None and not (phase is not None and phase.final):
@@ -171,7 +171,7 @@ class WorkerReconciler:
                 names.update(filter(None, (partition.spec.primary, partition.spec.proxy)))
             # Of one that was deleted meanwhile, only who has the rows is known.
             names.update(link.name for link in self._workers if name in link.loads)
-        for name in names:
+        for name in sorted(names):
             self._look_at(name)
 
     async def _settle(self, name: str) -> None:
@@ -210,7 +210,7 @@ class WorkerReconciler:
             return False
         concerned.update(view.parts)
         mine: dict[str, dict[str, Partition]] = {}
-        for partition in (objects[each] for each in concerned if each in objects):
+        for partition in (objects[each] for each in sorted(concerned) if each in objects):
             mine.setdefault(partition.spec.keyspace, {})[partition.metadata.name] = partition
         addresses = {link.name: link.data_address for link in self._workers}
         suspects = self._suspects(concerned, objects, view)
@@ -240,7 +240,7 @@ class WorkerReconciler:
                     self._seekers.add(name)
                 decided += recover(partitions, view, keyspace, busy, addresses, overlapping, claims, unasked)
         lanes = [lane for action in decided for lane in _lanes(action)]
-        calm = (objects[each] for each in concerned.difference(busy, suspects) if each in objects)
+        calm = (objects[each] for each in sorted(concerned.difference(busy, suspects)) if each in objects)
         lanes += [steps for partition in calm if (steps := settle(partition, self._repaired_seconds(partition)))]
         if not lanes:
             return bool(changed)
@@ -267,7 +267,7 @@ class WorkerReconciler:
     def _suspects(self, names: Iterable[str], objects: Mapping[str, Partition], view: WorkerView) -> dict[str, str]:
         """Of these Partitions those whose object does not go with what the worker holds, and their keyspaces."""
         found: dict[str, str] = {}
-        for name in names:
+        for name in sorted(names):
             partition, part = objects.get(name), view.parts.get(name)
             if is_suspect(partition, view, part, self._workers.labels):
                 found[name] = partition.spec.keyspace if partition is not None else part.keyspace if part else ""

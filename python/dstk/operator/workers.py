@@ -16,6 +16,7 @@ from dstk.errors import DstkError, Misdirected, Unavailable
 from dstk.kube import Backoff, Cache, Pod
 from dstk.lifecycle.availability import WORKER_GONE, WORKER_SILENT, Presence
 from dstk.lifecycle.disks import life_of
+from dstk.lifecycle.operation import lapse_seconds
 from dstk.operator.disks import DiskFloors
 from dstk.operator.link import WorkerLink
 from dstk.operator.ports import Dial
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 SILENT_TIMEOUT = 2.0
 """Seconds for the answer of a worker that did not answer last."""
+
+UNKNOWN_SECONDS = 0.05
+"""What is not known yet is looked at again after so long."""
 
 CONTROL_PORT = "control"
 DATA_PORT = "data"
@@ -48,12 +52,13 @@ class WorkerLinks:
         disks: DiskFloors | None = None,
         dial: Dial = ControlClient,
         clock: Clock = SYSTEM,
+        lease_before: Callable[[str, str], float | None] = lambda name, uid: 0.0,
     ) -> None:
+        """``lease_before``: see ``Cluster.lease_before``."""
         self.cluster = ""
         """The identity of this operator's cluster, which every call carries; known before `run`."""
         self._pods = pods
-        self._dial, self._clock = dial, clock
-        self._disks = disks
+        self._dial, self._clock, self._lease_before, self._disks = dial, clock, lease_before, disks
         self._settings = settings
         self._links: dict[str, WorkerLink] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
@@ -65,6 +70,7 @@ class WorkerLinks:
         self._wake = asyncio.Event()
         self._introduced = asyncio.Event()
         self._leads_since = self._clock.monotonic()
+        self._heard_before: dict[str, float] = {}  # of pods whose links are gone: when they last did, by name
         self._away: dict[str, float] = {}
         """Since when pods that are asked about have had no link."""
         pods.on_change(self._on_pod)
@@ -116,7 +122,8 @@ class WorkerLinks:
         this one leads. It may have heard the one before until then.
         """
         link = self._links.get(name)
-        return self._clock.monotonic() - max(self._leads_since, link.heard if link is not None else 0.0)
+        heard = max(self._heard_before.get(name, 0.0), link.heard if link is not None else 0.0)
+        return self._clock.monotonic() - max(self._leads_since, heard)
 
     def presence(self, name: str) -> Presence:
         """Whether the worker can be reached; that it cannot is said once it has been so for `silence_seconds`."""
@@ -207,11 +214,11 @@ class WorkerLinks:
         """A call that ends as Unavailable after so long, and as soon as the worker turns silent."""
         try:
             async with asyncio.timeout(seconds) as limit:
-                link.calls.add(limit)
+                link.calls[limit] = None
                 try:
                     yield
                 finally:
-                    link.calls.discard(limit)
+                    link.calls.pop(limit, None)
         except TimeoutError as error:
             raise Unavailable(f"worker {link.name} is silent") from error
 
@@ -222,7 +229,7 @@ class WorkerLinks:
                 await self._wake.wait()
                 self._wake.clear()
                 changed, self._changed = self._changed, set()
-                for name in changed:
+                for name in sorted(changed):
                     await self._follow_pod(name)
         finally:
             for name in list(self._links):
@@ -235,8 +242,7 @@ class WorkerLinks:
             self._labels[pod.metadata.name] = new.metadata.labels
         else:
             self._labels.pop(pod.metadata.name, None)
-        self._changed.add(pod.metadata.name)
-        self._wake.set()
+        self._follow_soon(pod.metadata.name)
 
     async def _follow_pod(self, name: str) -> None:
         pod = self._pods.get(name)
@@ -252,6 +258,11 @@ class WorkerLinks:
             self._tell(name)
             return
         cordoned = pod.metadata.annotations.get(CORDONED_ANNOTATION) == "true"
+        if link is None and (seconds := self._before_earlier_ended(name, pod)):
+            log.debug("worker %s is spoken to in %.2f s: its pod before may still serve", name, seconds)
+            asyncio.get_running_loop().call_later(seconds, self._follow_soon, name)
+            self._tell(name)
+            return
         if link is None:
             meant = Meant(self.cluster, name, pod.metadata.uid)
             client = self._dial(control, meant, timeout_seconds=self._settings.control_timeout)
@@ -264,8 +275,23 @@ class WorkerLinks:
         link.labels, link.cordoned = pod.metadata.labels, cordoned
         self._tell(name)
 
+    def _before_earlier_ended(self, name: str, pod: Pod) -> float:
+        """For how many seconds an earlier pod of that name may still serve, whose process nobody has seen end.
+
+        It was deleted by force, or its Node is gone: that says nothing of its process. Its lease does.
+        """
+        lease = self._lease_before(name, pod.metadata.uid)
+        if lease is None:
+            return UNKNOWN_SECONDS
+        return max(0.0, lapse_seconds(lease) - self.unheard_seconds(name)) if lease else 0.0
+
+    def _follow_soon(self, name: str) -> None:
+        self._changed.add(name)
+        self._wake.set()
+
     async def _disconnect(self, name: str) -> None:
         link = self._links.pop(name)
+        self._heard_before[name] = max(self._heard_before.get(name, 0.0), link.heard)
         link.lose()
         task = self._tasks.pop(name)
         task.cancel()

@@ -27,7 +27,7 @@ pub(crate) struct PyNode {
 /// What tells a node the time and carries what it sends.
 enum Around {
     /// A network with threads of its own.
-    Network(Worker),
+    Network(Box<Worker>),
     /// Whoever holds the node.
     Caller(Arc<Passive>),
 }
@@ -78,7 +78,7 @@ impl PyNode {
             Error::config(format!("cannot start the worker's threads: {error}"))
         })?;
         Ok(Self {
-            around: Around::Network(worker),
+            around: Around::Network(Box::new(worker)),
         })
     }
 

@@ -158,7 +158,13 @@ impl PyPassiveNode {
         clock: &PyManualClock,
         settings: Option<HashMap<String, Bound<'_, PyAny>>>,
     ) -> Result<PyClassInitializer<Self>> {
-        let Limits { node, data_dir, .. } = read_settings(&settings.unwrap_or_default())?;
+        let limits = read_settings(&settings.unwrap_or_default())?;
+        let Limits {
+            mut node, data_dir, ..
+        } = limits;
+        node.by_hand = true;
+        // The smallest that such a log takes.
+        node.log_segment_bytes = 0;
         let node = match data_dir {
             None => Node::new(name, incarnation, node),
             Some(dir) => py.detach(|| Node::open(name, incarnation, node, &dir))?,
@@ -244,6 +250,14 @@ impl PyPassiveNode {
         node.expire_held(now);
         node.make_room();
         node.lapse(now);
+    }
+
+    fn flush(&self) {
+        self.passive.node.flush();
+    }
+
+    fn crash(&self, torn: bool) {
+        self.passive.node.crash(torn);
     }
 
     fn is_durable(&self, position: u64) -> bool {

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace as with_
 from scenes import KEYSPACE, lines, partition, worker
 
-from dstk.api import Condition, ConditionStatus, Partition
+from dstk.api import Condition, ConditionStatus, Partition, PartitionPhase
 from dstk.control.views import PartitionView, WorkerView
 from dstk.lifecycle import Surroundings, actions, is_suspect, repair, settle
 from dstk.span import Span
@@ -125,6 +125,22 @@ def test_what_others_have_keys_of_by_now_does_not_come_back() -> None:
     assert (
         repair(None, "p", KEYSPACE, around([worker("pod1", p=HELD)], partition("whole", "a", "z", "pod2", 9))) is None
     )
+
+
+def test_what_an_older_disk_brings_back_is_let_go_where_others_were_served_on_its_keys_since() -> None:
+    low, high = partition("low", "a", "g", "pod2", 9), partition("high", "g", "z", "pod2", 8)
+    seen = [worker("pod1", p=FENCED), worker("pod2")]
+    let_go = ["pod1: proxy p epoch 9 to pod2", "pod1: release p epoch 9"]
+    assert lines(repair(None, "p", KEYSPACE, around(seen, low, high)) or ()) == let_go
+    kept = {
+        "not all its keys": [low],
+        "in no later epoch": [low, partition("high", "g", "z", "pod2", 7)],
+        "not served yet": [low, partition("high", "g", "z", "pod2", 8, phase=PartitionPhase.LOADING)],
+    }
+    for why, over in kept.items():
+        assert repair(None, "p", KEYSPACE, around(seen, *over)) is None, why
+    assert repair(None, "p", KEYSPACE, around([worker("pod1", p=HELD), worker("pod2")], low, high)) is None
+    assert repair(None, "p", KEYSPACE, around([worker("pod1", p=FENCED)], low, high)) is None
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -46,7 +46,7 @@ pub(crate) struct Disk {
     pub(crate) origin: Origin,
     next_id: AtomicU64,
     /// Keeps other processes out for as long as it is open.
-    _lock: File,
+    lock: File,
 }
 
 /// What a data directory may take.
@@ -56,6 +56,8 @@ pub(crate) struct DiskSettings {
     pub(crate) segment_bytes: u64,
     /// A checkpoint is due after so many bytes of log, in bytes.
     pub(crate) checkpoint_bytes: u64,
+    /// Without threads of its own; see [`Wal::flush`].
+    pub(crate) by_hand: bool,
 }
 
 impl Disk {
@@ -105,6 +107,7 @@ impl Disk {
             position: end,
             segments: segments.positions,
             salt: xxh3_64(life.as_bytes()),
+            by_hand: settings.by_hand,
         };
         let wal = Arc::new(Wal::start(dir, begin).map_err(io)?);
         let checkpointer = Checkpointer::new(
@@ -119,9 +122,16 @@ impl Disk {
             checkpointer,
             origin,
             next_id: AtomicU64::new(next_id),
-            _lock: lock,
+            lock,
         };
         Ok((disk, held, term))
+    }
+
+    /// Ends it as a crash would, so that another life may open the directory, whoever still holds this one.
+    pub(crate) fn crash(&self, torn: bool) {
+        self.wal.crash(torn);
+        // A lock that cannot be given back is refused to the next life, which says so.
+        let _ = self.lock.unlock();
     }
 
     /// An id that no partition of this directory ever had.

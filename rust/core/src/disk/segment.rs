@@ -100,6 +100,12 @@ impl Segment {
         Ok(())
     }
 
+    /// Writes half of a block.
+    pub(super) fn tear(&mut self, block: &mut [u8], first: Position) -> io::Result<()> {
+        seal(block, first, self.salt);
+        self.file.write_all_at(&block[..block.len() / 2], self.at)
+    }
+
     pub(super) fn sync(&mut self) -> io::Result<()> {
         #[cfg(feature = "shuttle")]
         {

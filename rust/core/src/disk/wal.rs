@@ -6,11 +6,11 @@
 //! disk is met before a write is applied, not after.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+
+use files::{prepare_all, prepare_next, spares};
 
 use super::record::Record;
 use super::segment::{self, BLOCK_HEADER_BYTES, Position, Segment};
@@ -32,14 +32,11 @@ const MIB: u64 = if cfg!(feature = "shuttle") {
 /// Room that client writes leave for the changes of the partition table, in bytes.
 const RESERVE_BYTES: i64 = 8 * MIB as i64;
 
+/// A log that is written by hand may have files of this size, in bytes, of which a quarter is left for such changes.
+const MIN_BY_HAND_BYTES: u64 = 64 << 10;
+
 /// The smallest file of the log, in bytes.
 pub(crate) const MIN_SEGMENT_BYTES: u64 = 16 * MIB;
-
-/// How often making a file ahead is tried again when the disk is full.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// What files that are made ahead are called, before their number.
-const SPARE: &str = "spare-";
 
 /// Told whether something is on disk; when not, why.
 pub type Synced = Box<dyn FnOnce(Result<(), Arc<str>>) + Send>;
@@ -55,17 +52,22 @@ pub(super) struct Begin {
     pub(super) segments: Vec<(u64, Position)>,
     /// Another number in each life.
     pub(super) salt: u64,
+    /// Without threads: whoever waits for something to be on disk writes it, and so does [`Wal::flush`].
+    pub(super) by_hand: bool,
 }
 
 /// The log of one data directory.
 pub struct Wal {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Of a log that is written by hand.
+    writer: Mutex<Option<Writer>>,
 }
 
 struct Shared {
     dir: PathBuf,
     capacity: u64,
+    reserve: i64,
     salt: u64,
     queue: Mutex<Queue>,
     work: Condvar,
@@ -111,9 +113,15 @@ impl Wal {
     /// there is.
     pub(super) fn start(dir: &Path, begin: Begin) -> io::Result<Self> {
         let spares = spares(dir)?;
+        let smallest = match begin.by_hand {
+            true => MIN_BY_HAND_BYTES,
+            false => MIN_SEGMENT_BYTES,
+        };
+        let capacity = begin.capacity.max(smallest);
         let shared = Arc::new(Shared {
             dir: dir.into(),
-            capacity: begin.capacity.max(MIN_SEGMENT_BYTES),
+            capacity,
+            reserve: RESERVE_BYTES.min(capacity as i64 / 4),
             salt: begin.salt,
             queue: Mutex::new(Queue {
                 appended: begin.position,
@@ -140,6 +148,15 @@ impl Wal {
             written: AtomicU64::new(0),
             segments: Mutex::new(begin.segments.into()),
         });
+        if begin.by_hand {
+            prepare_next(&shared);
+            let writer = Writer::new(Arc::clone(&shared), begin.number);
+            return Ok(Self {
+                shared,
+                threads: Mutex::default(),
+                writer: Mutex::new(Some(writer)),
+            });
+        }
         let (preparing, writing) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
             thread::Builder::new()
@@ -157,7 +174,40 @@ impl Wal {
         Ok(Self {
             shared,
             threads: Mutex::new(threads),
+            writer: Mutex::default(),
         })
+    }
+
+    /// Writes what was appended, of a log that is written by hand; else its thread does.
+    pub fn flush(&self) {
+        let mut writer = self.writer.lock();
+        let Some(writing) = writer.as_mut() else {
+            return;
+        };
+        loop {
+            let Some(mut block) = self.shared.queue.lock().blocks.pop_front() else {
+                return;
+            };
+            if self.shared.files.lock().ready.is_none() {
+                prepare_next(&self.shared);
+            }
+            if let Err(error) = writing.write(&mut block) {
+                let text = format!("{}: {error}", self.shared.dir.display());
+                *writer = None;
+                return self.shared.fail(&text);
+            }
+        }
+    }
+
+    /// Ends a log that is written by hand as a crash would: what was not written never is, or half of its first block.
+    pub fn crash(&self, torn: bool) {
+        let writer = self.writer.lock().take();
+        let block = self.shared.queue.lock().blocks.pop_front();
+        if let (true, Some(mut writer), Some(mut block)) = (torn, writer, block) {
+            writer.tear(&mut block);
+        }
+        self.shared.queue.lock().blocks.clear();
+        self.shared.fail("the process was killed");
     }
 
     /// Appends records; the position after them. They are on disk once [`durable`](Self::durable) is there. Never
@@ -210,7 +260,7 @@ impl Wal {
     /// Whether a write may be appended; why not. Nothing is applied then, and it may be tried again.
     pub(crate) fn accepts(&self) -> Result<(), String> {
         let shared = &self.shared;
-        if shared.room.load(Ordering::Relaxed) > RESERVE_BYTES
+        if shared.room.load(Ordering::Relaxed) > shared.reserve
             && !shared.failed.load(Ordering::Relaxed)
         {
             return Ok(());
@@ -261,6 +311,7 @@ impl Wal {
     /// Why it never will be.
     pub fn wait(&self, position: Position) -> Result<(), Arc<str>> {
         let shared = &self.shared;
+        self.flush();
         if self.durable() < position {
             let mut waiting = shared.waiting.lock();
             while self.durable() < position && !shared.failed.load(Ordering::Acquire) {
@@ -312,6 +363,7 @@ impl Wal {
 
     /// Writes what was appended and ends the threads. Blocks.
     pub fn close(&self) {
+        self.flush();
         self.shared.queue.lock().closed = true;
         self.shared.files.lock().last = true;
         self.shared.work.notify_all();
@@ -422,6 +474,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Half of a block, which nobody will take for a whole one.
+    fn tear(&mut self, block: &mut [u8]) {
+        if let Some(current) = self.current.as_mut().filter(|it| it.fits(block.len())) {
+            // That it fails, too, is one more way to crash.
+            let _ = current.tear(block, self.next);
+        }
+    }
+
     /// The next file, once there is one.
     fn roll(&mut self, full: Option<Segment>) -> io::Result<Segment> {
         let left = full.map_or(0, |full| full.left() as i64);
@@ -454,100 +514,6 @@ impl Writer {
     }
 }
 
-/// Keeps a file ready for the writer, until that has ended.
-fn prepare_all(shared: &Shared) {
-    loop {
-        let (free, number) = {
-            let mut files = shared.files.lock();
-            while files.ready.is_some() && !files.closing {
-                // One file is ready: whatever else is free is in nobody's way once it is gone.
-                for surplus in files.free.drain(..) {
-                    let _ = fs::remove_file(surplus);
-                }
-                shared.files_changed.wait(&mut files);
-            }
-            if files.closing {
-                return;
-            }
-            files.next += 1;
-            (files.free.pop(), files.next - 1)
-        };
-        let prepared = prepare(shared, number, free);
-        let mut files = shared.files.lock();
-        match prepared {
-            Ok(path) => {
-                (files.ready, files.shortage) = (Some(path), None);
-                shared
-                    .room
-                    .fetch_add(shared.capacity as i64, Ordering::Relaxed);
-                shared.files_changed.notify_all();
-            }
-            Err(error) => {
-                files.shortage = Some(error.to_string());
-                shared.files_changed.notify_all();
-                if files.free.is_empty() && !files.closing {
-                    shared.files_changed.wait_for(&mut files, RETRY);
-                }
-            }
-        }
-    }
-}
-
-/// A file of the log's size that is on disk: a free one, or a new one.
-fn prepare(shared: &Shared, number: u64, free: Option<PathBuf>) -> io::Result<PathBuf> {
-    let path = shared.dir.join(format!("{SPARE}{number}"));
-    let result = reuse(shared, free, &path).and_then(|()| fill(&path, shared.capacity));
-    if result.is_err() {
-        // Half a file helps nobody, and its room may.
-        let _ = fs::remove_file(&path);
-    }
-    result.map(|()| path)
-}
-
-fn reuse(shared: &Shared, free: Option<PathBuf>, path: &Path) -> io::Result<()> {
-    let Some(free) = free else {
-        return Ok(());
-    };
-    fs::rename(free, path)?;
-    reach(Point::AfterSpareRename, "")?;
-    // Before it is written over: it must not be found under its old name.
-    segment::sync_dir(&shared.dir)
-}
-
-/// Files that an earlier life made ahead, with their numbers.
-fn spares(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut spares = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(SPARE))
-            .and_then(|number| number.parse().ok());
-        spares.extend(number.map(|number| (number, entry.path())));
-    }
-    Ok(spares)
-}
-
-fn fill(path: &Path, capacity: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .truncate(false)
-        .open(path)?;
-    let mut length = file.metadata()?.len();
-    if length > capacity {
-        file.set_len(capacity)?;
-    }
-    let zeros = vec![0; 1 << 20];
-    while length < capacity {
-        let bytes = (capacity - length).min(zeros.len() as u64);
-        file.write_all(&zeros[..bytes as usize])?;
-        length += bytes;
-    }
-    reach(Point::AfterSpareFill, "")?;
-    File::sync_all(&file)
-}
-
+mod files;
 #[cfg(test)]
 mod tests;

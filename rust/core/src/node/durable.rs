@@ -53,7 +53,9 @@ impl Node {
         let disk_settings = DiskSettings {
             segment_bytes: settings.log_segment_bytes,
             checkpoint_bytes: settings.checkpoint_bytes,
+            by_hand: settings.by_hand,
         };
+        let by_hand = settings.by_hand;
         let (disk, held, term) = Disk::open(dir, name, incarnation, disk_settings)?;
         let context = Context::new(name, incarnation, settings, Some(disk), term);
         let node = Arc::new(Self::with_context(context, Membership::open(dir)?));
@@ -64,6 +66,9 @@ impl Node {
         held.into_iter()
             .try_for_each(|held| node.resume(held))
             .map_err(damaged)?;
+        if by_hand {
+            return Ok(node);
+        }
         let (weak, checkpoints) = (Arc::downgrade(&node), Arc::clone(&node.checkpoints));
         let thread = thread::Builder::new()
             .name("dstk-checkpoint".into())
@@ -200,6 +205,20 @@ impl Node {
     /// Why the log cannot be written any more, if so: this life of the worker is over.
     pub fn failure(&self) -> Option<Arc<str>> {
         self.context.disk.as_ref()?.wal.failure()
+    }
+
+    /// Has on disk what has been appended to a log that is written by hand.
+    pub fn flush(&self) {
+        if let Some(disk) = &self.context.disk {
+            disk.wal.flush();
+        }
+    }
+
+    /// Ends a node whose log is written by hand as a crash would; what was not flushed is lost.
+    pub fn crash(&self, torn: bool) {
+        if let Some(disk) = &self.context.disk {
+            disk.crash(torn);
+        }
     }
 
     /// Writes what has been appended; the data directory is free when the node is dropped after it. Blocks.

@@ -42,6 +42,9 @@ pub struct Settings {
     pub log_segment_bytes: u64,
     /// A checkpoint is made after so many bytes of log, or half as many as the rows have when that is more.
     pub checkpoint_bytes: u64,
+    /// No threads of the node's own write the log and make checkpoints: whoever waits for something to be on disk writes
+    /// it, and so does [`Node::flush`](super::Node::flush). Its files may be small then.
+    pub by_hand: bool,
 }
 
 impl Default for Settings {
@@ -62,6 +65,7 @@ impl Default for Settings {
             memory_limit_bytes: 0,
             log_segment_bytes: 64 << 20,
             checkpoint_bytes: 256 << 20,
+            by_hand: false,
         }
     }
 }

@@ -1,8 +1,11 @@
+use std::fs;
+
 use super::*;
 use crate::disk::scratch::Scratch;
 
 fn start(dir: &Path) -> Wal {
     let begin = Begin {
+        by_hand: false,
         capacity: MIN_SEGMENT_BYTES,
         number: 0,
         position: 0,
@@ -91,4 +94,45 @@ fn segments_that_are_let_go_are_used_again() {
     }
     let files = fs::read_dir(dir.path()).unwrap().count();
     assert!(files <= 6, "{files} files are left");
+}
+
+fn by_hand(dir: &Path) -> Wal {
+    let begin = Begin {
+        by_hand: true,
+        capacity: 0,
+        number: 0,
+        position: 0,
+        segments: Vec::new(),
+        salt: 1,
+    };
+    Wal::start(dir, begin).unwrap()
+}
+
+#[test]
+fn a_log_by_hand_is_written_by_who_waits_and_by_flush_alone() {
+    let dir = Scratch::new();
+    let wal = by_hand(dir.path());
+    wal.accepts().unwrap();
+    let first = wal.append(&Record::Term { term: 1 });
+    assert_eq!(wal.durable(), 0);
+    wal.wait(first).unwrap();
+    let second = wal.append(&Record::Term { term: 2 });
+    assert_eq!(wal.durable(), first);
+    wal.flush();
+    assert_eq!(wal.durable(), second);
+}
+
+#[test]
+fn a_crash_of_a_log_by_hand_loses_what_was_not_written() {
+    for torn in [false, true] {
+        let dir = Scratch::new();
+        let wal = by_hand(dir.path());
+        let position = wal.append(&Record::Term { term: 1 });
+        wal.wait(position).unwrap();
+        let written = blocks(dir.path());
+        let lost = wal.append(&Record::Term { term: 2 });
+        wal.crash(torn);
+        assert!(wal.wait(lost).is_err());
+        assert_eq!(blocks(dir.path()), written, "torn: {torn}");
+    }
 }
