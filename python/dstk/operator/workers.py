@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 SILENT_TIMEOUT = 2.0
 """Seconds for the answer of a worker that did not answer last."""
 
-UNKNOWN_SECONDS = 0.05
-"""What is not known yet is looked at again after so long."""
+SOON_SECONDS = 0.05
+"""What is not known yet, or about to be over, is looked at again after so long."""
 
 CONTROL_PORT = "control"
 DATA_PORT = "data"
@@ -260,7 +260,7 @@ class WorkerLinks:
         cordoned = pod.metadata.annotations.get(CORDONED_ANNOTATION) == "true"
         if link is None and (seconds := self._before_earlier_ended(name, pod)):
             log.debug("worker %s is spoken to in %.2f s: its pod before may still serve", name, seconds)
-            asyncio.get_running_loop().call_later(seconds, self._follow_soon, name)
+            asyncio.get_running_loop().call_later(max(seconds, SOON_SECONDS), self._follow_soon, name)
             self._tell(name)
             return
         if link is None:
@@ -282,7 +282,7 @@ class WorkerLinks:
         """
         lease = self._lease_before(name, pod.metadata.uid)
         if lease is None:
-            return UNKNOWN_SECONDS
+            return SOON_SECONDS
         return max(0.0, lapse_seconds(lease) - self.unheard_seconds(name)) if lease else 0.0
 
     def _follow_soon(self, name: str) -> None:
