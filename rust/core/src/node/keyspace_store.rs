@@ -20,11 +20,11 @@ pub(crate) const LOOKUPS: usize = 64;
 pub(crate) const BUSY: &str =
     "the partition was replaced again and again while it was looked for: try again";
 
-/// Splits, merges and partitions let go that are remembered, a keyspace.
+/// Reshapes and partitions let go that are remembered, a keyspace.
 pub(crate) const REMEMBERED: usize = 1024;
 
-/// A split or merge that was carried out: what was asked, and what came of it.
-pub(crate) struct Flip {
+/// A reshape that was carried out: what was asked, and what came of it.
+pub(crate) struct Reshape {
     pub(super) epoch: u64,
     pub(super) gone: Vec<(Arc<str>, u64)>,
     pub(super) come: Vec<(Arc<str>, Arc<Bounds>)>,
@@ -49,8 +49,8 @@ pub struct KeyspaceStore {
 #[derive(Default)]
 pub(crate) struct Holding {
     pub(crate) names: HashMap<Arc<str>, Arc<PartitionSlot>>,
-    /// The last splits and merges, so that a repeated one is recognized.
-    pub(crate) flips: VecDeque<Flip>,
+    /// The last reshapes, so that a repeated one is recognized.
+    pub(crate) reshapes: VecDeque<Reshape>,
     /// What partitions that are gone had done.
     pub(crate) retired: Counts,
     /// Partitions that were released or dropped, and in which epoch, oldest first: a serve that comes late is refused.

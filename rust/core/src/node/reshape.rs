@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Node;
-use super::keyspace_store::{Flip, Holding, KeyspaceStore, REMEMBERED, not_here};
+use super::keyspace_store::{Holding, KeyspaceStore, REMEMBERED, Reshape, not_here};
 use super::refusal::Refusal;
 use super::slot::{PartitionSlot, bounds, disconnected, refuse_all_but_primary};
 use crate::disk::{Journal, Position, Record};
@@ -97,7 +97,7 @@ impl Node {
             children
         };
         holding.replace(&[&parent], &children);
-        holding.remember(Flip {
+        holding.remember(Reshape {
             epoch,
             gone: vec![(Arc::clone(&parent.name), parent_epoch)],
             come: outcome(&children),
@@ -196,7 +196,7 @@ impl Node {
             whole
         };
         holding.replace(&slots, &whole);
-        holding.remember(Flip {
+        holding.remember(Reshape {
             epoch,
             gone: parts
                 .iter()
@@ -250,11 +250,11 @@ impl Holding {
         }
     }
 
-    fn remember(&mut self, flip: Flip) {
-        if self.flips.len() == REMEMBERED {
-            self.flips.pop_front();
+    fn remember(&mut self, reshape: Reshape) {
+        if self.reshapes.len() == REMEMBERED {
+            self.reshapes.pop_front();
         }
-        self.flips.push_back(flip);
+        self.reshapes.push_back(reshape);
     }
 
     /// What came of the same split or merge when it was asked for before; partitions that it made and that are gone
@@ -267,25 +267,25 @@ impl Holding {
         epoch: u64,
         now: Nanos,
     ) -> Option<Vec<(PartitionState, Position)>> {
-        let same = |flip: &&Flip| {
-            flip.epoch == epoch
-                && flip
+        let same = |reshape: &&Reshape| {
+            reshape.epoch == epoch
+                && reshape
                     .gone
                     .iter()
                     .map(|(name, epoch)| (&**name, *epoch))
                     .eq(gone.iter().copied())
-                && flip
+                && reshape
                     .come
                     .iter()
                     .map(|(name, _)| &**name)
                     .eq(come.iter().copied())
         };
-        let flip = self.flips.iter().rev().find(same)?;
+        let reshape = self.reshapes.iter().rev().find(same)?;
         let state = |(name, bounds): &(Arc<str>, Arc<Bounds>)| match self.names.get(name) {
             Some(slot) if slot.bounds == *bounds => slot.settling_state(now),
             _ => (disconnected(&store.name, name, bounds), 0),
         };
-        Some(flip.come.iter().map(state).collect())
+        Some(reshape.come.iter().map(state).collect())
     }
 }
 
