@@ -148,7 +148,7 @@ impl Partition {
     }
 
     /// Applies the effect that the source gave `sequence`, which follows the last one.
-    pub(crate) fn apply(&mut self, sequence: u64, effect: Effect) {
+    pub(crate) fn apply_effect(&mut self, sequence: u64, effect: Effect) {
         if let Some(journal) = &mut self.journal {
             match &effect {
                 Effect::Put { key, value } => journal.put(sequence, key, value),
