@@ -163,3 +163,6 @@ impl Partition {
         count
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;
