@@ -9,13 +9,13 @@ use super::following::{FollowSpec, Followed};
 use super::keyspace_store::{Holding, KeyspaceStore, not_here};
 use super::place::opened;
 use super::refusal::Refusal;
-use super::slot::bounds;
+use super::slot::{Partition, bounds};
 use crate::disk::{Disk, Position};
 use crate::epoch::sequence_before;
 use crate::faults::{Point, reach};
 use crate::key::Bounds;
 use crate::partition::{
-    Beginning, Command, Load, Nanos, Owner, Partition, PartitionState, Rates, Source, State, Stream,
+    Beginning, Command, Load, Nanos, Owner, PartitionState, Rates, Source, State, Stream,
 };
 use crate::tree::{Tree, drop_in_background};
 
@@ -164,7 +164,7 @@ impl Node {
     fn begin(
         &self,
         keyspace: &str,
-        beginning: Beginning,
+        beginning: Beginning<Tree>,
         disk: Option<&Arc<Disk>>,
         now: Nanos,
     ) -> Partition {

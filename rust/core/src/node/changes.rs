@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::place::opened;
-use super::slot::PartitionSlot;
+use super::slot::{Partition, PartitionSlot};
 use crate::disk::Record;
-use crate::partition::{Changes, Entry, Owner, Partition, Readers, Requests, Role};
+use crate::partition::{Changes, Entry, Owner, Readers, Requests, Role};
 use crate::tree::Tree;
 
 /// What is left to do without the partition's lock.
@@ -21,7 +21,7 @@ impl Context {
         &self,
         slot: &PartitionSlot,
         held: &mut Partition,
-        changes: Changes,
+        changes: Changes<Tree>,
     ) -> Rest {
         if let Some(entry) = &changes.write {
             write(slot, held, entry);

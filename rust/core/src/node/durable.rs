@@ -10,12 +10,12 @@ use super::keyspace_store::KeyspaceStore;
 use super::membership::Membership;
 use super::refusal::Refusal;
 use super::settings::Settings;
-use super::slot::PartitionSlot;
+use super::slot::{Partition, PartitionSlot};
 use crate::disk::{
     CheckpointPart, Description, Disk, DiskError, DiskSettings, Held, Origin, Position, Record,
     Synced,
 };
-use crate::partition::{Beginning, Load, Partition, Rates, State};
+use crate::partition::{Beginning, Load, Rates, State};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::{self, JoinHandle};

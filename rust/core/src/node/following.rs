@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::Node;
 use super::context::Context;
-use super::slot::{PartitionSlot, bounds};
+use super::slot::{Partition, PartitionSlot, bounds};
 use crate::digest::{encode, range_digests, rows_a_range};
 use crate::log::Effect;
-use crate::partition::{Command, Partition, PartitionState, ROW_BYTES, Refused};
+use crate::partition::{Command, PartitionState, ROW_BYTES, Refused};
 use crate::snapshot::DecodedChunk;
 use crate::tree::drop_in_background;
 

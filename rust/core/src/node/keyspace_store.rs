@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
+use super::slot::{Partition, PartitionSlot};
 use crate::index::{Edit, RangeMap};
 use crate::key::{Bounds, check_key, readable};
-use crate::partition::{Code, Counts, Nanos, Op, Partition, Reply, Role, State, Target, Waiter};
+use crate::partition::{Code, Counts, Nanos, Op, Reply, Role, State, Target, Waiter};
 use crate::routing::RoutingTable;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{ArcSwap, ArcSwapOption, Mutex, MutexGuard};

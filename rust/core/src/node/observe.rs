@@ -6,10 +6,8 @@ use std::sync::Arc;
 use super::Node;
 use super::keyspace_store::{Holding, KeyspaceStore};
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
-use crate::partition::{
-    Command, Counts, Nanos, Partition, PartitionState, ROW_BYTES, Role, Verdict,
-};
+use super::slot::{Partition, PartitionSlot};
+use crate::partition::{Command, Counts, Nanos, PartitionState, ROW_BYTES, Role, Verdict};
 use crate::sync::atomic::Ordering;
 use crate::tree::drop_in_background;
 

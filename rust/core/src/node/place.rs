@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::keyspace_store::{Holding, KeyspaceStore};
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
+use super::slot::{Partition, PartitionSlot};
 use crate::disk::{Disk, Journal, Record};
 use crate::key::Bounds;
-use crate::partition::Partition;
 
 impl KeyspaceStore {
     /// Holds another partition: the one that `partition` makes of its name and range, once it is certain that there is a

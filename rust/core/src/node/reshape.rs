@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::Node;
 use super::keyspace_store::{Holding, KeyspaceStore, REMEMBERED, Reshape, not_here};
 use super::refusal::Refusal;
-use super::slot::{PartitionSlot, bounds, disconnected};
+use super::slot::{Partition, PartitionSlot, bounds, disconnected};
 use crate::disk::{Journal, Position, Record};
 use crate::index::RangeMap;
 use crate::key::{Bounds, pad};
 use crate::log::Log;
-use crate::partition::{Command, Nanos, Partition, PartitionState, Role, Surroundings};
+use crate::partition::{Command, Nanos, PartitionState, Role, Surroundings};
 use crate::sync::atomic::Ordering;
 
 impl Node {
@@ -131,7 +131,7 @@ impl Node {
             let around = self.surroundings(&log, started);
             let merged = held.iter_mut().map(|part| &mut **part);
             let whole = Partition::join(merged, partition, bounds, epoch, &around)
-                .map_err(|error| Refusal::Invalid(error.to_string()))?;
+                .map_err(Refusal::Invalid)?;
             let journals: Vec<_> = held
                 .iter()
                 .filter_map(|part| part.journal.as_ref())

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use crate::disk::Position;
+use crate::disk::{Journal, Position};
 use crate::index::Piece;
 use crate::key::Bounds;
-use crate::partition::{FollowProgress, Nanos, Partition, PartitionState, Role, State, Target};
+use crate::partition::{self, FollowProgress, Nanos, PartitionState, Role, State, Target};
 use crate::sync::{Condvar, Mutex};
+use crate::tree::Tree;
+
+/// A partition of this node: its rows are in memory, and its changes are written down where there is a data directory.
+pub(crate) type Partition = partition::Partition<Tree, Journal>;
 
 /// One partition of a node.
 pub(crate) struct PartitionSlot {

@@ -7,21 +7,26 @@ use super::Partition;
 use super::changes::{Changes, Entry, Owner, Readers, Requests};
 use super::command::{Command, Source};
 use super::hold::{Target, Verdict};
+use super::journal::Journal;
 use super::operation::Nanos;
 use super::refused::Refused;
 use super::state::{Fence, State};
+use super::storage::Storage;
 use super::stream::Stream;
 use crate::epoch::sequence_before;
 use crate::key::Bounds;
 use crate::role::Role;
-use crate::tree::Tree;
 
-impl Partition {
+impl<S: Storage, J: Journal> Partition<S, J> {
     /// Takes one step. Each command may be repeated, and what is older than what is held is refused.
     ///
     /// # Errors
     /// Says what was wrong, and that nothing has changed but what is said with [`Command::Failed`] afterwards.
-    pub(crate) fn apply(&mut self, command: Command<'_>, now: Nanos) -> Result<Changes, Refused> {
+    pub(crate) fn apply(
+        &mut self,
+        command: Command<'_>,
+        now: Nanos,
+    ) -> Result<Changes<S>, Refused> {
         match command {
             Command::Serve {
                 epoch,
@@ -90,7 +95,7 @@ impl Partition {
         }
     }
 
-    fn serve(&mut self, epoch: u64, bounds: &Bounds, durable: bool) -> Result<Changes, Refused> {
+    fn serve(&mut self, epoch: u64, bounds: &Bounds, durable: bool) -> Result<Changes<S>, Refused> {
         self.refuse_older(epoch)?;
         if !matches!(self.state, State::Primary { .. }) {
             return Err(self.wrong_role("promote it, or drop or release it first"));
@@ -119,7 +124,7 @@ impl Partition {
         source: Source<'_>,
         size: u64,
         generation: u64,
-    ) -> Result<Changes, Refused> {
+    ) -> Result<Changes<S>, Refused> {
         self.refuse_older(epoch)?;
         if matches!(self.state, State::Primary { .. } | State::Gone) {
             return Err(self.wrong_role("it has nothing to follow"));
@@ -152,7 +157,7 @@ impl Partition {
         })
     }
 
-    fn raise_fence(&mut self, epoch: u64, token: u64, now: Nanos) -> Result<Changes, Refused> {
+    fn raise_fence(&mut self, epoch: u64, token: u64, now: Nanos) -> Result<Changes<S>, Refused> {
         let highest = self.fence_token;
         let fence = self.refuse_all_but_primary(epoch)?;
         if token <= highest {
@@ -176,7 +181,7 @@ impl Partition {
         })
     }
 
-    fn lift_fence(&mut self, epoch: u64, token: u64, now: Nanos) -> Result<Changes, Refused> {
+    fn lift_fence(&mut self, epoch: u64, token: u64, now: Nanos) -> Result<Changes<S>, Refused> {
         let highest = self.fence_token;
         let fence = self.refuse_all_but_primary(epoch)?;
         if token == 0 {
@@ -211,7 +216,7 @@ impl Partition {
         }
     }
 
-    fn promote(&mut self, epoch: u64, sequence: u64, digest: u64) -> Result<Changes, Refused> {
+    fn promote(&mut self, epoch: u64, sequence: u64, digest: u64) -> Result<Changes<S>, Refused> {
         self.refuse_older(epoch)?;
         match self.state {
             State::Primary { .. } if epoch == self.epoch => {
@@ -230,7 +235,7 @@ impl Partition {
             );
             return Err(Refused::Stale(text));
         }
-        let held_digest = self.tree.digest();
+        let held_digest = self.tree.total().digest;
         let complete = matches!(self.state, State::Following { .. });
         if !complete || self.sequence != sequence || held_digest != digest {
             let text = format!(
@@ -259,7 +264,7 @@ impl Partition {
         to: &str,
         address: &str,
         now: Nanos,
-    ) -> Result<Changes, Refused> {
+    ) -> Result<Changes<S>, Refused> {
         self.refuse_older(epoch)?;
         let last = match &self.state {
             State::Primary { .. } if epoch == self.epoch => {
@@ -297,7 +302,7 @@ impl Partition {
         })
     }
 
-    fn forget(&mut self, epoch: u64) -> Changes {
+    fn forget(&mut self, epoch: u64) -> Changes<S> {
         Changes {
             write: Some(Entry::Gone),
             forget: Some(epoch),
@@ -306,7 +311,7 @@ impl Partition {
     }
 
     /// Ends what it was to others: nobody finds it any more.
-    fn disconnect(&mut self, how: &'static str) -> Changes {
+    fn disconnect(&mut self, how: &'static str) -> Changes<S> {
         self.state = State::Gone;
         self.share.set(0);
         self.share.end_promise();
@@ -319,7 +324,7 @@ impl Partition {
         }
     }
 
-    fn lapse(&mut self, now: Nanos) -> Changes {
+    fn lapse(&mut self, now: Nanos) -> Changes<S> {
         match &mut self.state {
             State::Primary {
                 fence: fence @ None,
@@ -335,8 +340,8 @@ impl Partition {
         }
     }
 
-    pub(super) fn take_rows(&mut self) -> Tree {
-        let empty = Tree::new(self.tree.key_length());
+    pub(super) fn take_rows(&mut self) -> S {
+        let empty = S::empty(self.tree.key_length());
         std::mem::replace(&mut self.tree, empty)
     }
 

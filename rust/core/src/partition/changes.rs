@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use super::hold::Verdict;
 use crate::role::Role;
-use crate::tree::Tree;
 
 /// What the node has to do after a command, in this order, before it lets the partition's lock go; the last three
 /// after that.
-#[derive(Default)]
-pub(crate) struct Changes {
+pub(crate) struct Changes<S> {
     /// To be written down.
     pub(crate) write: Option<Entry>,
     /// What becomes of the followers that read its log.
@@ -27,7 +25,23 @@ pub(crate) struct Changes {
     /// The routes are told who serves it.
     pub(crate) publish: Option<Owner>,
     /// Rows that are let go.
-    pub(crate) rows: Option<Tree>,
+    pub(crate) rows: Option<S>,
+}
+
+impl<S> Default for Changes<S> {
+    fn default() -> Self {
+        Self {
+            write: None,
+            readers: Readers::Kept,
+            requests: Requests::Kept,
+            notify: false,
+            wait: false,
+            start: false,
+            forget: None,
+            publish: None,
+            rows: None,
+        }
+    }
 }
 
 /// A change of what a partition is, as it is written down.
@@ -55,10 +69,9 @@ pub(crate) enum Entry {
 }
 
 /// What becomes of the followers that read a partition's log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readers {
     /// They read on.
-    #[default]
     Kept,
     /// They look: nothing may have been written, but something has happened.
     Woken,
@@ -67,10 +80,9 @@ pub(crate) enum Readers {
 }
 
 /// What becomes of requests that are held.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) enum Requests {
     /// They wait on.
-    #[default]
     Kept,
     /// They are carried out.
     Run,

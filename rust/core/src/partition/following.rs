@@ -3,19 +3,19 @@
 use super::Partition;
 use super::changes::{Changes, Entry};
 use super::command::Command;
+use super::journal::Journal;
 use super::refused::Refused;
 use super::room::ROW_BYTES;
 use super::state::State;
+use super::storage::Storage;
 use super::stream::{RangeLoad, Stream};
-use crate::disk::Record;
 use crate::key::{Bounds, readable};
 use crate::log::Effect;
 use crate::snapshot::DecodedChunk;
-use crate::tree::{Tree, TreeBuilder};
 
 /// What a stream may do to the rows. Errors say what does not fit; nothing has changed then, but for rows of the range
 /// that was being loaded.
-impl Partition {
+impl<S: Storage, J: Journal> Partition<S, J> {
     fn stream(&mut self) -> Result<&mut Stream, String> {
         self.state
             .stream_mut()
@@ -39,7 +39,7 @@ impl Partition {
 
     /// Takes the rows of `bounds` out, to be loaded anew by the chunks that follow. What was there is returned, to be
     /// dropped without a lock.
-    pub(crate) fn drop_range(&mut self, bounds: Bounds) -> Result<Tree, String> {
+    pub(crate) fn drop_range(&mut self, bounds: Bounds) -> Result<S, String> {
         self.stream()?;
         if matches!(self.state, State::Following { .. }) {
             return Err(format!("range {bounds} came after the end of the snapshot"));
@@ -51,18 +51,12 @@ impl Partition {
         let key_length = self.tree.key_length();
         let old = self
             .tree
-            .replace_range(&bounds.start, bounds.end(), Tree::new(key_length))
-            .map_err(|error| error.to_string())?;
+            .replace_range(&bounds.start, bounds.end(), S::empty(key_length))?;
         if let Some(journal) = &mut self.journal {
-            let id = journal.id;
-            journal.load(&Record::DropRange {
-                id,
-                start: &bounds.start,
-                end: bounds.end().unwrap_or_default(),
-            });
+            journal.drop_range(&bounds);
         }
         if let State::Loading { range, .. } = &mut self.state {
-            let (rows, size) = (TreeBuilder::new(key_length), 0);
+            let (rows, size) = (S::loader(key_length), 0);
             *range = Some(RangeLoad { bounds, rows, size });
         }
         self.count();
@@ -95,14 +89,11 @@ impl Partition {
             return Err(refusal);
         }
         loading.size += size;
-        chunk
-            .append_to(&mut loading.rows)
-            .map_err(|error| error.to_string())?;
+        S::load(&mut loading.rows, chunk)?;
         stream.progress.rows_copied += chunk.rows() as u64;
         stream.progress.bytes_copied += chunk.bytes();
         if let Some(journal) = &mut self.journal {
-            let (id, chunk) = (journal.id, chunk.frame());
-            journal.load(&Record::Chunk { id, chunk });
+            journal.chunk(chunk.frame());
         }
         Ok(())
     }
@@ -116,9 +107,8 @@ impl Partition {
             return Ok(());
         };
         self.tree
-            .replace_range(&bounds.start, bounds.end(), rows.finish())
-            .map(drop)
-            .map_err(|error| error.to_string())?;
+            .replace_range(&bounds.start, bounds.end(), S::loaded(rows))
+            .map(drop)?;
         self.count();
         Ok(())
     }
@@ -164,13 +154,13 @@ impl Partition {
 }
 
 /// What a stream says.
-impl Partition {
+impl<S: Storage, J: Journal> Partition<S, J> {
     /// `size`: what all of its rows take.
     pub(super) fn begin_snapshot(
         &mut self,
         bytes_to_send: u64,
         size: u64,
-    ) -> Result<Changes, Refused> {
+    ) -> Result<Changes<S>, Refused> {
         self.stream().map_err(Refused::Unfit)?;
         self.finish_range().map_err(Refused::Unfit)?;
         let promised = self.share.promise(size);
@@ -191,7 +181,7 @@ impl Partition {
         sequence: u64,
         rows: u64,
         digest: u64,
-    ) -> Result<Changes, Refused> {
+    ) -> Result<Changes<S>, Refused> {
         self.stream().map_err(Refused::Unfit)?;
         self.finish_range().map_err(Refused::Unfit)?;
         let held = self.tree.total();
@@ -216,7 +206,7 @@ impl Partition {
         })
     }
 
-    pub(super) fn expect_entries(&self, first: u64) -> Result<Changes, Refused> {
+    pub(super) fn expect_entries(&self, first: u64) -> Result<Changes<S>, Refused> {
         let refusal = match self.state {
             State::Following { .. } if first == self.sequence + 1 => {
                 return Ok(Changes::default());
@@ -231,7 +221,11 @@ impl Partition {
         Err(Refused::Unfit(refusal))
     }
 
-    pub(super) fn hear_source(&mut self, sequence: u64, fenced: bool) -> Result<Changes, Refused> {
+    pub(super) fn hear_source(
+        &mut self,
+        sequence: u64,
+        fenced: bool,
+    ) -> Result<Changes<S>, Refused> {
         let applied = self.sequence;
         let stream = self.stream().map_err(Refused::Unfit)?;
         stream.hear(sequence, applied);
@@ -241,7 +235,7 @@ impl Partition {
 
     /// The stream has ended. What it loaded stays: the next one sends only what differs. One that ended for want of room
     /// yields it.
-    pub(super) fn fail(&mut self, why: &str) -> Changes {
+    pub(super) fn fail(&mut self, why: &str) -> Changes<S> {
         let Some(stream) = self.state.stream() else {
             return Changes::default();
         };
@@ -266,7 +260,7 @@ impl Partition {
 
     /// Ends a copy for want of room: what had come of its snapshot is let go. One that is complete stays until the operator
     /// has it dropped, which may be about to commit to it.
-    pub(super) fn yield_room(&mut self, why: &str) -> Changes {
+    pub(super) fn yield_room(&mut self, why: &str) -> Changes<S> {
         let rows = match &mut self.state {
             State::Loading { range, .. } => {
                 *range = None;

@@ -5,6 +5,7 @@ mod changes;
 mod command;
 mod following;
 mod hold;
+mod journal;
 mod load;
 mod operation;
 mod refused;
@@ -12,6 +13,7 @@ mod reshape;
 mod room;
 mod rows;
 mod state;
+mod storage;
 mod stream;
 mod view;
 
@@ -22,6 +24,8 @@ pub(crate) use changes::{Changes, Entry, Owner, Readers, Requests};
 pub(crate) use command::{Command, Source};
 pub(crate) use hold::{HoldLimits, HoldQueue};
 pub use hold::{Target, Verdict, Waiter};
+pub(crate) use journal::Journal;
+pub use journal::Position;
 pub(crate) use load::{Counts, Load, Rates};
 pub use operation::{Code, Nanos, Op, Reply};
 pub(crate) use refused::Refused;
@@ -29,23 +33,22 @@ pub(crate) use reshape::Surroundings;
 pub use room::ROW_BYTES;
 pub(crate) use room::{Room, Share};
 pub(crate) use state::State;
+pub(crate) use storage::Storage;
 pub(crate) use stream::Stream;
 pub use view::{FollowProgress, PartitionState};
 
-use crate::disk::{Journal, Position};
 use crate::key::Bounds;
 use crate::log::Log;
-use crate::tree::Tree;
 
 /// What changes of a partition, and what it is called; all of it behind one lock.
-pub(crate) struct Partition {
+pub(crate) struct Partition<S: Storage, J> {
     pub(crate) name: Arc<str>,
     pub(crate) bounds: Arc<Bounds>,
-    pub(crate) state: State,
+    pub(crate) state: State<S>,
     pub(crate) epoch: u64,
     /// Sequence of the last write applied.
     pub(crate) sequence: u64,
-    pub(crate) tree: Tree,
+    pub(crate) tree: S,
     /// The highest token of a fence that was granted; that of the fence, where there is one.
     pub(crate) fence_token: u64,
     pub(crate) held: HoldQueue,
@@ -53,24 +56,24 @@ pub(crate) struct Partition {
     pub(crate) load: Load,
     pub(crate) last_pause: Nanos,
     /// Where its changes are written down; none: they are in memory alone.
-    pub(crate) journal: Option<Journal>,
+    pub(crate) journal: Option<J>,
     /// What its rows are counted to take.
     pub(crate) share: Share,
 }
 
 /// What a partition begins as.
-pub(crate) struct Beginning {
+pub(crate) struct Beginning<S: Storage> {
     pub(crate) name: Arc<str>,
     pub(crate) bounds: Arc<Bounds>,
-    pub(crate) state: State,
+    pub(crate) state: State<S>,
     pub(crate) epoch: u64,
     pub(crate) sequence: u64,
 }
 
-impl Partition {
+impl<S: Storage, J: Journal> Partition<S, J> {
     pub(crate) fn new(
-        beginning: Beginning,
-        tree: Tree,
+        beginning: Beginning<S>,
+        tree: S,
         log: Log,
         load: Load,
         room: &Arc<Room>,
@@ -104,14 +107,14 @@ impl Partition {
     }
 
     /// The same with its changes written down.
-    pub(crate) fn journaled(mut self, journal: Option<Journal>) -> Self {
+    pub(crate) fn journaled(mut self, journal: Option<J>) -> Self {
         self.journal = journal;
         self
     }
 
     /// Up to where the log has to be on disk before anybody is told how this partition is; 0: nothing has to be.
     pub(crate) fn settled_at(&self) -> Position {
-        self.journal.as_ref().map_or(0, |journal| journal.last)
+        self.journal.as_ref().map_or(0, Journal::last)
     }
 
     /// Holds a request (none: a scan) until the fence is lifted.

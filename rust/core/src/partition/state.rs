@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::operation::Nanos;
+use super::storage::Storage;
 use super::stream::{RangeLoad, Stream};
 use crate::role::Role;
 
 /// What a worker is to a partition, with what belongs to that.
-pub(crate) enum State {
+pub(crate) enum State<S: Storage> {
     /// It copies a snapshot of the source.
     Loading {
         stream: Stream,
         /// The range that is being loaded.
-        range: Option<RangeLoad>,
+        range: Option<RangeLoad<S>>,
     },
     /// It has the snapshot and applies the source's log.
     Following { stream: Stream },
@@ -35,7 +36,7 @@ pub(crate) struct Fence {
     pub(crate) since: Nanos,
 }
 
-impl State {
+impl<S: Storage> State<S> {
     /// One that loads, of which nothing has come yet.
     pub(crate) fn loading(stream: Stream) -> Self {
         Self::Loading {

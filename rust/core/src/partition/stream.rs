@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::command::Source;
+use super::storage::Storage;
 use super::view::FollowProgress;
 use crate::key::Bounds;
-use crate::tree::TreeBuilder;
 
 /// What a follower knows of its stream.
 pub(crate) struct Stream {
@@ -21,9 +21,9 @@ pub(crate) struct Stream {
 }
 
 /// Rows of a range that have come and are not in the tree yet.
-pub(crate) struct RangeLoad {
+pub(crate) struct RangeLoad<S: Storage> {
     pub(super) bounds: Bounds,
-    pub(super) rows: TreeBuilder,
+    pub(super) rows: S::Loader,
     /// What the rows take.
     pub(super) size: u64,
 }

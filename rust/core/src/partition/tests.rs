@@ -12,9 +12,13 @@ use super::hold::{HoldLimits, Verdict, Waiter};
 use super::stream::Stream;
 use super::*;
 use crate::log::LogLimits;
+use crate::tree::Tree;
+
+type Held = Partition<Tree, Counted>;
+type Make = fn() -> Held;
 
 /// By name, how a partition is before the command: of each state one at least.
-const STATES: [(&str, fn() -> Partition); 9] = [
+const STATES: [(&str, Make); 11] = [
     ("loading", || held(State::loading(stream()))),
     ("loading-a-range", || {
         let mut held = held(State::loading(stream()));
@@ -48,6 +52,17 @@ const STATES: [(&str, fn() -> Partition); 9] = [
             address: "w2:1".into(),
             last: 80,
         })
+    }),
+    ("primary-on-disk", || {
+        held(State::Primary { fence: None }).journaled(Some(Counted(1)))
+    }),
+    ("proxy-on-disk", || {
+        let proxy = State::Proxy {
+            to: "w2".into(),
+            address: "w2:1".into(),
+            last: 80,
+        };
+        held(proxy).journaled(Some(Counted(1)))
     }),
     ("gone", || held(State::Gone)),
 ];
@@ -83,6 +98,54 @@ const HOLD: HoldLimits = HoldLimits {
 /// When a command comes.
 const NOW: Nanos = 100;
 
+/// A journal as the partition knows it: each change has its place, one after the other.
+struct Counted(Position);
+
+impl Counted {
+    fn next(&mut self) -> Position {
+        self.0 += 1;
+        self.0
+    }
+}
+
+impl Journal for Counted {
+    fn accepts(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn put(&mut self, _: u64, _: &[u8], _: &[u8]) -> Position {
+        self.next()
+    }
+
+    fn delete(&mut self, _: u64, _: &[u8]) -> Position {
+        self.next()
+    }
+
+    fn skip(&mut self, _: u64) -> Position {
+        self.next()
+    }
+
+    fn drop_range(&mut self, _: &Bounds) {
+        self.next();
+    }
+
+    fn chunk(&mut self, _: &[u8]) {
+        self.next();
+    }
+
+    fn last(&self) -> Position {
+        self.0
+    }
+
+    fn after_row(&mut self, _: u64) -> Position {
+        self.0
+    }
+
+    fn after_no_row(&mut self) -> Position {
+        self.0
+    }
+}
+
 struct Nobody;
 
 impl Waiter for Nobody {
@@ -106,7 +169,7 @@ fn stream() -> Stream {
 }
 
 /// Partition p of epoch 5, with rows b and m and 20 writes applied; a proxy has no rows.
-fn held(state: State) -> Partition {
+fn held(state: State<Tree>) -> Held {
     let mut tree = Tree::new(1);
     if !matches!(state, State::Proxy { .. } | State::Gone) {
         tree.insert(b"b", b"1".as_slice().into(), 19);
@@ -128,7 +191,7 @@ fn held(state: State) -> Partition {
 }
 
 /// How a new life of the worker finds what this one has written down.
-fn restarted(before: &Partition) -> Partition {
+fn restarted(before: &Held) -> Held {
     let (peer, address) = before.state.peer();
     held(State::restarted(before.role(), peer, address))
 }
@@ -157,7 +220,7 @@ impl<'a> Line<'a> {
         self.text(key).parse().expect(key)
     }
 
-    fn tell(&self, held: &mut Partition) -> Result<Changes, Refused> {
+    fn tell(&self, held: &mut Held) -> Result<Changes<Tree>, Refused> {
         let same_digest = held.tree.digest();
         let digest = |text: &str| if text == "same" { same_digest } else { 0 };
         let bounds = self
@@ -241,7 +304,7 @@ impl<'a> Line<'a> {
 }
 
 /// What is left to do, in the order in which it is done.
-fn left(changes: &Changes) -> String {
+fn left(changes: &Changes<Tree>) -> String {
     let mut words: Vec<String> = Vec::new();
     match &changes.write {
         Some(Entry::Turn {
@@ -293,7 +356,7 @@ fn left(changes: &Changes) -> String {
     words.join(", ")
 }
 
-fn shown(held: &Partition) -> String {
+fn shown(held: &Held) -> String {
     let mut text = String::new();
     let (role, epoch, sequence) = (held.role(), held.epoch, held.sequence);
     write!(
