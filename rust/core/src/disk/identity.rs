@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::DiskError;
+use super::error::DiskError;
 use super::record::{RecordError, Writer, text};
 use super::segment::{Position, sync_dir};
 use crate::frame::{self, Reader};

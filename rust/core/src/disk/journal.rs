@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::Disk;
 use super::record::{PartitionId, Record};
 use super::segment::Position;
+use crate::key::Bounds;
+use crate::partition;
 
 /// Appends a partition's changes. Behind the partition's lock, so the order in the log is the order in which they happen.
 ///
@@ -64,38 +66,6 @@ impl Journal {
         }
     }
 
-    /// Whether a client's write may be applied; why not.
-    pub(crate) fn accepts(&self) -> Result<(), String> {
-        self.disk.wal.accepts()
-    }
-
-    /// The write of `sequence`, which follows the last one.
-    pub(crate) fn put(&mut self, sequence: u64, key: &[u8], value: &[u8]) -> Position {
-        let id = self.id;
-        self.write(
-            sequence,
-            &Record::Put {
-                id,
-                sequence,
-                key,
-                value,
-            },
-        )
-    }
-
-    /// The delete of `sequence`, which follows the last write.
-    pub(crate) fn delete(&mut self, sequence: u64, key: &[u8]) -> Position {
-        let id = self.id;
-        self.last_delete = sequence;
-        self.write(sequence, &Record::Delete { id, sequence, key })
-    }
-
-    /// A sequence number that did nothing.
-    pub(crate) fn skip(&mut self, sequence: u64) -> Position {
-        let id = self.id;
-        self.write(sequence, &Record::Skip { id, sequence })
-    }
-
     fn write(&mut self, sequence: u64, record: &Record<'_>) -> Position {
         let position = self.disk.wal.append(record);
         self.forget_durable();
@@ -136,21 +106,6 @@ impl Journal {
         }
     }
 
-    /// What has to be on disk before somebody is told of a row of this version; 0: nothing.
-    pub(crate) fn after_row(&mut self, version: u64) -> Position {
-        self.forget_durable();
-        let barrier = self.barrier();
-        let at = version
-            .checked_sub(self.first)
-            .and_then(|at| self.undecided.get(at as usize));
-        at.copied().unwrap_or(barrier)
-    }
-
-    /// The same before somebody is told that there is no such row.
-    pub(crate) fn after_no_row(&mut self) -> Position {
-        self.after_row(self.last_delete)
-    }
-
     /// The same before somebody is told of all rows.
     pub(crate) fn after_all(&mut self) -> Position {
         self.forget_durable();
@@ -173,5 +128,66 @@ impl Journal {
             self.barrier = 0;
         }
         self.barrier
+    }
+}
+
+impl partition::Journal for Journal {
+    fn accepts(&self) -> Result<(), String> {
+        self.disk.wal.accepts()
+    }
+
+    fn put(&mut self, sequence: u64, key: &[u8], value: &[u8]) -> Position {
+        let id = self.id;
+        self.write(
+            sequence,
+            &Record::Put {
+                id,
+                sequence,
+                key,
+                value,
+            },
+        )
+    }
+
+    fn delete(&mut self, sequence: u64, key: &[u8]) -> Position {
+        let id = self.id;
+        self.last_delete = sequence;
+        self.write(sequence, &Record::Delete { id, sequence, key })
+    }
+
+    fn skip(&mut self, sequence: u64) -> Position {
+        let id = self.id;
+        self.write(sequence, &Record::Skip { id, sequence })
+    }
+
+    fn drop_range(&mut self, bounds: &Bounds) {
+        let id = self.id;
+        self.load(&Record::DropRange {
+            id,
+            start: &bounds.start,
+            end: bounds.end().unwrap_or_default(),
+        });
+    }
+
+    fn chunk(&mut self, chunk: &[u8]) {
+        let id = self.id;
+        self.load(&Record::Chunk { id, chunk });
+    }
+
+    fn last(&self) -> Position {
+        self.last
+    }
+
+    fn after_row(&mut self, version: u64) -> Position {
+        self.forget_durable();
+        let barrier = self.barrier();
+        let at = version
+            .checked_sub(self.first)
+            .and_then(|at| self.undecided.get(at as usize));
+        at.copied().unwrap_or(barrier)
+    }
+
+    fn after_no_row(&mut self) -> Position {
+        self.after_row(self.last_delete)
     }
 }

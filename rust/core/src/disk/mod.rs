@@ -4,6 +4,7 @@
 mod checkpoint;
 pub(crate) mod cluster;
 mod description;
+mod error;
 mod identity;
 mod journal;
 mod record;
@@ -16,10 +17,11 @@ mod wal;
 
 pub(crate) use checkpoint::{CheckpointPart, Checkpointer};
 pub(crate) use description::Description;
+pub use error::DiskError;
 pub use identity::Origin;
 pub(crate) use journal::Journal;
 pub(crate) use record::{PartitionId, Record};
-pub use recover::{DiskError, Report, check};
+pub use recover::{Report, check};
 pub(crate) use replay::Held;
 pub use segment::Position;
 pub(crate) use wal::MIN_SEGMENT_BYTES;

@@ -17,8 +17,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::faults::{Point, reach};
 use crate::frame::Reader;
 
-/// A place in the log: bytes of records before it.
-pub type Position = u64;
+pub use crate::partition::Position;
 
 const FILE_TAG: [u8; 4] = *b"dkw1";
 const BLOCK_TAG: [u8; 4] = *b"dkb1";

@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::Node;
 use super::following::{FollowSpec, Followed};
 use super::keyspace_store::{Holding, KeyspaceStore, not_here};
-use super::place::{Named, opened};
+use super::place::opened;
 use super::refusal::Refusal;
-use super::slot::{PartitionSlot, bounds, refuse_all_but_primary};
-use crate::disk::{Position, Record};
+use super::slot::{Partition, bounds};
+use crate::disk::{Disk, Position};
 use crate::epoch::sequence_before;
 use crate::faults::{Point, reach};
 use crate::key::Bounds;
 use crate::partition::{
-    Following, Load, Nanos, Partition, PartitionState, Proxying, Rates, Role, Verdict,
+    Beginning, Command, Load, Nanos, Owner, PartitionState, Rates, Source, State, Stream,
 };
 use crate::tree::{Tree, drop_in_background};
 
@@ -48,29 +48,26 @@ impl Node {
                 Some(slot) => Arc::clone(slot),
                 None => {
                     refuse_late(&store, &holding, partition, &bounds, epoch)?;
-                    store.add(&mut holding, partition, bounds.clone(), |slot| {
-                        let tree = Tree::new(key_length);
-                        let load = Load::new(now, Rates::default());
-                        let (sequence, log) = (sequence_before(epoch), self.context.log());
-                        let journal =
-                            disk.map(|disk| opened(disk, slot, Role::Primary, epoch, sequence, ""));
-                        let room = &self.context.room;
-                        let held =
-                            Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
-                        Ok(held.journaled(journal))
+                    store.add(&mut holding, partition, bounds.clone(), |name, bounds| {
+                        let beginning = Beginning {
+                            name,
+                            bounds,
+                            state: State::Primary { fence: None },
+                            epoch,
+                            sequence: sequence_before(epoch),
+                        };
+                        Ok(self.begin(keyspace, beginning, disk, now))
                     })?
                 }
             };
             let mut held = slot.partition.lock();
-            slot.refuse_older(held.epoch, epoch)?;
-            if held.role != Role::Primary {
-                return Err(slot.wrong_role(held.role, "promote it, or drop or release it first"));
-            }
-            refuse_other_bounds(&slot, &bounds)?;
-            refuse_other_durability(&slot, &held, durable)?;
-            if held.epoch != epoch {
-                held.confirm(epoch);
-            }
+            let command = Command::Serve {
+                epoch,
+                bounds: &bounds,
+                durable,
+            };
+            let changes = held.apply(command, now)?;
+            self.context.carry_out(&slot, &mut held, changes);
             (slot.state(&held, now), held.settled_at())
         };
         self.settle(partition, settled)?;
@@ -82,7 +79,7 @@ impl Node {
     /// are kept free for it; 0: not known before the stream says it.
     ///
     /// # Errors
-    /// `Limit` when there is no room;    /// `Stale`; `WrongRole` when it is primary here or the range overlaps another partition's; `Invalid`.
+    /// `Limit` when there is no room; `Stale`; `WrongRole` when it is primary here or the range overlaps another partition's; `Invalid`.
     #[allow(clippy::too_many_arguments, reason = "the fields of the action")]
     pub fn follow(
         &self,
@@ -106,75 +103,77 @@ impl Node {
         }
         let disk = self.context.disk_for(durable)?;
         let store = self.keyspace_of(keyspace, key_length)?;
-        let mut holding = store.holding.lock();
-        let slot = match holding.names.get(partition) {
-            Some(slot) => Arc::clone(slot),
-            None => store.add(&mut holding, partition, bounds.clone(), |slot| {
-                let tree = Tree::new(key_length);
-                let load = Load::new(now, Rates::default());
-                let (log, room) = (self.context.log(), &self.context.room);
-                let mut held = Partition::new(Role::Loading, epoch, 0, tree, log, load, room);
-                held.share.promise(size).map_err(Refusal::Limit)?;
-                let journal = disk.map(|disk| opened(disk, slot, Role::Loading, epoch, 0, source));
-                Ok(held.journaled(journal))
-            })?,
-        };
-        let mut held = slot.partition.lock();
-        slot.refuse_older(held.epoch, epoch)?;
-        if held.role == Role::Primary {
-            return Err(slot.wrong_role(held.role, "it has nothing to follow"));
-        }
-        refuse_other_bounds(&slot, &bounds)?;
-        refuse_other_durability(&slot, &held, durable)?;
-        let runs = held
-            .following
-            .as_ref()
-            .is_some_and(|following| following.is_from(source, source_address, source_incarnation));
-        if runs && held.epoch == epoch {
-            let (state, settled) = (slot.state(&held, now), held.settled_at());
-            drop((held, holding));
-            self.settle(partition, settled)?;
-            return Ok(Followed { state, start: None });
-        }
-        held.share.promise(size).map_err(Refusal::Limit)?;
-        // Rows of the range that the old stream was loading are kept, whatever comes of them: digests tell.
-        held.stream_failed("followed anew");
         let generation = self.context.generation();
-        let following = Following::new(generation, source, source_address, source_incarnation);
-        if let (Role::Proxy, Some(journal)) = (held.role, &mut held.journal) {
-            // It has nothing left of what it was: on disk it begins anew.
-            let (id, disk) = (journal.id, Arc::clone(&journal.disk));
-            journal.turn(&Record::Gone { id });
-            let named = Named {
-                keyspace: &slot.keyspace,
-                name: &slot.name,
-                bounds: &slot.bounds,
-            };
-            held.journal = Some(opened(&disk, &named, Role::Loading, epoch, 0, source));
-            held.sequence = 0;
-        }
-        (held.role, held.epoch) = (Role::Loading, epoch);
-        held.following = Some(following);
-        held.proxying = None;
-        held.write_turn(source, "");
-        slot.changed.notify_all();
-        let start = FollowSpec {
-            keyspace: Arc::clone(&slot.keyspace),
-            partition: Arc::clone(&slot.name),
+        let source = Source {
+            name: source,
+            address: source_address,
+            incarnation: source_incarnation,
+        };
+        let (state, settled, starts) = {
+            let mut holding = store.holding.lock();
+            match holding.names.get(partition) {
+                Some(slot) => {
+                    let mut held = slot.partition.lock();
+                    let command = Command::Follow {
+                        epoch,
+                        bounds: &bounds,
+                        durable,
+                        source,
+                        size,
+                        generation,
+                    };
+                    let changes = held.apply(command, now)?;
+                    let starts = changes.start;
+                    self.context.carry_out(slot, &mut held, changes);
+                    (slot.state(&held, now), held.settled_at(), starts)
+                }
+                None => {
+                    let slot = store.add(&mut holding, partition, bounds, |name, bounds| {
+                        let beginning = Beginning {
+                            name,
+                            bounds,
+                            state: State::loading(Stream::new(generation, source)),
+                            epoch,
+                            sequence: 0,
+                        };
+                        let mut held = self.begin(keyspace, beginning, None, now);
+                        held.share.promise(size).map_err(Refusal::Limit)?;
+                        let journal = disk.map(|disk| opened(disk, keyspace, &held));
+                        Ok(held.journaled(journal))
+                    })?;
+                    let (state, settled) = slot.settling_state(now);
+                    (state, settled, true)
+                }
+            }
+        };
+        self.settle(partition, settled)?;
+        let start = starts.then(|| FollowSpec {
+            keyspace: Arc::clone(&state.keyspace),
+            partition: Arc::clone(&state.partition),
             epoch,
             key_length,
-            source: source.into(),
-            source_address: source_address.into(),
-            source_incarnation: source_incarnation.into(),
+            source: source.name.into(),
+            source_address: source.address.into(),
+            source_incarnation: source.incarnation.into(),
             generation,
-        };
-        let (state, settled) = (slot.state(&held, now), held.settled_at());
-        drop((held, holding));
-        self.settle(partition, settled)?;
-        Ok(Followed {
-            state,
-            start: Some(start),
-        })
+        });
+        Ok(Followed { state, start })
+    }
+
+    /// An empty partition.
+    fn begin(
+        &self,
+        keyspace: &str,
+        beginning: Beginning<Tree>,
+        disk: Option<&Arc<Disk>>,
+        now: Nanos,
+    ) -> Partition {
+        let tree = Tree::new(beginning.bounds.key_length());
+        let load = Load::new(now, Rates::default());
+        let (log, room) = (self.context.log(), &self.context.room);
+        let held = Partition::new(beginning, tree, log, load, room);
+        let journal = disk.map(|disk| opened(disk, keyspace, &held));
+        held.journaled(journal)
     }
 
     /// Holds new requests; the log ends at the sequence in the answer. A fence is named by a `token`, which is granted
@@ -191,22 +190,7 @@ impl Node {
         token: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
-        self.with(keyspace, partition, |slot, held| {
-            refuse_all_but_primary(slot, held, epoch)?;
-            if token <= held.fence_token {
-                let text = format!(
-                    "fence token {token} of partition {} is not above {}, which was granted already: look again",
-                    slot.name, held.fence_token
-                );
-                return Err(Refusal::Stale(text));
-            }
-            if held.fenced.is_none() {
-                held.fenced = Some(now);
-                held.log.wake();
-            }
-            held.fence_token = token;
-            Ok(slot.state(held, now))
-        })
+        self.command(keyspace, partition, Command::Fence { epoch, token }, now)
     }
 
     /// Carries out what was held, in order, then all that comes, where the fence is of `token` or an earlier one. Token 0,
@@ -222,26 +206,7 @@ impl Node {
         token: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
-        self.with(keyspace, partition, |slot, held| {
-            refuse_all_but_primary(slot, held, epoch)?;
-            if token == 0 {
-                return Ok(slot.state(held, now));
-            }
-            if held.fenced.is_some() && token < held.fence_token {
-                let text = format!(
-                    "fence {} of partition {} stands, which is later than {token}",
-                    held.fence_token, slot.name
-                );
-                return Err(Refusal::Stale(text));
-            }
-            held.fence_token = held.fence_token.max(token);
-            if let Some(since) = held.fenced.take() {
-                held.last_pause = now.saturating_sub(since);
-                self.context.resumed(held.run_held());
-                held.log.wake();
-            }
-            Ok(slot.state(held, now))
-        })
+        self.command(keyspace, partition, Command::Unfence { epoch, token }, now)
     }
 
     /// Waits until the follower has applied `sequence`, or no longer follows, or its stream has ended, or `timeout`
@@ -264,15 +229,15 @@ impl Node {
                 .get(keyspace, partition)?,
         );
         let mut held = slot.partition.lock();
-        slot.refuse_older(held.epoch, epoch)?;
-        let waits = |held: &mut Partition| match &held.following {
-            Some(following) if following.progress.error.is_empty() => {
-                held.role == Role::Loading || held.sequence < sequence
-            }
-            _ => false,
+        let command = Command::AwaitApplied { epoch, sequence };
+        if held.apply(command, 0)?.wait {
+            let waits = |held: &mut Partition| held.is_to_apply(sequence);
+            slot.changed.wait_while_for(&mut held, waits, timeout);
+        }
+        let now = match &held.state {
+            State::Proxy { last, .. } => *last,
+            _ => 0,
         };
-        slot.changed.wait_while_for(&mut held, waits, timeout);
-        let now = held.proxying.as_ref().map_or(0, |proxying| proxying.last);
         let (state, settled) = (slot.state(&held, now), held.settled_at());
         drop(held);
         self.settle(partition, settled)?;
@@ -293,38 +258,12 @@ impl Node {
         digest: u64,
         now: Nanos,
     ) -> Result<PartitionState, Refusal> {
-        let state = self.with(keyspace, partition, |slot, held| {
-            slot.refuse_older(held.epoch, epoch)?;
-            let following = match (held.role, &held.following) {
-                (Role::Primary, _) if held.epoch == epoch => return Ok(slot.state(held, now)),
-                (Role::Loading | Role::Following, Some(following)) => following,
-                (role, _) => return Err(slot.wrong_role(role, "only a follower can be promoted")),
-            };
-            if epoch == held.epoch {
-                let text = format!(
-                    "epoch {epoch} is the one that partition {} follows its source in: promote it at a higher one",
-                    slot.name
-                );
-                return Err(Refusal::Stale(text));
-            }
-            let held_digest = held.tree.digest();
-            if !following.progress.caught_up || held.sequence != sequence || held_digest != digest {
-                let text = format!(
-                    "partition {} is {} with {} applied and digest {held_digest:016x}, not yet {sequence} with {digest:016x}",
-                    slot.name, held.role, held.sequence
-                );
-                return Err(Refusal::NotReady(text));
-            }
-            (held.role, held.epoch) = (Role::Primary, epoch);
-            held.following = None;
-            held.share.end_promise();
-            held.write_turn("", "");
-            self.context.resumed(held.run_held());
-            slot.changed.notify_all();
-            Ok(slot.state(held, now))
-        })?;
-        self.publish_own(&state, &self.context.name);
-        Ok(state)
+        let command = Command::Promote {
+            epoch,
+            sequence,
+            digest,
+        };
+        self.command(keyspace, partition, command, now)
     }
 
     /// Stops being primary: what was held is passed on, in order, then all that comes. The rows are let go.
@@ -344,38 +283,12 @@ impl Node {
             let text = format!("worker {to} cannot be proxy for itself: name the new primary");
             return Err(Refusal::Invalid(text));
         }
-        let mut rows = None;
-        let state = self.with(keyspace, partition, |slot, held| {
-            slot.refuse_older(held.epoch, epoch)?;
-            match held.role {
-                Role::Primary if epoch == held.epoch => {
-                    return Err(
-                        slot.wrong_role(held.role, "it becomes proxy at a higher epoch only")
-                    );
-                }
-                Role::Primary | Role::Proxy => {}
-                role => return Err(slot.wrong_role(role, "only a primary becomes proxy")),
-            }
-            let last = held.proxying.as_ref().map_or(now, |proxying| proxying.last);
-            let (to, address) = (Arc::<str>::from(to), Arc::<str>::from(to_address));
-            let target = slot.target(epoch, &to, &address);
-            (held.role, held.epoch) = (Role::Proxy, epoch);
-            held.write_turn(&to, &address);
-            held.proxying = Some(Proxying { to, address, last });
-            if let Some(since) = held.fenced.take() {
-                held.last_pause = now.saturating_sub(since);
-            }
-            held.log.end("the partition has moved");
-            self.context
-                .resumed(held.resume_held(&Verdict::Forward(target)));
-            let empty = Tree::new(slot.bounds.key_length());
-            rows = Some(std::mem::replace(&mut held.tree, empty));
-            held.count();
-            Ok(slot.state(held, now))
-        })?;
-        rows.into_iter().for_each(drop_in_background);
-        self.publish_own(&state, &state.proxy_to);
-        Ok(state)
+        let command = Command::Proxy {
+            epoch,
+            to,
+            address: to_address,
+        };
+        self.command(keyspace, partition, command, now)
     }
 
     /// Forgets a partition that is proxy; fine when it is not held.
@@ -383,13 +296,7 @@ impl Node {
     /// # Errors
     /// `Stale`, `WrongRole`.
     pub fn release(&self, keyspace: &str, partition: &str, epoch: u64) -> Result<(), Refusal> {
-        self.forget(
-            keyspace,
-            partition,
-            epoch,
-            &[Role::Proxy],
-            "only a proxy is released",
-        )
+        self.forget(keyspace, partition, Command::Release { epoch })
     }
 
     /// Forgets a partition that loads or follows; fine when it is not held.
@@ -402,53 +309,49 @@ impl Node {
         partition: &str,
         epoch: u64,
     ) -> Result<(), Refusal> {
-        let roles = [Role::Loading, Role::Following];
-        self.forget(
-            keyspace,
-            partition,
-            epoch,
-            &roles,
-            "only what loads or follows is dropped",
-        )
+        self.forget(keyspace, partition, Command::Drop { epoch })
     }
 
-    fn forget(
+    /// A command after which a partition is not held; fine when it is not held before.
+    fn forget(&self, keyspace: &str, partition: &str, command: Command<'_>) -> Result<(), Refusal> {
+        match self.command(keyspace, partition, command, 0) {
+            Ok(_) | Err(Refusal::NotHere(_)) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Has a partition take a step, and does what is to be done then.
+    fn command(
         &self,
         keyspace: &str,
         partition: &str,
-        epoch: u64,
-        roles: &[Role],
-        rule: &str,
-    ) -> Result<(), Refusal> {
-        let Some(store) = self.keyspace(keyspace) else {
-            return Ok(());
+        command: Command<'_>,
+        now: Nanos,
+    ) -> Result<PartitionState, Refusal> {
+        let store = self.store(keyspace, partition)?;
+        let (state, settled, rest) = {
+            let mut holding = store.holding.lock();
+            let slot = Arc::clone(holding.get(keyspace, partition)?);
+            let mut held = slot.partition.lock();
+            let changes = held.apply(command, now)?;
+            let forget = changes.forget;
+            let rest = self.context.carry_out(&slot, &mut held, changes);
+            if let Some(epoch) = forget {
+                store.slots.store(store.replaced(&[&slot], &[])?);
+                holding.names.remove(partition);
+                holding.leave(&slot.name, epoch);
+                holding.retired += held.load.counts;
+            }
+            (slot.state(&held, now), held.settled_at(), rest)
         };
-        let mut holding = store.holding.lock();
-        let Some(slot) = holding.names.get(partition).cloned() else {
-            return Ok(());
-        };
-        let mut held = slot.partition.lock();
-        slot.refuse_older(held.epoch, epoch)?;
-        if !roles.contains(&held.role) {
-            return Err(slot.wrong_role(held.role, rule));
+        rest.rows.into_iter().for_each(drop_in_background);
+        self.settle(partition, settled)?;
+        match rest.publish {
+            Some(Owner::Here) => self.publish_own(&state, &self.context.name),
+            Some(Owner::Other(worker)) => self.publish_own(&state, &worker),
+            None => {}
         }
-        let next = store.replaced(&[&slot], &[])?;
-        if let Some(journal) = &mut held.journal {
-            let id = journal.id;
-            journal.turn(&Record::Gone { id });
-        }
-        let settled = held.settled_at();
-        store.slots.store(next);
-        holding.names.remove(partition);
-        holding.leave(&slot.name, epoch);
-        holding.retired += held.load.counts;
-        self.context
-            .resumed(held.disconnect("the partition is no longer held"));
-        let rows = std::mem::replace(&mut held.tree, Tree::new(store.key_length));
-        slot.changed.notify_all();
-        drop((held, holding));
-        drop_in_background(rows);
-        self.settle(partition, settled)
+        Ok(state)
     }
 
     /// Blocks until what an action has done to `partition` is on disk, which is up to `position`; 0: it is nothing.
@@ -463,23 +366,6 @@ impl Node {
         self.context.settle(position)
     }
 
-    fn with<T>(
-        &self,
-        keyspace: &str,
-        partition: &str,
-        act: impl FnOnce(&PartitionSlot, &mut Partition) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        let store = self.store(keyspace, partition)?;
-        let (done, settled) = {
-            let holding = store.holding.lock();
-            let slot = holding.get(keyspace, partition)?;
-            let mut held = slot.partition.lock();
-            (act(slot, &mut held)?, held.settled_at())
-        };
-        self.settle(partition, settled)?;
-        Ok(done)
-    }
-
     pub(super) fn store(
         &self,
         keyspace: &str,
@@ -487,34 +373,6 @@ impl Node {
     ) -> Result<Arc<KeyspaceStore>, Refusal> {
         self.keyspace(keyspace)
             .ok_or_else(|| not_here(keyspace, partition))
-    }
-}
-
-impl Partition {
-    /// Stays primary, in a later epoch. Somebody else may have served the ones between, so it goes on above all that they
-    /// gave out; followers begin anew.
-    fn confirm(&mut self, epoch: u64) {
-        self.epoch = epoch;
-        self.sequence = self.sequence.max(sequence_before(epoch));
-        self.log.end("confirmed in a later epoch: follow anew");
-        self.write_turn("", "");
-        if let Some(journal) = &mut self.journal {
-            journal.begin_anew();
-        }
-    }
-
-    /// Writes its role and epoch down, with the worker that it has to do with.
-    fn write_turn(&mut self, peer: &str, address: &str) {
-        if let Some(journal) = &mut self.journal {
-            let id = journal.id;
-            journal.turn(&Record::Turn {
-                id,
-                role: self.role as u8,
-                epoch: self.epoch,
-                peer,
-                address,
-            });
-        }
     }
 }
 
@@ -543,35 +401,4 @@ fn refuse_late(
         return Err(Refusal::Stale(text));
     }
     Ok(())
-}
-
-fn refuse_other_durability(
-    slot: &PartitionSlot,
-    held: &Partition,
-    durable: bool,
-) -> Result<(), Refusal> {
-    if held.journal.is_some() == durable {
-        return Ok(());
-    }
-    let text = format!(
-        "partition {} is {} here: the durability of a keyspace never changes",
-        slot.name,
-        if durable {
-            "in memory alone"
-        } else {
-            "written down"
-        }
-    );
-    Err(Refusal::Invalid(text))
-}
-
-fn refuse_other_bounds(slot: &PartitionSlot, bounds: &Bounds) -> Result<(), Refusal> {
-    if *slot.bounds == *bounds {
-        return Ok(());
-    }
-    let text = format!(
-        "partition {} covers {} here, not {bounds}: ranges never change",
-        slot.name, slot.bounds
-    );
-    Err(Refusal::Invalid(text))
 }

@@ -10,12 +10,12 @@ use super::keyspace_store::KeyspaceStore;
 use super::membership::Membership;
 use super::refusal::Refusal;
 use super::settings::Settings;
-use super::slot::PartitionSlot;
+use super::slot::{Partition, PartitionSlot};
 use crate::disk::{
     CheckpointPart, Description, Disk, DiskError, DiskSettings, Held, Origin, Position, Record,
     Synced,
 };
-use crate::partition::{Following, Load, Partition, Proxying, Rates, Role};
+use crate::partition::{Beginning, Load, Rates, State};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::{self, JoinHandle};
@@ -86,38 +86,21 @@ impl Node {
         let store = self.keyspace_of(&about.keyspace, about.bounds.key_length())?;
         let disk = self.context.disk_for(true)?;
         let journal = disk.map(|disk| disk.journal(found.id, found.opened, found.position));
+        let beginning = Beginning {
+            name: about.name,
+            bounds: about.bounds,
+            state: State::restarted(about.role, &about.peer, &about.address),
+            epoch: about.epoch,
+            sequence: about.sequence,
+        };
+        let (name, bounds) = (Arc::clone(&beginning.name), (*beginning.bounds).clone());
         let load = Load::new(0, Rates::default());
-        let log = self.context.log();
-        let mut held = Partition::new(
-            about.role,
-            about.epoch,
-            about.sequence,
-            found.tree,
-            log,
-            load,
-            &self.context.room,
-        )
-        .journaled(journal);
+        let (log, room) = (self.context.log(), &self.context.room);
+        let mut held = Partition::new(beginning, found.tree, log, load, room).journaled(journal);
         held.count();
-        match about.role {
-            Role::Primary => (held.fenced, held.fence_token) = (Some(0), 1),
-            Role::Loading | Role::Following => {
-                let caught_up = about.role == Role::Following;
-                held.following = Some(Following::interrupted(&about.peer, caught_up));
-            }
-            Role::Proxy => {
-                held.proxying = Some(Proxying {
-                    to: about.peer.into(),
-                    address: about.address.into(),
-                    last: 0,
-                });
-            }
-            Role::Disconnected => return Ok(()),
-        }
         let mut holding = store.holding.lock();
-        let bounds = (*about.bounds).clone();
         store
-            .add(&mut holding, &about.name, bounds, |_| Ok(held))
+            .add(&mut holding, &name, bounds, |_, _| Ok(held))
             .map(drop)
     }
 
@@ -258,29 +241,24 @@ impl Node {
 fn saved(slot: &Arc<PartitionSlot>) -> Option<CheckpointPart> {
     let held = slot.partition.lock();
     let journal = held.journal.as_ref()?;
-    let (peer, address) = match (&held.following, &held.proxying) {
-        (Some(following), _) => (following.progress.source.clone(), String::new()),
-        (None, Some(proxying)) => (proxying.to.to_string(), proxying.address.to_string()),
-        (None, None) => (String::new(), String::new()),
-    };
-    let loading = held.following.as_ref().is_some_and(Following::is_loading);
+    let (peer, address) = held.state.peer();
     Some(CheckpointPart {
         id: journal.id,
         about: Description {
             keyspace: Arc::clone(&slot.keyspace),
             name: Arc::clone(&slot.name),
             bounds: Arc::clone(&slot.bounds),
-            role: held.role,
+            role: held.role(),
             epoch: held.epoch,
             sequence: held.sequence,
-            peer,
-            address,
+            peer: peer.into(),
+            address: address.into(),
         },
         tree: held.tree.clone(),
         opened: journal.opened,
         position: journal.last,
         rows_changed: journal.rows_changed,
-        loading,
+        loading: held.is_loading_range(),
     })
 }
 

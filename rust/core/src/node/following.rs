@@ -5,10 +5,11 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Node;
-use super::slot::{PartitionSlot, bounds};
+use super::context::Context;
+use super::slot::{Partition, PartitionSlot, bounds};
 use crate::digest::{encode, range_digests, rows_a_range};
 use crate::log::Effect;
-use crate::partition::{Partition, PartitionState, ROW_BYTES};
+use crate::partition::{Command, PartitionState, ROW_BYTES, Refused};
 use crate::snapshot::DecodedChunk;
 use crate::tree::drop_in_background;
 
@@ -62,6 +63,7 @@ pub enum FollowError {
 /// What does not fit ends the stream: it is noted as the partition's `error`, and the network may start anew with
 /// [`Node::follow_stream`], which sends only what differs.
 pub struct FollowStream {
+    context: Arc<Context>,
     slot: Arc<PartitionSlot>,
     generation: u64,
 }
@@ -82,12 +84,13 @@ impl Node {
             .cloned()
             .ok_or_else(gone)?;
         let stream = FollowStream {
+            context: Arc::clone(&self.context),
             slot,
             generation: spec.generation,
         };
         stream.with(|partition| {
-            if let Some(following) = &mut partition.following {
-                following.progress.error.clear();
+            if let Some(stream) = partition.state.stream_mut() {
+                stream.progress.error.clear();
             }
             Ok(())
         })?;
@@ -118,7 +121,10 @@ impl FollowStream {
         bytes_to_send: u64,
     ) -> Result<(), FollowError> {
         let size = bytes.saturating_add(ROW_BYTES.saturating_mul(rows));
-        self.with(|partition| partition.begin_snapshot(bytes_to_send, size))
+        self.step(Command::Begin {
+            bytes_to_send,
+            size,
+        })
     }
 
     /// DropRange: rows of `[start, end)` come anew. `end` empty: no end.
@@ -144,9 +150,11 @@ impl FollowStream {
 
     /// SnapshotEnd: verifies rows and digest; the partition is following from here on.
     pub fn end_snapshot(&self, sequence: u64, rows: u64, digest: u64) -> Result<(), FollowError> {
-        self.with(|partition| partition.end_snapshot(sequence, rows, digest))?;
-        self.slot.changed.notify_all();
-        Ok(())
+        self.step(Command::Loaded {
+            sequence,
+            rows,
+            digest,
+        })
     }
 
     /// LogEntries: `first` has to be the next sequence. The sequence applied, to be acknowledged.
@@ -156,7 +164,7 @@ impl FollowStream {
         effects: impl IntoIterator<Item = Effect>,
     ) -> Result<u64, FollowError> {
         let applied = self.with(|partition| {
-            partition.apply_all(first, &self.slot.bounds, effects)?;
+            partition.apply_all(first, effects)?;
             Ok(partition.sequence)
         })?;
         self.slot.changed.notify_all();
@@ -165,7 +173,7 @@ impl FollowStream {
 
     /// SourceState.
     pub fn source_state(&self, sequence: u64, fenced: bool) -> Result<(), FollowError> {
-        self.with(|partition| partition.hear_source(sequence, fenced))
+        self.step(Command::Heard { sequence, fenced })
     }
 
     /// The stream ended: why. Nothing happens when it is not the partition's stream any more.
@@ -174,35 +182,41 @@ impl FollowStream {
         let _ = self.with::<()>(|_| Err(error));
     }
 
+    /// Nothing that a stream says depends on the time.
+    fn step(&self, command: Command<'_>) -> Result<(), FollowError> {
+        self.with(|partition| {
+            let changes = partition.apply(command, 0).map_err(Refused::into_text)?;
+            self.context.carry_out(&self.slot, partition, changes);
+            Ok(())
+        })
+    }
+
     fn with<T>(
         &self,
         act: impl FnOnce(&mut Partition) -> Result<T, String>,
     ) -> Result<T, FollowError> {
         let mut partition = self.slot.partition.lock();
-        let generation = partition
-            .following
-            .as_ref()
-            .map(|following| following.generation);
-        if generation != Some(self.generation) {
+        let stream = partition.state.stream();
+        let Some(stream) = stream.filter(|stream| stream.generation == self.generation) else {
             return Err(FollowError::Superseded(self.slot.name.to_string()));
+        };
+        if stream.progress.no_room {
+            return Err(FollowError::NoRoom(stream.progress.error.clone()));
         }
-        if let Some(following) = &partition.following
-            && following.progress.no_room
-        {
-            return Err(FollowError::NoRoom(following.progress.error.clone()));
-        }
-        act(&mut partition).map_err(|error| {
-            self.slot.changed.notify_all();
-            let no_room = |partition: &Partition| {
-                let following = partition.following.as_ref();
-                following.is_some_and(|following| following.progress.no_room)
-            };
-            if no_room(&partition) {
-                let rows = partition.yield_room(&self.slot.bounds, &error);
-                rows.into_iter().for_each(drop_in_background);
-                return FollowError::NoRoom(error);
-            }
-            partition.stream_failed(&error);
+        let error = match act(&mut partition) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let changes = partition.apply(Command::Failed { why: &error }, 0);
+        let rows = changes.map(|changes| {
+            let carried_out = self.context.carry_out(&self.slot, &mut partition, changes);
+            carried_out.rows
+        });
+        rows.into_iter().flatten().for_each(drop_in_background);
+        let stream = partition.state.stream();
+        Err(if stream.is_some_and(|stream| stream.progress.no_room) {
+            FollowError::NoRoom(error)
+        } else {
             FollowError::Corrupt(error)
         })
     }

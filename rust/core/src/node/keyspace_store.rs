@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
+use super::slot::{Partition, PartitionSlot};
 use crate::index::{Edit, RangeMap};
 use crate::key::{Bounds, check_key, readable};
-use crate::partition::{Code, Counts, Nanos, Op, Partition, Reply, Role, Target, Waiter};
+use crate::partition::{Code, Counts, Nanos, Op, Reply, Role, State, Target, Waiter};
 use crate::routing::RoutingTable;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{ArcSwap, ArcSwapOption, Mutex, MutexGuard};
@@ -20,11 +20,11 @@ pub(crate) const LOOKUPS: usize = 64;
 pub(crate) const BUSY: &str =
     "the partition was replaced again and again while it was looked for: try again";
 
-/// Splits, merges and partitions let go that are remembered, a keyspace.
+/// Reshapes and partitions let go that are remembered, a keyspace.
 pub(crate) const REMEMBERED: usize = 1024;
 
-/// A split or merge that was carried out: what was asked, and what came of it.
-pub(crate) struct Flip {
+/// A reshape that was carried out: what was asked, and what came of it.
+pub(crate) struct Reshape {
     pub(super) epoch: u64,
     pub(super) gone: Vec<(Arc<str>, u64)>,
     pub(super) come: Vec<(Arc<str>, Arc<Bounds>)>,
@@ -49,8 +49,8 @@ pub struct KeyspaceStore {
 #[derive(Default)]
 pub(crate) struct Holding {
     pub(crate) names: HashMap<Arc<str>, Arc<PartitionSlot>>,
-    /// The last splits and merges, so that a repeated one is recognized.
-    pub(crate) flips: VecDeque<Flip>,
+    /// The last reshapes, so that a repeated one is recognized.
+    pub(crate) reshapes: VecDeque<Reshape>,
     /// What partitions that are gone had done.
     pub(crate) retired: Counts,
     /// Partitions that were released or dropped, and in which epoch, oldest first: a serve that comes late is refused.
@@ -142,8 +142,7 @@ impl KeyspaceStore {
             let slots = self.slots.load();
             if let Some((_, slot)) = slots.find(op.key()) {
                 let mut partition = slot.partition.lock();
-                let serves = partition.role == Role::Primary && partition.fenced.is_none();
-                if serves && self.is_leased(now) {
+                if partition.state.serves() && self.is_leased(now) {
                     return Outcome::Done(partition.execute(op));
                 }
             }
@@ -188,38 +187,32 @@ impl KeyspaceStore {
         park: &mut Option<F>,
     ) -> Found<'a> {
         let mut partition = slot.partition.lock();
-        let fenced = match partition.role {
-            Role::Disconnected => return Found::Replaced,
-            Role::Primary if !self.is_leased(now) => return Found::Elsewhere(None),
-            Role::Primary => partition.fenced.is_some(),
-            Role::Proxy => {
-                partition.load.counts.forwarded += 1;
-                let epoch = partition.epoch;
-                return Found::Elsewhere(partition.proxying.as_mut().map(|proxying| {
-                    proxying.last = now;
-                    slot.target(epoch, &proxying.to, &proxying.address)
-                }));
+        let epoch = partition.epoch;
+        let held = &mut *partition;
+        let fenced = match &mut held.state {
+            State::Gone => return Found::Replaced,
+            State::Primary { .. } if !self.is_leased(now) => return Found::Elsewhere(None),
+            State::Primary { fence } => fence.is_some(),
+            State::Proxy { to, address, last } => {
+                held.load.counts.forwarded += 1;
+                *last = now;
+                return Found::Elsewhere(Some(slot.target(epoch, to, address)));
             }
-            Role::Loading | Role::Following => {
-                let known = self
-                    .route(key)
-                    .filter(|route| route.epoch > partition.epoch);
-                match known {
+            State::Loading { stream, .. } | State::Following { stream } => {
+                let source = stream.progress.source.as_str().into();
+                let source = slot.target(epoch, &source, &stream.source_address);
+                match self.route(key).filter(|route| route.epoch > epoch) {
                     // The move is committed and the promotion under way: it will not take long.
                     Some(route) if *route.worker == *self.context.name => {
-                        if partition.role == Role::Loading {
+                        if held.role() == Role::Loading {
                             return Found::Elsewhere(None);
                         }
                         true
                     }
                     Some(route) => return Found::Elsewhere(Some(route)),
                     None => {
-                        partition.load.counts.forwarded += 1;
-                        let source = partition.following.as_ref().map(|following| {
-                            let worker = following.progress.source.as_str().into();
-                            slot.target(partition.epoch, &worker, &following.source_address)
-                        });
-                        return Found::Elsewhere(source);
+                        held.load.counts.forwarded += 1;
+                        return Found::Elsewhere(Some(source));
                     }
                 }
             }
@@ -292,14 +285,14 @@ impl KeyspaceStore {
         if let Some((_, slot)) = slots.find(key) {
             let partition = slot.partition.lock();
             let context = &self.context;
-            match (&partition.proxying, partition.role) {
-                (_, Role::Primary) => {
+            match &partition.state {
+                State::Primary { .. } => {
                     let address = context.worker_address(&context.name);
                     let address = address.unwrap_or_else(|| "".into());
                     return Some(slot.target(partition.epoch, &context.name, &address));
                 }
-                (Some(proxying), _) => {
-                    return Some(slot.target(partition.epoch, &proxying.to, &proxying.address));
+                State::Proxy { to, address, .. } => {
+                    return Some(slot.target(partition.epoch, to, address));
                 }
                 _ => {}
             }

@@ -7,7 +7,7 @@ use super::Node;
 use super::keyspace_store::KeyspaceStore;
 use super::refusal::Refusal;
 use super::slot::PartitionSlot;
-use crate::partition::{Nanos, Role};
+use crate::partition::{Command, Nanos};
 use crate::sync::atomic::Ordering;
 
 impl Node {
@@ -49,13 +49,26 @@ impl Node {
         for store in self.stores.load().values() {
             if !store.is_leased(now) {
                 let slots = store.slots.load_full();
-                lapsed += slots.iter().filter(|piece| fence(piece.value, now)).count();
+                lapsed += slots
+                    .iter()
+                    .filter(|piece| self.lapse_one(piece.value, now))
+                    .count();
             }
         }
         if lapsed > 0 {
             self.context.lapses.fetch_add(1, Ordering::AcqRel);
         }
         lapsed
+    }
+
+    /// Whether it served until now.
+    fn lapse_one(&self, slot: &Arc<PartitionSlot>, now: Nanos) -> bool {
+        let mut held = slot.partition.lock();
+        let served = held.state.serves();
+        if let Ok(changes) = held.apply(Command::Lapse, now) {
+            self.context.carry_out(slot, &mut held, changes);
+        }
+        served
     }
 
     /// How often leases ran out.
@@ -91,16 +104,4 @@ impl KeyspaceStore {
     fn is_bounded(&self) -> bool {
         self.lease.load(Ordering::Relaxed) != 0
     }
-}
-
-/// Whether it served until now.
-fn fence(slot: &Arc<PartitionSlot>, now: Nanos) -> bool {
-    let mut held = slot.partition.lock();
-    if held.role != Role::Primary || held.fenced.is_some() {
-        return false;
-    }
-    held.fenced = Some(now);
-    held.fence_token += 1;
-    held.log.wake();
-    true
 }

@@ -5,6 +5,7 @@
 //! the operator's term. Requests take one partition's lock and nothing else.
 
 mod action;
+mod changes;
 mod context;
 mod durable;
 mod following;

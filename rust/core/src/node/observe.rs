@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Node;
 use super::keyspace_store::{Holding, KeyspaceStore};
 use super::refusal::Refusal;
-use super::slot::PartitionSlot;
-use crate::partition::{Counts, Nanos, Partition, PartitionState, ROW_BYTES, Role, Verdict};
+use super::slot::{Partition, PartitionSlot};
+use crate::partition::{Command, Counts, Nanos, PartitionState, ROW_BYTES, Role, Verdict};
 use crate::sync::atomic::Ordering;
 use crate::tree::{Value, drop_in_background};
 
@@ -98,7 +98,7 @@ impl Node {
         let mut state = |slot: &Arc<PartitionSlot>| {
             let held = slot.partition.lock();
             settled = held.settled_at().max(settled);
-            (held.role != Role::Disconnected).then(|| slot.state(&held, now))
+            (held.role() != Role::Disconnected).then(|| slot.state(&held, now))
         };
         let states = match partitions {
             None => self.slots().iter().filter_map(state).collect(),
@@ -139,7 +139,7 @@ impl Node {
                 None => sequence,
             };
             let halves = (total.rows >= 2).then(|| held.tree.key_at(total.rows / 2));
-            (held.role != Role::Disconnected).then(|| PartitionLoad {
+            (held.role() != Role::Disconnected).then(|| PartitionLoad {
                 keyspace: Arc::clone(&slot.keyspace),
                 partition: Arc::clone(&slot.name),
                 epoch: held.epoch,
@@ -149,7 +149,7 @@ impl Node {
                 operations_per_second: rates.operations,
                 bytes_per_second: rates.bytes,
                 median_key: halves.flatten(),
-                role: held.role,
+                role: held.role(),
                 key_length: slot.bounds.key_length(),
                 durable: held.journal.is_some(),
                 sequence,
@@ -184,10 +184,10 @@ impl Node {
             "rows that are served have taken the room of this copy of {bytes} bytes: {}",
             room.refusal(ROW_BYTES)
         );
-        let rows = held.yield_room(&slot.bounds, &why);
-        slot.changed.notify_all();
+        let changes = held.apply(Command::YieldRoom { why: &why }, 0);
+        let rows = changes.map(|changes| self.context.carry_out(&slot, &mut held, changes).rows);
         drop(held);
-        rows.into_iter().for_each(drop_in_background);
+        rows.into_iter().flatten().for_each(drop_in_background);
         true
     }
 
@@ -285,7 +285,7 @@ impl Tally {
         for slot in holding.names.values() {
             let held = slot.partition.lock();
             self.counts += held.load.counts;
-            *self.roles.entry(held.role as u8).or_default() += 1;
+            *self.roles.entry(held.role() as u8).or_default() += 1;
             let total = held.tree.total();
             self.rows += total.rows;
             self.bytes += total.bytes;
@@ -332,8 +332,8 @@ impl Tally {
 /// What a copy takes that may be ended: not one whose source is fenced, as it may be the owner in a moment.
 fn copied(held: &Partition) -> u64 {
     let ends = held
-        .following
-        .as_ref()
-        .is_some_and(|following| !following.source_fenced && !following.progress.no_room);
+        .state
+        .stream()
+        .is_some_and(|stream| !stream.source_fenced && !stream.progress.no_room);
     if ends { held.share.bytes() } else { 0 }
 }

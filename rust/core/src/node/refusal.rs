@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::partition::Refused;
+
 /// `dstk.v1.Refusal`: the kind, and a text with the values that were wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -27,4 +29,16 @@ pub enum Refusal {
     /// A bound of the worker is reached.
     #[error("{0}")]
     Limit(String),
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Stale(text) => Self::Stale(text),
+            Refused::WrongRole(text) => Self::WrongRole(text),
+            Refused::NotReady(text) => Self::NotReady(text),
+            Refused::Invalid(text) | Refused::Unfit(text) => Self::Invalid(text),
+            Refused::Limit(text) => Self::Limit(text),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Node;
 use super::context::Context;
 use super::refusal::Refusal;
-use super::slot::{PartitionSlot, refuse_all_but_primary};
+use super::slot::PartitionSlot;
 use crate::digest::{decode, differing};
 use crate::key::Bounds;
 use crate::log::{Effect, LogBatch, Read, ReaderId, Wake, prefix};
@@ -90,7 +90,7 @@ impl Node {
         };
         let (snapshot, sequence, id) = {
             let mut held = slot.partition.lock();
-            refuse_all_but_primary(&slot, &held, epoch)?;
+            held.refuse_all_but_primary(epoch)?;
             self.context.take_reader()?;
             let sequence = held.sequence;
             (held.tree.clone(), sequence, held.log.open(sequence))
@@ -219,9 +219,9 @@ impl LogReader {
     /// Where the source is now; none when it is no longer primary.
     pub fn source_state(&self) -> Option<SourceState> {
         let held = self.slot.partition.lock();
-        (held.role == Role::Primary).then_some(SourceState {
+        (held.role() == Role::Primary).then_some(SourceState {
             sequence: held.sequence,
-            fenced: held.fenced.is_some(),
+            fenced: held.state.fence().is_some(),
         })
     }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::Node;
-use super::keyspace_store::{Flip, Holding, KeyspaceStore, REMEMBERED, not_here};
+use super::keyspace_store::{Holding, KeyspaceStore, REMEMBERED, Reshape, not_here};
 use super::refusal::Refusal;
-use super::slot::{PartitionSlot, bounds, disconnected, refuse_all_but_primary};
+use super::slot::{Partition, PartitionSlot, bounds, disconnected};
 use crate::disk::{Journal, Position, Record};
+use crate::index::RangeMap;
 use crate::key::{Bounds, pad};
-use crate::partition::{Load, Nanos, Partition, PartitionState, Rates, Role};
+use crate::log::Log;
+use crate::partition::{Command, Nanos, PartitionState, Role, Surroundings};
 use crate::sync::atomic::Ordering;
-use crate::tree::Tree;
 
 impl Node {
     /// Cuts a primary at `keys` into `names`, all primary here at `epoch` with the parent's sequence; a repeated call
@@ -48,56 +49,31 @@ impl Node {
         refuse_taken(&holding, names)?;
         let children = {
             let mut held = parent.partition.lock();
-            refuse_all_but_primary(&parent, &held, parent_epoch)?;
-            refuse_fenced(&parent, &held)?;
+            let ready = Command::Reshape {
+                epoch: parent_epoch,
+            };
+            held.apply(ready, 0)?;
             let started = clock();
-            let rates = held
-                .load
-                .rates(started, self.context.settings.load_half_life_seconds);
-            let total = held.tree.rows();
-            let mut trees = vec![held.tree.clone()];
-            for bounds in &pieces[1..] {
-                let rest = trees.last_mut().map(|tree| tree.split_off(&bounds.start));
-                trees.extend(rest);
-            }
-            let children: Vec<_> = names
-                .iter()
-                .zip(pieces)
-                .zip(trees)
-                .map(|((name, bounds), tree)| {
-                    let share = match total {
-                        0 => 1.0 / names.len() as f64,
-                        total => tree.rows() as f64 / total as f64,
-                    };
-                    let load = Load::new(started, rates.share(share));
-                    let log = self.context.log();
-                    let (room, sequence) = (&self.context.room, held.sequence);
-                    let child =
-                        Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
-                    PartitionSlot::new(&store.name, name, bounds, child)
-                })
+            let log = || self.context.log();
+            let children = held.cut(pieces, epoch, &self.surroundings(&log, started));
+            let children: Vec<_> = children
+                .into_iter()
+                .map(|child| PartitionSlot::new(&store.name, child))
                 .collect();
             let next = store.replaced(&[&parent], &children)?;
             // Before anybody can write to the children, and after the last write to their parent.
             if let Some(journal) = &held.journal {
                 write_split(journal, epoch, &children);
             }
-            held.share.set(0);
-            children
-                .iter()
-                .for_each(|slot| slot.partition.lock().count());
-            store.slots.store(next);
-            held.tree = Tree::new(store.key_length);
-            holding.retired += held.load.counts;
-            self.context
-                .resumed(held.disconnect("the partition was split"));
-            parent.changed.notify_all();
+            let gone = vec![(&parent, &mut *held)];
+            let how = "the partition was split";
+            self.take_place(&store, &mut holding, next, how, gone, &children);
             drop(held);
             note_pause(&children, clock().saturating_sub(started));
             children
         };
         holding.replace(&[&parent], &children);
-        holding.remember(Flip {
+        holding.remember(Reshape {
             epoch,
             gone: vec![(Arc::clone(&parent.name), parent_epoch)],
             come: outcome(&children),
@@ -147,27 +123,15 @@ impl Node {
         let whole = {
             // In key order, under the keyspace's lock: nobody else ever takes two.
             let mut held: Vec<_> = slots.iter().map(|slot| slot.partition.lock()).collect();
-            for ((slot, part), (_, part_epoch)) in slots.iter().zip(&held).zip(parts) {
-                refuse_all_but_primary(slot, part, *part_epoch)?;
-                refuse_fenced(slot, part)?;
+            for (part, (_, epoch)) in held.iter_mut().zip(parts) {
+                part.apply(Command::Reshape { epoch: *epoch }, 0)?;
             }
             let started = clock();
-            let mut load = Load::new(started, Rates::default());
-            let mut tree = Tree::new(store.key_length);
-            let mut sequence = 0;
-            for part in &mut held {
-                load.add_rates(
-                    part.load
-                        .rates(started, self.context.settings.load_half_life_seconds),
-                );
-                sequence = sequence.max(part.sequence + 1);
-                // Bounds of held partitions never overlap, so their rows ascend.
-                tree = Tree::join(tree, part.tree.clone())
-                    .map_err(|error| Refusal::Invalid(error.to_string()))?;
-            }
-            let log = self.context.log();
-            let room = &self.context.room;
-            let whole = Partition::new(Role::Primary, epoch, sequence, tree, log, load, room);
+            let log = || self.context.log();
+            let around = self.surroundings(&log, started);
+            let merged = held.iter_mut().map(|part| &mut **part);
+            let whole = Partition::join(merged, partition, bounds, epoch, &around)
+                .map_err(Refusal::Invalid)?;
             let journals: Vec<_> = held
                 .iter()
                 .filter_map(|part| part.journal.as_ref())
@@ -177,26 +141,21 @@ impl Node {
                     "some of the parts are written down and some are not: they cannot be one";
                 return Err(Refusal::Invalid(text.into()));
             }
-            let whole = [PartitionSlot::new(&store.name, partition, bounds, whole)];
+            let sequence = whole.sequence;
+            let whole = [PartitionSlot::new(&store.name, whole)];
             let next = store.replaced(&slots, &whole)?;
             // Before anybody can write to the whole, and after the last write to its parts.
             whole[0].partition.lock().journal = write_merge(&journals, partition, epoch, sequence);
-            held.iter_mut().for_each(|part| part.share.set(0));
-            whole[0].partition.lock().count();
-            store.slots.store(next);
-            for (slot, part) in slots.iter().zip(&mut held) {
-                holding.retired += part.load.counts;
-                self.context
-                    .resumed(part.disconnect("the partition was merged into another"));
-                part.tree = Tree::new(store.key_length);
-                slot.changed.notify_all();
-            }
+            let how = "the partition was merged into another";
+            let parts = held.iter_mut().map(|part| &mut **part);
+            let gone = slots.iter().copied().zip(parts).collect();
+            self.take_place(&store, &mut holding, next, how, gone, &whole);
             drop(held);
             note_pause(&whole, clock().saturating_sub(started));
             whole
         };
         holding.replace(&slots, &whole);
-        holding.remember(Flip {
+        holding.remember(Reshape {
             epoch,
             gone: parts
                 .iter()
@@ -208,6 +167,39 @@ impl Node {
         drop(holding);
         let mut states = self.announce(partition, &whole, clock())?;
         states.pop().ok_or_else(|| not_here(keyspace, partition))
+    }
+
+    fn surroundings<'a>(&'a self, log: &'a dyn Fn() -> Log, now: Nanos) -> Surroundings<'a> {
+        Surroundings {
+            room: &self.context.room,
+            log,
+            load_half_life_seconds: self.context.settings.load_half_life_seconds,
+            now,
+        }
+    }
+
+    /// Has partitions take the place of others, whose locks are held: who looks for a key from now on finds them.
+    fn take_place(
+        &self,
+        store: &KeyspaceStore,
+        holding: &mut Holding,
+        next: Arc<RangeMap<Arc<PartitionSlot>>>,
+        how: &'static str,
+        gone: Vec<(&Arc<PartitionSlot>, &mut Partition)>,
+        come: &[Arc<PartitionSlot>],
+    ) {
+        let mut carried_out = Vec::with_capacity(gone.len());
+        for (slot, part) in gone {
+            if let Ok(changes) = part.apply(Command::Replaced { how }, 0) {
+                carried_out.push((slot, part, changes));
+            }
+        }
+        come.iter().for_each(|slot| slot.partition.lock().count());
+        store.slots.store(next);
+        for (slot, part, changes) in carried_out {
+            holding.retired += part.load.counts;
+            self.context.carry_out(slot, part, changes);
+        }
     }
 
     /// The states of new partitions, after they are on disk and the routes have been told of them.
@@ -250,11 +242,11 @@ impl Holding {
         }
     }
 
-    fn remember(&mut self, flip: Flip) {
-        if self.flips.len() == REMEMBERED {
-            self.flips.pop_front();
+    fn remember(&mut self, reshape: Reshape) {
+        if self.reshapes.len() == REMEMBERED {
+            self.reshapes.pop_front();
         }
-        self.flips.push_back(flip);
+        self.reshapes.push_back(reshape);
     }
 
     /// What came of the same split or merge when it was asked for before; partitions that it made and that are gone
@@ -267,25 +259,25 @@ impl Holding {
         epoch: u64,
         now: Nanos,
     ) -> Option<Vec<(PartitionState, Position)>> {
-        let same = |flip: &&Flip| {
-            flip.epoch == epoch
-                && flip
+        let same = |reshape: &&Reshape| {
+            reshape.epoch == epoch
+                && reshape
                     .gone
                     .iter()
                     .map(|(name, epoch)| (&**name, *epoch))
                     .eq(gone.iter().copied())
-                && flip
+                && reshape
                     .come
                     .iter()
                     .map(|(name, _)| &**name)
                     .eq(come.iter().copied())
         };
-        let flip = self.flips.iter().rev().find(same)?;
+        let reshape = self.reshapes.iter().rev().find(same)?;
         let state = |(name, bounds): &(Arc<str>, Arc<Bounds>)| match self.names.get(name) {
             Some(slot) if slot.bounds == *bounds => slot.settling_state(now),
             _ => (disconnected(&store.name, name, bounds), 0),
         };
-        Some(flip.come.iter().map(state).collect())
+        Some(reshape.come.iter().map(state).collect())
     }
 }
 
@@ -334,8 +326,12 @@ fn note_pause(slots: &[Arc<PartitionSlot>], pause: Nanos) {
     }
 }
 
-/// The ranges that `keys` cut `bounds` into.
-fn pieces(bounds: &Bounds, keys: &[&[u8]], names: &[&str]) -> Result<Vec<Bounds>, Refusal> {
+/// The ranges that `keys` cut `bounds` into, with their names.
+fn pieces(
+    bounds: &Bounds,
+    keys: &[&[u8]],
+    names: &[&str],
+) -> Result<Vec<(Arc<str>, Bounds)>, Refusal> {
     let invalid = |text: String| Refusal::Invalid(text);
     if keys.is_empty() || names.len() != keys.len() + 1 {
         let (keys, names) = (keys.len(), names.len());
@@ -354,7 +350,8 @@ fn pieces(bounds: &Bounds, keys: &[&[u8]], names: &[&str]) -> Result<Vec<Bounds>
         rest = right;
     }
     pieces.push(rest);
-    Ok(pieces)
+    let names = names.iter().map(|name| Arc::from(*name));
+    Ok(names.zip(pieces).collect())
 }
 
 fn refuse_taken(holding: &Holding, names: &[&str]) -> Result<(), Refusal> {
@@ -366,13 +363,6 @@ fn refuse_taken(holding: &Holding, names: &[&str]) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-fn refuse_fenced(slot: &PartitionSlot, held: &Partition) -> Result<(), Refusal> {
-    if held.fenced.is_none() {
-        return Ok(());
-    }
-    Err(slot.wrong_role(held.role, "it is fenced for a move; unfence it first"))
 }
 
 /// The parts ascend, begin and end where the whole does, and nobody holds anything in the gaps between them.

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use crate::disk::Position;
+use crate::disk::{Journal, Position};
 use crate::index::Piece;
 use crate::key::Bounds;
-use crate::partition::{Nanos, Partition, PartitionState, Role, Target};
+use crate::partition::{self, FollowProgress, Nanos, PartitionState, Role, State, Target};
 use crate::sync::{Condvar, Mutex};
+use crate::tree::Tree;
+
+/// A partition of this node: its rows are in memory, and its changes are written down where there is a data directory.
+pub(crate) type Partition = partition::Partition<Tree, Journal>;
 
 /// One partition of a node.
 pub(crate) struct PartitionSlot {
@@ -20,16 +24,11 @@ pub(crate) struct PartitionSlot {
 }
 
 impl PartitionSlot {
-    pub(crate) fn new(
-        keyspace: &Arc<str>,
-        name: &str,
-        bounds: Bounds,
-        partition: Partition,
-    ) -> Arc<Self> {
+    pub(crate) fn new(keyspace: &Arc<str>, partition: Partition) -> Arc<Self> {
         Arc::new(Self {
             keyspace: Arc::clone(keyspace),
-            name: name.into(),
-            bounds: Arc::new(bounds),
+            name: Arc::clone(&partition.name),
+            bounds: Arc::clone(&partition.bounds),
             partition: Mutex::new(partition),
             changed: Condvar::new(),
         })
@@ -57,25 +56,26 @@ impl PartitionSlot {
 
     pub(crate) fn state(&self, partition: &Partition, now: Nanos) -> PartitionState {
         let total = partition.tree.total();
-        let (proxy_to, quiet) = match &partition.proxying {
-            Some(proxying) => (Arc::clone(&proxying.to), now.saturating_sub(proxying.last)),
-            None => ("".into(), 0),
+        let (proxy_to, quiet) = match &partition.state {
+            State::Proxy { to, last, .. } => (Arc::clone(to), now.saturating_sub(*last)),
+            _ => ("".into(), 0),
         };
+        let role = partition.role();
         PartitionState {
-            role: partition.role,
+            role,
             epoch: partition.epoch,
             sequence: partition.sequence,
-            fenced: partition.fenced.is_some(),
+            fenced: partition.state.fence().is_some(),
             fence_token: partition.fence_token,
             held: partition.held.len() as u32,
             rows: total.rows,
             bytes: total.bytes,
             size: partition.share.bytes(),
             digest: total.digest,
-            follow: partition
-                .following
-                .as_ref()
-                .map(|following| following.progress.clone()),
+            follow: partition.state.stream().map(|stream| FollowProgress {
+                caught_up: role == Role::Following,
+                ..stream.progress.clone()
+            }),
             quiet,
             last_pause: partition.last_pause,
             durable: partition.journal.is_some(),
@@ -88,35 +88,6 @@ impl PartitionSlot {
     pub(crate) fn settling_state(&self, now: Nanos) -> (PartitionState, Position) {
         let held = self.partition.lock();
         (self.state(&held, now), held.settled_at())
-    }
-
-    /// Refuses an epoch older than the one held.
-    pub(crate) fn refuse_older(&self, held: u64, epoch: u64) -> Result<(), Refusal> {
-        if epoch >= held {
-            return Ok(());
-        }
-        let text = format!(
-            "partition {} is at epoch {held} here; the action is of epoch {epoch}: look again",
-            self.name
-        );
-        Err(Refusal::Stale(text))
-    }
-
-    /// Refuses an epoch other than the one held.
-    pub(crate) fn refuse_other(&self, held: u64, epoch: u64) -> Result<(), Refusal> {
-        self.refuse_older(held, epoch)?;
-        if epoch == held {
-            return Ok(());
-        }
-        let text = format!(
-            "partition {} is at epoch {held} here, not yet at {epoch}: have it serve at that epoch first",
-            self.name
-        );
-        Err(Refusal::NotReady(text))
-    }
-
-    pub(crate) fn wrong_role(&self, role: Role, action: &str) -> Refusal {
-        Refusal::WrongRole(format!("partition {} is {role} here: {action}", self.name))
     }
 }
 
@@ -151,17 +122,4 @@ pub(crate) fn disconnected(
 /// Bounds that may be shorter than the key length; an empty `end` means none.
 pub(super) fn bounds(key_length: usize, start: &[u8], end: &[u8]) -> Result<Bounds, Refusal> {
     Bounds::padded(start, end, key_length).map_err(|error| Refusal::Invalid(error.to_string()))
-}
-
-/// An action that a primary alone may be asked for, in the epoch it has.
-pub(super) fn refuse_all_but_primary(
-    slot: &PartitionSlot,
-    held: &Partition,
-    epoch: u64,
-) -> Result<(), Refusal> {
-    slot.refuse_older(held.epoch, epoch)?;
-    if held.role != Role::Primary {
-        return Err(slot.wrong_role(held.role, "this takes a primary"));
-    }
-    slot.refuse_other(held.epoch, epoch)
 }

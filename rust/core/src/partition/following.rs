@@ -1,107 +1,47 @@
 //! A partition that takes its rows from a source: first the snapshot, range by range, then the log.
 
 use super::Partition;
+use super::changes::{Changes, Entry};
+use super::command::Command;
+use super::journal::Journal;
+use super::refused::Refused;
 use super::room::ROW_BYTES;
-use super::state::FollowProgress;
-use crate::disk::Record;
+use super::state::State;
+use super::storage::Storage;
+use super::stream::{RangeLoad, Stream};
 use crate::key::{Bounds, readable};
 use crate::log::Effect;
-use crate::role::Role;
 use crate::snapshot::DecodedChunk;
-use crate::tree::{Tree, TreeBuilder};
 
-/// What a follower knows of its stream.
-pub(crate) struct Following {
-    /// Which of the partition's streams: others may not touch it.
-    pub(crate) generation: u64,
-    pub(crate) source_address: std::sync::Arc<str>,
-    pub(crate) source_incarnation: String,
-    pub(crate) progress: FollowProgress,
-    /// The source's last write, as last heard.
-    source_sequence: u64,
-    /// Whether it was fenced, as last heard: nothing but what is on its way comes then, and it may be about to commit.
-    pub(crate) source_fenced: bool,
-    /// The range that is being loaded.
-    loading: Option<RangeLoad>,
-}
-
-struct RangeLoad {
-    bounds: Bounds,
-    rows: TreeBuilder,
-    /// What the rows take.
-    size: u64,
-}
-
-impl Following {
-    pub(crate) fn new(generation: u64, source: &str, address: &str, incarnation: &str) -> Self {
-        Self {
-            generation,
-            source_address: address.into(),
-            source_incarnation: incarnation.into(),
-            progress: FollowProgress {
-                source: source.into(),
-                ..FollowProgress::default()
-            },
-            source_sequence: 0,
-            source_fenced: false,
-            loading: None,
-        }
-    }
-
-    /// What is left of one that an earlier life of the worker had: nothing is received until it is told to follow anew.
-    pub(crate) fn interrupted(source: &str, caught_up: bool) -> Self {
-        let mut following = Self::new(0, source, "", "");
-        following.progress.caught_up = caught_up;
-        following.progress.error = "the worker was restarted".into();
-        following
-    }
-
-    /// What the rows that have come and are not in the tree yet take.
-    pub(crate) fn loading_size(&self) -> u64 {
-        self.loading.as_ref().map_or(0, |loading| loading.size)
-    }
-
-    /// Whether rows have come that are not in the tree yet.
-    pub(crate) fn is_loading(&self) -> bool {
-        self.loading.is_some()
-    }
-
-    /// Whether its stream runs and is the one that such a follow would start.
-    pub(crate) fn is_from(&self, source: &str, address: &str, incarnation: &str) -> bool {
-        self.progress.error.is_empty()
-            && self.progress.source == source
-            && *self.source_address == *address
-            && self.source_incarnation == incarnation
-    }
-}
-
-/// What a stream may do to a partition that loads or follows. Errors say what does not fit; nothing has changed then,
-/// but for rows of the range that was being loaded.
-impl Partition {
-    fn stream(&mut self) -> Result<&mut Following, String> {
-        self.following
-            .as_mut()
+/// What a stream may do to the rows. Errors say what does not fit; nothing has changed then, but for rows of the range
+/// that was being loaded.
+impl<S: Storage, J: Journal> Partition<S, J> {
+    fn stream(&mut self) -> Result<&mut Stream, String> {
+        self.state
+            .stream_mut()
             .ok_or_else(|| "the partition does not follow".into())
     }
 
-    /// `size`: what all of its rows take.
-    pub(crate) fn begin_snapshot(&mut self, bytes_to_send: u64, size: u64) -> Result<(), String> {
-        self.finish_range()?;
-        let promised = self.share.promise(size);
-        self.need_room(promised)?;
-        self.role = Role::Loading;
-        let following = self.stream()?;
-        let progress = &mut following.progress;
-        (progress.rows_copied, progress.bytes_copied) = (0, 0);
-        progress.bytes_total = bytes_to_send;
-        progress.caught_up = false;
-        Ok(())
+    /// What the rows that have come and are not in the tree yet take.
+    pub(super) fn loading_size(&self) -> u64 {
+        match &self.state {
+            State::Loading {
+                range: Some(range), ..
+            } => range.size,
+            _ => 0,
+        }
+    }
+
+    /// Whether rows have come that are not in the tree yet.
+    pub(crate) fn is_loading_range(&self) -> bool {
+        matches!(self.state, State::Loading { range: Some(_), .. })
     }
 
     /// Takes the rows of `bounds` out, to be loaded anew by the chunks that follow. What was there is returned, to be
     /// dropped without a lock.
-    pub(crate) fn drop_range(&mut self, bounds: Bounds) -> Result<Tree, String> {
-        if self.stream()?.progress.caught_up {
+    pub(crate) fn drop_range(&mut self, bounds: Bounds) -> Result<S, String> {
+        self.stream()?;
+        if matches!(self.state, State::Following { .. }) {
             return Err(format!("range {bounds} came after the end of the snapshot"));
         }
         if let Some(journal) = &self.journal {
@@ -111,18 +51,14 @@ impl Partition {
         let key_length = self.tree.key_length();
         let old = self
             .tree
-            .replace_range(&bounds.start, bounds.end(), Tree::new(key_length))
-            .map_err(|error| error.to_string())?;
+            .replace_range(&bounds.start, bounds.end(), S::empty(key_length))?;
         if let Some(journal) = &mut self.journal {
-            let id = journal.id;
-            journal.load(&Record::DropRange {
-                id,
-                start: &bounds.start,
-                end: bounds.end().unwrap_or_default(),
-            });
+            journal.drop_range(&bounds);
         }
-        let (rows, size) = (TreeBuilder::new(key_length), 0);
-        self.stream()?.loading = Some(RangeLoad { bounds, rows, size });
+        if let State::Loading { range, .. } = &mut self.state {
+            let (rows, size) = (S::loader(key_length), 0);
+            *range = Some(RangeLoad { bounds, rows, size });
+        }
         self.count();
         Ok(old)
     }
@@ -131,8 +67,12 @@ impl Partition {
         if let Some(journal) = &self.journal {
             journal.accepts()?;
         }
-        let following = self.stream()?;
-        let Some(loading) = &mut following.loading else {
+        self.stream()?;
+        let State::Loading {
+            stream,
+            range: Some(loading),
+        } = &mut self.state
+        else {
             return Err("a chunk of rows came before the range that it belongs to".into());
         };
         for key in [chunk.first_key(), chunk.last_key()] {
@@ -144,66 +84,32 @@ impl Partition {
             }
         }
         let size = chunk.bytes() + ROW_BYTES * chunk.rows() as u64;
-        let taken = self.share.take_copied(size);
-        self.need_room(taken)?;
-        let following = self.stream()?;
-        let Some(loading) = &mut following.loading else {
-            return Err("a chunk of rows came before the range that it belongs to".into());
-        };
+        if let Err(refusal) = self.share.take_copied(size) {
+            stream.progress.no_room = true;
+            return Err(refusal);
+        }
         loading.size += size;
-        chunk
-            .append_to(&mut loading.rows)
-            .map_err(|error| error.to_string())?;
-        following.progress.rows_copied += chunk.rows() as u64;
-        following.progress.bytes_copied += chunk.bytes();
+        S::load(&mut loading.rows, chunk)?;
+        stream.progress.rows_copied += chunk.rows() as u64;
+        stream.progress.bytes_copied += chunk.bytes();
         if let Some(journal) = &mut self.journal {
-            let (id, chunk) = (journal.id, chunk.frame());
-            journal.load(&Record::Chunk { id, chunk });
+            journal.chunk(chunk.frame());
         }
         Ok(())
     }
 
     /// Puts the rows of the range that was being loaded in their place.
-    pub(crate) fn finish_range(&mut self) -> Result<(), String> {
-        let Some(RangeLoad { bounds, rows, .. }) = self.stream()?.loading.take() else {
+    pub(super) fn finish_range(&mut self) -> Result<(), String> {
+        let State::Loading { range, .. } = &mut self.state else {
+            return Ok(());
+        };
+        let Some(RangeLoad { bounds, rows, .. }) = range.take() else {
             return Ok(());
         };
         self.tree
-            .replace_range(&bounds.start, bounds.end(), rows.finish())
-            .map(drop)
-            .map_err(|error| error.to_string())?;
+            .replace_range(&bounds.start, bounds.end(), S::loaded(rows))
+            .map(drop)?;
         self.count();
-        Ok(())
-    }
-
-    pub(crate) fn end_snapshot(
-        &mut self,
-        sequence: u64,
-        rows: u64,
-        digest: u64,
-    ) -> Result<(), String> {
-        self.finish_range()?;
-        let held = self.tree.total();
-        if (held.rows, held.digest) != (rows, digest) {
-            return Err(format!(
-                "the snapshot came out as {} rows with digest {:016x}; the source sent {rows} with {digest:016x}",
-                held.rows, held.digest
-            ));
-        }
-        if let Some(journal) = &mut self.journal {
-            let id = journal.id;
-            journal.load(&Record::Loaded {
-                id,
-                sequence,
-                digest,
-            });
-        }
-        self.sequence = sequence;
-        self.role = Role::Following;
-        let following = self.stream()?;
-        following.progress.caught_up = true;
-        following.source_sequence = following.source_sequence.max(sequence);
-        following.progress.lag = following.source_sequence - sequence;
         Ok(())
     }
 
@@ -211,91 +117,169 @@ impl Partition {
     pub(crate) fn apply_all(
         &mut self,
         first: u64,
-        bounds: &Bounds,
         effects: impl IntoIterator<Item = Effect>,
     ) -> Result<(), String> {
-        if !self.stream()?.progress.caught_up {
-            return Err(format!("write {first} came before the end of the snapshot"));
-        }
-        if first != self.sequence + 1 {
-            return Err(format!(
-                "write {first} came after {}: some are missing",
-                self.sequence
-            ));
-        }
+        // What a stream says does not depend on the time.
+        self.apply(Command::Entries { first }, 0)
+            .map_err(Refused::into_text)?;
         if let Some(journal) = &self.journal {
             journal.accepts()?;
         }
         let key_length = self.tree.key_length();
         for effect in effects {
             if let Effect::Put { key, .. } | Effect::Delete { key } = &effect
-                && (key.len() != key_length || !bounds.contains(key))
+                && (key.len() != key_length || !self.bounds.contains(key))
             {
                 let (sequence, key) = (self.sequence + 1, readable(key));
                 return Err(format!(
-                    "write {sequence} is of key {key}, which is not in {bounds}"
+                    "write {sequence} is of key {key}, which is not in {}",
+                    self.bounds
                 ));
             }
-            self.apply(self.sequence + 1, effect);
+            self.apply_effect(self.sequence + 1, effect);
         }
         self.count();
-        let applied = self.sequence;
-        let following = self.stream()?;
-        following.source_sequence = following.source_sequence.max(applied);
-        following.progress.lag = following.source_sequence - applied;
-        if following.source_fenced {
+        let (applied, excess) = (self.sequence, self.share.room().excess());
+        let stream = self.stream()?;
+        stream.hear(applied, applied);
+        if stream.source_fenced {
             // It is about to be the owner: nobody else has the writes after the commit.
             return Ok(());
         }
-        let within = self.share.room().excess().map_or(Ok(()), Err);
-        self.need_room(within)
+        excess.map_or(Ok(()), |excess| {
+            stream.progress.no_room = true;
+            Err(excess)
+        })
+    }
+}
+
+/// What a stream says.
+impl<S: Storage, J: Journal> Partition<S, J> {
+    /// `size`: what all of its rows take.
+    pub(super) fn begin_snapshot(
+        &mut self,
+        bytes_to_send: u64,
+        size: u64,
+    ) -> Result<Changes<S>, Refused> {
+        self.stream().map_err(Refused::Unfit)?;
+        self.finish_range().map_err(Refused::Unfit)?;
+        let promised = self.share.promise(size);
+        let progress = &mut self.stream().map_err(Refused::Unfit)?.progress;
+        progress.no_room |= promised.is_err();
+        promised.map_err(Refused::Limit)?;
+        (progress.rows_copied, progress.bytes_copied) = (0, 0);
+        progress.bytes_total = bytes_to_send;
+        self.state = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Following { stream } => State::loading(stream),
+            state => state,
+        };
+        Ok(Changes::default())
     }
 
-    pub(crate) fn hear_source(&mut self, sequence: u64, fenced: bool) -> Result<(), String> {
-        let applied = self.sequence;
-        let following = self.stream()?;
-        following.source_sequence = following.source_sequence.max(sequence);
-        following.source_fenced = fenced;
-        following.progress.lag = following.source_sequence.saturating_sub(applied);
-        Ok(())
-    }
-
-    /// Notes that it is for want of room that the stream ends.
-    fn need_room(&mut self, room: Result<(), String>) -> Result<(), String> {
-        if room.is_err() {
-            self.stream()?.progress.no_room = true;
+    pub(super) fn end_snapshot(
+        &mut self,
+        sequence: u64,
+        rows: u64,
+        digest: u64,
+    ) -> Result<Changes<S>, Refused> {
+        self.stream().map_err(Refused::Unfit)?;
+        self.finish_range().map_err(Refused::Unfit)?;
+        let held = self.tree.total();
+        if (held.rows, held.digest) != (rows, digest) {
+            return Err(Refused::Unfit(format!(
+                "the snapshot came out as {} rows with digest {:016x}; the source sent {rows} with {digest:016x}",
+                held.rows, held.digest
+            )));
         }
-        room
+        self.sequence = sequence;
+        self.state = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Loading { stream, .. } => State::Following { stream },
+            state => state,
+        };
+        if let Some(stream) = self.state.stream_mut() {
+            stream.hear(sequence, sequence);
+        }
+        Ok(Changes {
+            write: Some(Entry::Loaded { sequence, digest }),
+            notify: true,
+            ..Changes::default()
+        })
     }
 
-    /// Ends a copy for want of room: what had come of its snapshot is let go, and returned to be dropped without a lock.
-    /// One that is complete stays until the operator has it dropped, which may be about to commit to it.
-    pub(crate) fn yield_room(&mut self, bounds: &Bounds, why: &str) -> Option<Tree> {
-        let complete = self.following.as_ref()?.progress.caught_up;
-        let rows = (!complete)
-            .then(|| self.drop_range(bounds.clone()).ok())
-            .flatten();
-        let following = self.following.as_mut()?;
-        following.loading = None;
-        following.progress.no_room = true;
-        following.progress.error.clear();
-        self.stream_failed(why);
-        self.share.end_promise();
-        self.count();
-        rows
+    pub(super) fn expect_entries(&self, first: u64) -> Result<Changes<S>, Refused> {
+        let refusal = match self.state {
+            State::Following { .. } if first == self.sequence + 1 => {
+                return Ok(Changes::default());
+            }
+            State::Following { .. } => format!(
+                "write {first} came after {}: some are missing",
+                self.sequence
+            ),
+            State::Loading { .. } => format!("write {first} came before the end of the snapshot"),
+            _ => "the partition does not follow".into(),
+        };
+        Err(Refused::Unfit(refusal))
     }
 
-    /// The stream has ended. What it loaded stays: the next one sends only what differs.
-    pub(crate) fn stream_failed(&mut self, error: &str) {
+    pub(super) fn hear_source(
+        &mut self,
+        sequence: u64,
+        fenced: bool,
+    ) -> Result<Changes<S>, Refused> {
+        let applied = self.sequence;
+        let stream = self.stream().map_err(Refused::Unfit)?;
+        stream.hear(sequence, applied);
+        stream.source_fenced = fenced;
+        Ok(Changes::default())
+    }
+
+    /// The stream has ended. What it loaded stays: the next one sends only what differs. One that ended for want of room
+    /// yields it.
+    pub(super) fn fail(&mut self, why: &str) -> Changes<S> {
+        let Some(stream) = self.state.stream() else {
+            return Changes::default();
+        };
+        if stream.progress.no_room {
+            return self.yield_room(why);
+        }
         let finished = self.finish_range();
         self.count();
-        if let Some(following) = &mut self.following
-            && following.progress.error.is_empty()
+        if let Some(stream) = self.state.stream_mut()
+            && stream.runs()
         {
-            following.progress.error = match finished {
-                Ok(()) => error.into(),
-                Err(also) => format!("{error}; {also}"),
+            stream.progress.error = match finished {
+                Ok(()) => why.into(),
+                Err(also) => format!("{why}; {also}"),
             };
+        }
+        Changes {
+            notify: true,
+            ..Changes::default()
+        }
+    }
+
+    /// Ends a copy for want of room: what had come of its snapshot is let go. One that is complete stays until the operator
+    /// has it dropped, which may be about to commit to it.
+    pub(super) fn yield_room(&mut self, why: &str) -> Changes<S> {
+        let rows = match &mut self.state {
+            State::Loading { range, .. } => {
+                *range = None;
+                Some(self.take_rows())
+            }
+            State::Following { .. } => None,
+            _ => return Changes::default(),
+        };
+        if let Some(stream) = self.state.stream_mut() {
+            stream.progress.no_room = true;
+            stream.progress.error = why.into();
+        }
+        self.share.end_promise();
+        self.count();
+        Changes {
+            write: rows.as_ref().map(|_| Entry::Emptied),
+            notify: true,
+            rows,
+            ..Changes::default()
         }
     }
 }

@@ -1,105 +1,120 @@
 //! A partition: rows of one range, with a role, an epoch and a sequence.
 
+mod apply;
+mod changes;
+mod command;
 mod following;
 mod hold;
+mod journal;
 mod load;
 mod operation;
+mod refused;
+mod reshape;
 mod room;
 mod rows;
 mod state;
+mod storage;
+mod stream;
+mod view;
 
 use std::sync::Arc;
 
 pub use crate::role::Role;
-pub(crate) use following::Following;
+pub(crate) use changes::{Changes, Entry, Owner, Readers, Requests};
+pub(crate) use command::{Command, Source};
 pub(crate) use hold::{HoldLimits, HoldQueue};
 pub use hold::{Target, Verdict, Waiter};
+pub(crate) use journal::Journal;
+pub use journal::Position;
 pub(crate) use load::{Counts, Load, Rates};
 pub use operation::{Code, Nanos, Op, Reply};
+pub(crate) use refused::Refused;
+pub(crate) use reshape::Surroundings;
 pub use room::ROW_BYTES;
 pub(crate) use room::{Room, Share};
-pub use state::{FollowProgress, PartitionState};
+pub(crate) use state::State;
+pub(crate) use storage::Storage;
+pub(crate) use stream::Stream;
+pub use view::{FollowProgress, PartitionState};
 
-use crate::disk::{Journal, Position};
+use crate::key::Bounds;
 use crate::log::Log;
-use crate::tree::Tree;
 
-/// Where a proxy passes requests on to.
-pub(crate) struct Proxying {
-    pub(crate) to: Arc<str>,
-    pub(crate) address: Arc<str>,
-    /// When the last request was passed on, or when it became proxy.
-    pub(crate) last: Nanos,
-}
-
-/// What changes of a partition; all of it behind one lock.
-pub(crate) struct Partition {
-    pub(crate) role: Role,
+/// What changes of a partition, and what it is called; all of it behind one lock.
+pub(crate) struct Partition<S: Storage, J> {
+    pub(crate) name: Arc<str>,
+    pub(crate) bounds: Arc<Bounds>,
+    pub(crate) state: State<S>,
     pub(crate) epoch: u64,
     /// Sequence of the last write applied.
     pub(crate) sequence: u64,
-    pub(crate) tree: Tree,
-    /// Since when new requests are held; only of a primary.
-    pub(crate) fenced: Option<Nanos>,
-    /// The highest token that was granted; that of the fence, where there is one.
+    pub(crate) tree: S,
+    /// The highest token of a fence that was granted; that of the fence, where there is one.
     pub(crate) fence_token: u64,
     pub(crate) held: HoldQueue,
     pub(crate) log: Log,
     pub(crate) load: Load,
-    /// Of a partition that loads or follows.
-    pub(crate) following: Option<Following>,
-    /// Of a proxy.
-    pub(crate) proxying: Option<Proxying>,
     pub(crate) last_pause: Nanos,
     /// Where its changes are written down; none: they are in memory alone.
-    pub(crate) journal: Option<Journal>,
+    pub(crate) journal: Option<J>,
     /// What its rows are counted to take.
     pub(crate) share: Share,
 }
 
-impl Partition {
+/// What a partition begins as.
+pub(crate) struct Beginning<S: Storage> {
+    pub(crate) name: Arc<str>,
+    pub(crate) bounds: Arc<Bounds>,
+    pub(crate) state: State<S>,
+    pub(crate) epoch: u64,
+    pub(crate) sequence: u64,
+}
+
+impl<S: Storage, J: Journal> Partition<S, J> {
     pub(crate) fn new(
-        role: Role,
-        epoch: u64,
-        sequence: u64,
-        tree: Tree,
+        beginning: Beginning<S>,
+        tree: S,
         log: Log,
         load: Load,
         room: &Arc<Room>,
     ) -> Self {
         Self {
-            role,
-            epoch,
-            sequence,
+            // A fence that it begins with has been granted to nobody.
+            fence_token: u64::from(beginning.state.fence().is_some()),
+            name: beginning.name,
+            bounds: beginning.bounds,
+            state: beginning.state,
+            epoch: beginning.epoch,
+            sequence: beginning.sequence,
             tree,
-            fenced: None,
-            fence_token: 0,
             held: HoldQueue::default(),
             log,
             load,
-            following: None,
-            proxying: None,
             last_pause: 0,
             journal: None,
             share: Share::new(room),
         }
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.state.role()
+    }
+
     /// Counts what its rows take, after they have changed otherwise than row by row.
     pub(crate) fn count(&mut self) {
-        let loading = self.following.as_ref().map_or(0, Following::loading_size);
-        self.share.set(room::size(self.tree.total()) + loading);
+        let size = room::size(self.tree.total()) + self.loading_size();
+        self.share.set(size);
     }
 
     /// The same with its changes written down.
-    pub(crate) fn journaled(mut self, journal: Option<Journal>) -> Self {
+    pub(crate) fn journaled(mut self, journal: Option<J>) -> Self {
         self.journal = journal;
         self
     }
 
     /// Up to where the log has to be on disk before anybody is told how this partition is; 0: nothing has to be.
     pub(crate) fn settled_at(&self) -> Position {
-        self.journal.as_ref().map_or(0, |journal| journal.last)
+        self.journal.as_ref().map_or(0, Journal::last)
     }
 
     /// Holds a request (none: a scan) until the fence is lifted.
@@ -150,16 +165,7 @@ impl Partition {
         self.load.counts.held_expired += count as u64;
         count
     }
-
-    /// Ends what it was to others: nobody finds it any more.
-    pub(crate) fn disconnect(&mut self, reason: &str) -> usize {
-        self.role = Role::Disconnected;
-        self.fenced = None;
-        self.following = None;
-        self.proxying = None;
-        self.log.end(reason);
-        self.share.set(0);
-        self.share.end_promise();
-        self.resume_held(&Verdict::Retry)
-    }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;

@@ -1,6 +1,6 @@
 //! What clients ask of a row and what they are told.
 
-use crate::disk::Position;
+use super::journal::Position;
 use crate::tree::Value;
 
 /// A moment, in nanoseconds of any clock that never runs backwards. The core reads no clock: callers pass the time.

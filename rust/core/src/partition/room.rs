@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::tree::Summary;
 
@@ -26,8 +25,6 @@ pub(crate) struct Room {
     used: AtomicU64,
     /// Of what copies were promised, what they have not taken yet.
     promised: AtomicU64,
-    /// Taken to promise, so that two do not promise the same.
-    promising: Mutex<()>,
     /// Whether a put was refused since [`Room::was_short`] was asked last.
     short: AtomicBool,
 }
@@ -39,7 +36,6 @@ impl Room {
             limit,
             used: AtomicU64::new(0),
             promised: AtomicU64::new(0),
-            promising: Mutex::default(),
             short: AtomicBool::new(false),
         })
     }
@@ -145,18 +141,28 @@ impl Share {
 
     /// Has `bytes` kept free for a copy, those included that it takes already; 0: nothing. Says why it cannot be.
     pub(crate) fn promise(&mut self, bytes: u64) -> Result<(), String> {
-        let room = Arc::clone(&self.room);
-        let _one = room.promising.lock();
+        let room = &self.room;
         let (open, before) = (bytes.saturating_sub(self.bytes), self.open());
-        let (used, others) = (room.used(), room.promised().saturating_sub(before));
-        let free = room.limit.saturating_sub(used).saturating_sub(others);
-        if room.limit > 0 && open > before && open > free {
-            let (worker, limit) = (&room.worker, room.limit);
-            return Err(format!(
-                "worker {worker} has room for {free} bytes of rows and this copy takes {open}: it holds {used}, copies on their way take {others}, its memory_limit_bytes is {limit}"
-            ));
+        let mut refusal = None;
+        // In one step, so that two do not promise the same.
+        let promise = |promised: u64| {
+            let (used, others) = (room.used(), promised.saturating_sub(before));
+            let free = room.limit.saturating_sub(used).saturating_sub(others);
+            if room.limit > 0 && open > before && open > free {
+                let (worker, limit) = (&room.worker, room.limit);
+                refusal = Some(format!(
+                    "worker {worker} has room for {free} bytes of rows and this copy takes {open}: it holds {used}, copies on their way take {others}, its memory_limit_bytes is {limit}"
+                ));
+                return None;
+            }
+            Some(others + open)
+        };
+        let promised = &room.promised;
+        let _ = promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, promise);
+        if let Some(refusal) = refusal {
+            return Err(refusal);
         }
-        self.note(self.bytes, bytes);
+        self.promise = bytes;
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! Reads and writes of rows: the only place where a sequence number is given out.
 
 use super::Partition;
+use super::journal::{Journal, Position};
 use super::operation::{Code, Op, Reply};
 use super::room::ROW_BYTES;
-use crate::disk::{Journal, Position};
+use super::storage::Storage;
 use crate::log::Effect;
 use crate::tree::Value;
 
-impl Partition {
+impl<S: Storage, J: Journal> Partition<S, J> {
     /// Carries out one operation; this partition is primary and the operation has been checked.
     pub(crate) fn execute(&mut self, op: Op<'_>) -> Reply {
         match op {
@@ -77,7 +78,7 @@ impl Partition {
         if let Some(refusal) = self.mismatch(key, condition).or_else(|| self.full()) {
             return refusal;
         }
-        if self.tree.remove(key).is_none() {
+        if !self.tree.remove(key) {
             return Reply {
                 after: self.journal.as_mut().map_or(0, Journal::after_no_row),
                 ..Reply::new(Code::NoRow, 0)
@@ -148,7 +149,7 @@ impl Partition {
     }
 
     /// Applies the effect that the source gave `sequence`, which follows the last one.
-    pub(crate) fn apply(&mut self, sequence: u64, effect: Effect) {
+    pub(crate) fn apply_effect(&mut self, sequence: u64, effect: Effect) {
         if let Some(journal) = &mut self.journal {
             match &effect {
                 Effect::Put { key, value } => journal.put(sequence, key, value),

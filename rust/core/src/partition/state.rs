@@ -1,69 +1,116 @@
-//! A partition as its worker holds it, in plain data.
+//! What a partition can be here, and what it has then and at no other time.
 
 use std::sync::Arc;
 
 use super::operation::Nanos;
-use crate::key::Bounds;
+use super::storage::Storage;
+use super::stream::{RangeLoad, Stream};
 use crate::role::Role;
 
-/// `dstk.v1.PartitionState`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionState {
-    /// Name of the keyspace.
-    pub keyspace: Arc<str>,
-    /// Name of the partition.
-    pub partition: Arc<str>,
-    /// The range it covers.
-    pub bounds: Arc<Bounds>,
-    /// What this worker is to it.
-    pub role: Role,
-    /// Its epoch as this worker knows it; of a follower, the source's when it began to follow.
-    pub epoch: u64,
-    /// Sequence of the last write applied.
-    pub sequence: u64,
-    /// Whether new requests are held.
-    pub fenced: bool,
-    /// The highest token of a fence that this life of the worker has seen; that of the fence while there is one.
-    pub fence_token: u64,
-    /// How many are.
-    pub held: u32,
-    /// Number of rows.
-    pub rows: u64,
-    /// Bytes of keys and values.
-    pub bytes: u64,
-    /// What its rows take, in bytes: keys, values and what is around them.
-    pub size: u64,
-    /// Wrapping sum of the row hashes.
-    pub digest: u64,
-    /// Loading and following only.
-    pub follow: Option<FollowProgress>,
-    /// Proxy only: time since the last request was passed on, or since it became proxy, in nanoseconds.
-    pub quiet: Nanos,
-    /// How long writers waited at the last fence, split or merge, in nanoseconds.
-    pub last_pause: Nanos,
-    /// Whether its changes are written down: what durability it has.
-    pub durable: bool,
-    /// Proxy only: the worker that requests are passed on to; else empty.
-    pub proxy_to: Arc<str>,
+/// What a worker is to a partition, with what belongs to that.
+pub(crate) enum State<S: Storage> {
+    /// It copies a snapshot of the source.
+    Loading {
+        stream: Stream,
+        /// The range that is being loaded.
+        range: Option<RangeLoad<S>>,
+    },
+    /// It has the snapshot and applies the source's log.
+    Following { stream: Stream },
+    /// It serves the range; behind a fence, it holds new requests.
+    Primary { fence: Option<Fence> },
+    /// It passes requests on to the worker that serves the range now.
+    Proxy {
+        to: Arc<str>,
+        address: Arc<str>,
+        /// When the last request was passed on, or when it became proxy.
+        last: Nanos,
+    },
+    /// Nothing any more. Who finds it looks again for what has taken its place.
+    Gone,
 }
 
-/// How far a follower is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FollowProgress {
-    /// Name of the worker that is followed.
-    pub source: String,
-    /// Rows of the snapshot received so far, by this stream.
-    pub rows_copied: u64,
-    /// Bytes of keys and values received so far, by this stream.
-    pub bytes_copied: u64,
-    /// Bytes of keys and values that this stream's snapshot sends.
-    pub bytes_total: u64,
-    /// Writes of the source not yet applied, as last heard.
-    pub lag: u64,
-    /// Whether the snapshot is applied.
-    pub caught_up: bool,
-    /// Why the stream ended; empty while it runs.
-    pub error: String,
-    /// Whether it ended because this worker has no room for the rows: it is not tried again unasked.
-    pub no_room: bool,
+/// New requests are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) since: Nanos,
+}
+
+impl<S: Storage> State<S> {
+    /// One that loads, of which nothing has come yet.
+    pub(crate) fn loading(stream: Stream) -> Self {
+        Self::Loading {
+            stream,
+            range: None,
+        }
+    }
+
+    /// What is left of one that an earlier life of the worker had: a primary is fenced until an operator says that it
+    /// still is one, a follower receives nothing until it is told to follow anew, a proxy goes on.
+    pub(crate) fn restarted(role: Role, peer: &str, address: &str) -> Self {
+        match role {
+            Role::Loading => Self::loading(Stream::interrupted(peer)),
+            Role::Following => Self::Following {
+                stream: Stream::interrupted(peer),
+            },
+            Role::Primary => Self::Primary {
+                fence: Some(Fence { since: 0 }),
+            },
+            Role::Proxy => Self::Proxy {
+                to: peer.into(),
+                address: address.into(),
+                last: 0,
+            },
+            Role::Disconnected => Self::Gone,
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Loading { .. } => Role::Loading,
+            Self::Following { .. } => Role::Following,
+            Self::Primary { .. } => Role::Primary,
+            Self::Proxy { .. } => Role::Proxy,
+            Self::Gone => Role::Disconnected,
+        }
+    }
+
+    /// The worker that it copies from or passes requests on to, and that one's data address as far as a later life needs
+    /// it.
+    pub(crate) fn peer(&self) -> (&str, &str) {
+        match self {
+            Self::Loading { stream, .. } | Self::Following { stream } => {
+                (&stream.progress.source, "")
+            }
+            Self::Proxy { to, address, .. } => (to, address),
+            Self::Primary { .. } | Self::Gone => ("", ""),
+        }
+    }
+
+    /// That of a partition that loads or follows.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Loading { stream, .. } | Self::Following { stream } => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match self {
+            Self::Loading { stream, .. } | Self::Following { stream } => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn fence(&self) -> Option<Fence> {
+        match self {
+            Self::Primary { fence } => *fence,
+            _ => None,
+        }
+    }
+
+    /// Whether a request is carried out at once.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Primary { fence: None })
+    }
 }
