@@ -316,10 +316,6 @@ GUARDS: tuple[Guard, ...] = (
     Guard("operator: recovery keeps off",
           both(without(WorkerReconciler, _busy=lambda self: set()), without(Cluster, unfinished=lambda self, partition: iter(()))),
           "there_and_back", "calls", "A", changes={"call_delayed": 0.3}),
-    Guard("operator: in charge until the driver ends",
-          both(without(Cluster, unfinished=unfinished_as_written), without(Cluster, _note_vanished=nothing)), "seed",
-          "vanishing", "BC", 600,
-          {"vanished": 20, "api_unanswered": 0.15, "call_unanswered": 0.15, "watch_slow": 0.3}),
     Guard("operator: looks again", without(world_module, SETTINGS=replace(SETTINGS, relook_interval=1e9)), "there_and_back",
           "calls", "E", 600, {"call_delayed": 0.3, "cancelled": 8}),
     Guard("operator: waits until the lease of an earlier pod has run out",
@@ -358,6 +354,10 @@ SPARE: tuple[Guard, ...] = (
 """Guards that another one stands behind: without one of these alone every promise holds as well."""
 
 UNMISSED: tuple[Guard, ...] = (
+    Guard("operator: in charge until the driver ends",
+          both(without(Cluster, unfinished=unfinished_as_written), without(Cluster, _note_vanished=nothing)), "seed",
+          "vanishing", "BC", 600,
+          {"vanished": 20, "api_unanswered": 0.15, "call_unanswered": 0.15, "watch_slow": 0.3}),
     Guard("worker: token of the fence", told(with_any_token),
           "two_moves", "rivals", "ABD", changes={"call_delayed": 0.6, "cancelled": 20, "worker_slow": 20}),
     Guard("life cycle: touch before unfence", without(Operation, lift=untouched), "two_moves", "rivals", "ABD",

@@ -135,20 +135,19 @@ def test_nobody_is_held_for_a_copy_that_cannot_go_on_as_its_source_has_restarted
     assert max(held) < LIMITS.fence_max_seconds / 2
 
 
-def said_in(world: World) -> set[str]:
-    return {event["message"] for event in world.api.objects.get("events", {}).values()}
-
-
 def test_the_second_move_waits_and_says_for_whom() -> None:
     waits = [each.status.message for each in tell("two_moves", "calm", 0).seen_assignments("second")]
     assert "waits for first, which came first and touches the same" in waits
 
 
 def test_a_silent_worker_makes_an_operation_say_stalled_and_why() -> None:
-    said: set[str] = set()
-    for seed in range(12):
-        said |= {message.split(" since ")[0] for message in said_in(tell("move", "workers", seed))}
-    assert said & {"pod1 has not answered", "pod2 has not answered"}
+    silent = replace(WEATHERS["workers"], unreachable=30, worker_pause=30)
+    stalled: set[str] = set()
+    for seed in range(6):
+        world = tell("there_and_back", silent, seed)
+        for each in (state.status for name in world.api.assignments for state in world.seen_assignments(name)):
+            stalled |= {each.message.split(" since ")[0]} if each.phase is AssignmentPhase.STALLED else set()
+    assert stalled & {"pod1 has not answered", "pod2 has not answered"}
 
 
 def test_the_command_counts_worlds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,6 +181,7 @@ impl PyPassiveNode {
 
     /// One operation: `value` None reads, `delete` removes; `condition` as in the core.
     #[pyo3(signature = (number, keyspace, key, value=None, condition=0, delete=false))]
+    #[allow(clippy::too_many_arguments, reason = "the fields of the operation")]
     fn execute<'py>(
         &self,
         py: Python<'py>,

@@ -68,14 +68,13 @@ impl KeyspaceStore {
         let slots = self.slots.load();
         let (_, slot) = slots.find(key)?;
         let held = slot.partition.lock();
-        let serves = held.role == Role::Primary && held.fenced.is_none();
-        let following = held.following.as_ref();
+        let stream = held.state.stream();
         Some(Held {
             partition: Arc::clone(&slot.name),
-            role: held.role,
+            role: held.role(),
             epoch: held.epoch,
-            accepts: serves && self.is_leased(now),
-            caught_up: following.is_some_and(|following| following.progress.caught_up),
+            accepts: held.state.serves() && self.is_leased(now),
+            caught_up: stream.is_some_and(|stream| stream.progress.caught_up),
             row: held
                 .tree
                 .get(key)
