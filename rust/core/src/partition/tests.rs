@@ -496,7 +496,8 @@ fn every_command_in_every_state_has_its_row() {
     assert_eq!(told, COMMANDS.map(String::from).into());
 }
 
-/// A new command has to be one that tables tell; a new state has to be one of those before it.
+/// A new command does not compile before it has a name here, which belongs into [`COMMANDS`], too; each role is among the
+/// states.
 #[test]
 fn no_command_and_no_state_is_left_out() {
     let name = |command: &Command<'_>| match command {
