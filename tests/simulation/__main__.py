@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .runner import Failure, replay, run
 from .stories import STORIES
-from .weather import WEATHERS
+from .weather import UNSETTLED, WEATHERS
 
 TAIL = 40
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--story", choices=STORIES, help="this story only")
-    parser.add_argument("--weather", choices=WEATHERS, help="this weather only")
+    parser.add_argument("--weather", choices=[*WEATHERS, *UNSETTLED], help="this weather only")
     parser.add_argument(
         "--trace", action="store_true", help="print the whole trace of every failure, or of a single seed"
     )

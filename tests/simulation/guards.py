@@ -15,7 +15,7 @@ from unittest.mock import patch
 from dstk.control import commands
 from dstk.control.commands import Request
 from dstk.errors import ApiError
-from dstk.kube import Cache, is_conflict
+from dstk.kube import is_conflict
 from dstk.lifecycle import actions, machine, operation
 from dstk.lifecycle.machine import Machine
 from dstk.lifecycle.merge import Merging
@@ -238,14 +238,6 @@ def acted_without_doubt(self: Machine, action: Any, now: float, error: BaseExcep
     self._uncertain.clear()
 
 
-def never_set_back(self: Cache[Any], *_: Any) -> bool:
-    return False
-
-
-async def never_set_back_(self: Cache[Any]) -> bool:
-    return False
-
-
 # Recovery
 
 
@@ -325,8 +317,6 @@ GUARDS: tuple[Guard, ...] = (
                *(without(module, lapse_seconds=lambda lease: lease and 0.5)
                  for module in (operation, machine, worker_reconciler, workers_module))),
           "planned", "leases", "ABF", changes={"unreachable": 30}),
-    Guard("operator: notices that the API server was set back",
-          without(Cache, _is_set_back=never_set_back_, _contradicts=never_set_back), "reshape", "restored", "ABE", 600),
     Guard("operator: an older disk is not the present", without(machine, without_older=as_it_stands), "move",
           "disk-set-back", "A"),
     Guard("API server: uid of a deletion", without(ApiServer, is_same=lambda self, item, uid: True), "reshape", "api",

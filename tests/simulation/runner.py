@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .stories import STORIES, tell
-from .weather import WEATHERS, Weather
+from .weather import UNSETTLED, WEATHERS, Weather
 from .world import World
 
 __all__ = ["Batch", "Failure", "case_of", "replay", "run", "run_one"]
@@ -82,7 +82,7 @@ def run_one(seed: int, story: str, weather: str | Weather) -> Failure | None:
 def replay(seed: int, story: str | None = None, weather: str | None = None) -> tuple[Failure | None, list[str]]:
     """The same world again, with its trace."""
     story, weather = case_of(seed, story, weather)
-    world = World(seed, WEATHERS[weather], keep_trace=True)
+    world = World(seed, (WEATHERS | UNSETTLED)[weather], keep_trace=True)
     STORIES[story](world)
     failure = None
     try:

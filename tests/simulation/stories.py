@@ -8,7 +8,7 @@ from dstk.api import Policy
 
 from .checker import KEYS
 from .specs import merge, move, new, split
-from .weather import WEATHERS, Weather
+from .weather import UNSETTLED, WEATHERS, Weather
 from .world import World
 
 __all__ = ["STORIES", "tell"]
@@ -121,7 +121,7 @@ STORIES: dict[str, Callable[[World], None]] = {
 
 def tell(story: str, weather: str | Weather, seed: int, keep_trace: bool = False, world: type[World] = World) -> World:
     """Run a story to its end under that weather. Raises Broken."""
-    told = world(seed, WEATHERS[weather] if isinstance(weather, str) else weather, keep_trace=keep_trace)
+    told = world(seed, (WEATHERS | UNSETTLED)[weather] if isinstance(weather, str) else weather, keep_trace=keep_trace)
     STORIES[story](told)
     told.run()
     return told

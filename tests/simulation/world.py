@@ -417,7 +417,7 @@ class World:
             if name in self.pods:
                 copy = self._disks / f"copy{number}"
                 shutil.copytree(self._disks / name, copy)
-                self.loop.outside(3 * SETTINGS.floor_interval, self._disk_copies.__setitem__, name, copy)
+                self.loop.outside(8 * SETTINGS.floor_interval, self._disk_copies.__setitem__, name, copy)
 
     async def _accept_losses(self) -> None:
         """What is lost with a disk waits until somebody says yes to that."""
