@@ -317,7 +317,7 @@ GUARDS: tuple[Guard, ...] = (
                *(without(module, lapse_seconds=lambda lease: lease and 0.5)
                  for module in (operation, machine, worker_reconciler, workers_module))),
           "planned", "leases", "ABF", changes={"unreachable": 30}),
-    Guard("operator: an older disk is not the present", without(machine, without_older=as_it_stands), "move",
+    Guard("operator: an older disk is not the present", without(machine, without_older=as_it_stands), "there_and_back",
           "disk-set-back", "A"),
     Guard("API server: uid of a deletion", without(ApiServer, is_same=lambda self, item, uid: True), "reshape", "api",
           "C"),

@@ -116,6 +116,8 @@ class Reconciler:
             self._taken.discard(uid)
 
     async def _drive_to_the_end(self, name: str, uid: str) -> None:
+        # A deleted one is taken as soon as it is seen, which may be before its Partitions are.
+        await self._cluster.synced()
         # Nothing is begun that a deletion could make everybody forget.
         assignments = self._cluster.assignments
         known = assignments.get(name)
